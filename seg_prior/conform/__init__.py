@@ -1,0 +1,1 @@
+"""From native space to prior space and back."""

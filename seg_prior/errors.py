@@ -1,0 +1,25 @@
+"""What can be wrong with a user's input, as exceptions whose message is one printable line."""
+
+
+class SegPriorError(Exception):
+    """Something the user can mend.
+
+    The message is one line in four beats: which file or key, what was found, what was wanted,
+    what to do.
+    """
+
+
+class ImageError(SegPriorError):
+    """An image file that cannot be read or segmented."""
+
+
+class LabelsError(SegPriorError):
+    """A label map or a label table that does not fit."""
+
+
+class ConfigError(SegPriorError):
+    """A config file, a config key or a command-line value that does not fit."""
+
+
+class CheckpointError(SegPriorError):
+    """A checkpoint of the wrong kind or version, or one that cannot be read."""

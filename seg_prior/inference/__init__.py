@@ -1,0 +1,1 @@
+"""Reading one image through the prior."""

@@ -1,0 +1,216 @@
+"""The label table: which ids are one structure, what it is called, and which labels pair up."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from seg_prior.errors import LabelsError
+
+BACKGROUND = 0
+
+
+class Label(BaseModel):
+    """One label of a model.
+
+    Attributes:
+        id: Value written into label maps; 0 is background.
+        name: For people.
+        source_ids: Values read as this label.
+        intensity_class: Labels of one class share their Gaussians.
+        partner_id: The id on the other side of the body; its own id for midline structures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: int
+    name: str
+    source_ids: tuple[int, ...]
+    intensity_class: str
+    partner_id: int
+
+
+class LabelTable(BaseModel):
+    """The labels of a model in index order; index 0 is background."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    labels: tuple[Label, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def ids(self) -> NDArray[np.int32]:
+        """(L,) ids in index order."""
+        return np.array([label.id for label in self.labels], dtype=np.int32)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """L names in index order."""
+        return [label.name for label in self.labels]
+
+    @cached_property
+    def partner(self) -> NDArray[np.int64]:
+        """(L,) index of the label on the other side, or of the label itself."""
+        position = {label.id: index for index, label in enumerate(self.labels)}
+        return np.array([position[label.partner_id] for label in self.labels])
+
+    @cached_property
+    def is_midline(self) -> NDArray[np.bool_]:
+        """(L,) whether a label is its own partner."""
+        return np.asarray(self.partner == np.arange(len(self)))
+
+    def classes(self, ties: dict[str, list[str]] | None = None) -> tuple[list[str], list[int]]:
+        """Intensity classes after `ties`, and the class index of every label.
+
+        Args:
+            ties: New class name -> the intensity classes it joins, for instance
+                {"white": ["wm", "cerebellum_wm"]}; classes named nowhere stay as they are.
+
+        Returns:
+            C class names in order of first use, and L class indices.
+
+        Raises:
+            LabelsError: A tie names a class the table does not have, or one class twice.
+        """
+        known = {label.intensity_class for label in self.labels}
+        tied: dict[str, str] = {}
+        for group, members in (ties or {}).items():
+            for member in members:
+                if member not in known:
+                    raise LabelsError(
+                        f"ties: {group}: found class '{member}', need one of "
+                        f"{', '.join(sorted(known))}."
+                    )
+                if member in tied:
+                    raise LabelsError(f"ties: class '{member}' stands in two groups; name it once.")
+                tied[member] = group
+        of_label = [tied.get(label.intensity_class, label.intensity_class) for label in self.labels]
+        names = list(dict.fromkeys(of_label))
+        return names, [names.index(name) for name in of_label]
+
+    def remap(self, ids: NDArray[np.integer[Any]], source: str) -> NDArray[np.uint8]:
+        """Label indices of a map of ids.
+
+        Raises:
+            LabelsError: The map holds ids the table does not name.
+        """
+        lookup = np.full(int(ids.max(initial=0)) + 1, 255, dtype=np.uint8)
+        for index, label in enumerate(self.labels):
+            for value in label.source_ids:
+                if value < lookup.size:
+                    lookup[value] = index
+        indices = lookup[ids]
+        unknown = np.unique(ids[indices == 255])
+        if unknown.size:
+            raise LabelsError(
+                f"{source}: found label ids {_few(unknown.tolist())} that are not in the label "
+                "table. Add them to the table given with --label-table."
+            )
+        return indices
+
+
+def label_table_from_ids(ids: Iterable[int]) -> LabelTable:
+    """A table that names nothing: every id its own label, class and partner."""
+    values = [value for value in sorted(set(ids)) if value != BACKGROUND]
+    rows = [_Row(BACKGROUND, "Background", BACKGROUND, "background", None)]
+    rows += [_Row(value, f"label-{value}", value, f"class-{value}", None) for value in values]
+    return _from_rows(rows, "<label maps>")
+
+
+def read_label_table(path: Path) -> LabelTable:
+    """Read a tab-separated table with columns id, name, scored_as, intensity_class[, partner].
+
+    Ids of one `scored_as` become one label, named after the row whose id it is. Without a column
+    `partner`, a name that begins with Left or Right pairs with its mirror image.
+
+    Raises:
+        LabelsError: The file is missing, lacks a column, or repeats or misses an id.
+    """
+    if not path.exists():
+        raise LabelsError(f"{path}: no such file, need a label table. Check the path.")
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file, delimiter="\t")
+        needed = {"id", "name", "scored_as", "intensity_class"}
+        missing = needed - set(reader.fieldnames or ())
+        if missing:
+            raise LabelsError(
+                f"{path}: found columns {reader.fieldnames}, need also "
+                f"{', '.join(sorted(missing))}, separated by tabs."
+            )
+        try:
+            rows = [
+                _Row(
+                    int(row["id"]),
+                    row["name"],
+                    int(row["scored_as"]),
+                    row["intensity_class"],
+                    int(row["partner"]) if row.get("partner") else None,
+                )
+                for row in reader
+            ]
+        except (TypeError, ValueError) as error:
+            raise LabelsError(f"{path}: found a row that does not parse ({error}).") from error
+    return _from_rows(rows, str(path))
+
+
+class _Row(NamedTuple):
+    id: int
+    name: str
+    scored_as: int
+    intensity_class: str
+    partner: int | None
+
+
+def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
+    by_id = {row.id: row for row in rows}
+    if len(by_id) != len(rows):
+        raise LabelsError(f"{source}: an id stands in two rows, need each id once.")
+    targets = sorted({row.scored_as for row in rows} | {BACKGROUND})
+    unnamed = [target for target in targets if target not in by_id]
+    if unnamed:
+        raise LabelsError(f"{source}: scored_as names ids {_few(unnamed)} that have no row.")
+    if len(targets) > 255:
+        raise LabelsError(f"{source}: found {len(targets)} labels, at most 255 fit a model.")
+    names = {by_id[target].name: target for target in targets}
+    labels = []
+    for target in targets:
+        row = by_id[target]
+        mirror_id = names.get(_mirrored(row.name), target)
+        labels.append(
+            Label(
+                id=target,
+                name=row.name,
+                source_ids=tuple(other.id for other in rows if other.scored_as == target),
+                intensity_class=row.intensity_class,
+                partner_id=mirror_id if row.partner is None else row.partner,
+            )
+        )
+    partner_of = {label.id: label.partner_id for label in labels}
+    for label in labels:
+        if partner_of.get(label.partner_id) != label.id:
+            raise LabelsError(
+                f"{source}: {label.name} names {label.partner_id} as its partner, which does not "
+                "name it back."
+            )
+    return LabelTable(labels=tuple(labels))
+
+
+def _mirrored(name: str) -> str:
+    for side, other in (("Left", "Right"), ("Right", "Left"), ("left", "right"), ("right", "left")):
+        if name.startswith(side):
+            return other + name[len(side) :]
+    return name
+
+
+def _few(values: Sequence[int]) -> str:
+    shown = ", ".join(str(value) for value in values[:8])
+    return shown + (", ..." if len(values) > 8 else "")

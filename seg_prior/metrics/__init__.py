@@ -1,0 +1,1 @@
+"""How far a label map is from its reference."""

@@ -1,0 +1,1 @@
+"""Data, augmentation and the one training loop."""

@@ -1,0 +1,188 @@
+"""A Volume is an array and where it lies; this file is the only one that reads and writes images."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from numpy.typing import NDArray
+
+from seg_prior.errors import ImageError
+from seg_prior.grid import Grid
+
+SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A 3-D array on a grid.
+
+    Attributes:
+        data: (I, J, K), in file order, scaled intensities or label ids.
+        grid: Shape and voxel -> mm RAS+ affine (the sform if its code is set, else the qform).
+        header: The file's own header, so that a result goes home with the same codes and units;
+            None for arrays that never were a file.
+        source: Name shown in messages.
+        warnings: What is odd but readable, one line each.
+    """
+
+    data: NDArray[Any]
+    grid: Grid
+    header: Any = None
+    source: str = "<array>"
+    warnings: tuple[str, ...] = field(default=())
+
+
+def stem(path: Path) -> str:
+    """The file's name without its image suffix: `sub-01_T1w.nii.gz` -> `sub-01_T1w`."""
+    for suffix in SUFFIXES:
+        if path.name.lower().endswith(suffix):
+            return path.name[: -len(suffix)]
+    return path.stem
+
+
+def read_volume(path: Path) -> Volume:
+    """Read a 3-D image of finite intensities; a singleton fourth axis is dropped.
+
+    Raises:
+        ImageError: The file is missing, truncated, not an image, not 3-D, empty, has a singular
+            affine, or holds NaN or infinite values.
+    """
+    image = _load(path)
+    shape = image.shape
+    if len(shape) == 4 and shape[3] == 1:
+        shape = shape[:3]
+    if len(shape) != 3:
+        raise ImageError(
+            f"{path}: found a {len(shape)}D image of shape {shape}, need one 3D volume. "
+            "Extract one volume into a file of its own."
+        )
+    if min(shape) < 2:
+        raise ImageError(f"{path}: found shape {shape}, need at least 2 voxels along each axis.")
+    try:
+        data = np.asanyarray(image.dataobj).reshape(shape)
+    except (OSError, ValueError, EOFError) as error:
+        raise ImageError(
+            f"{path}: its voxels cannot be read ({_first_line(error)}); the file is "
+            "truncated or damaged. Copy or convert it again."
+        ) from error
+    if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
+        raise ImageError(f"{path}: found voxels of type {data.dtype}, need real numbers.")
+    if not np.isfinite(data).all():
+        count = int(np.size(data) - np.isfinite(data).sum())
+        raise ImageError(
+            f"{path}: found {count} NaN or infinite voxels, need finite intensities. "
+            "Replace them, for instance by 0."
+        )
+    affine = np.asarray(image.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise ImageError(f"{path}: its affine is singular; the voxels have no place in the world.")
+    i, j, k = shape
+    return Volume(data, Grid((i, j, k), affine), image.header, str(path), _header_warnings(image))
+
+
+def read_label_map(path: Path) -> Volume:
+    """Read a volume of integer ids, whatever type they are stored in.
+
+    Raises:
+        ImageError: As `read_volume`, or the values are not whole numbers >= 0.
+    """
+    volume = read_volume(path)
+    ids = np.rint(volume.data).astype(np.int32)
+    if not np.array_equal(ids, volume.data) or ids.min() < 0:
+        raise ImageError(
+            f"{path}: found values that are not whole numbers >= 0, need a map of label ids. "
+            "Is it an intensity or probability image?"
+        )
+    return Volume(ids, volume.grid, volume.header, volume.source, volume.warnings)
+
+
+def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
+    """Write an array on the grid of `like`, with its affine, sform/qform codes and units.
+
+    The file appears whole or not at all.
+
+    Args:
+        path: Ends in .nii, .nii.gz, .mgz or .mgh; missing folders are made.
+        data: Same shape as `like`; integer arrays are stored in the smallest unsigned type.
+        like: The volume whose space the array lives in.
+    """
+    assert data.shape == like.grid.shape, (data.shape, like.grid.shape)
+    if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
+        data = data.astype(np.uint8 if data.max(initial=0) < 256 else np.uint16)
+    else:
+        data = data.astype(np.float32)
+    if path.name.lower().endswith((".mgz", ".mgh")):
+        # MGH knows no unsigned 16-bit type.
+        data = data.astype(np.int32) if data.dtype == np.uint16 else data
+        image: Any = nib.freesurfer.MGHImage(data, like.grid.affine)
+    elif isinstance(like.header, nib.Nifti1Header):
+        # The input's header carries codes, units and both forms; only what describes the values goes.
+        header = like.header.copy()
+        header.set_data_dtype(data.dtype)
+        header.set_intent("none")
+        header["cal_min"], header["cal_max"] = 0, 0
+        image = nib.Nifti1Image(data, like.grid.affine, header)
+    else:
+        image = nib.Nifti1Image(data, like.grid.affine)
+        image.set_sform(like.grid.affine, 1)
+        image.header.set_xyzt_units("mm")
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it on success and removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path) -> Any:
+    if not path.exists():
+        raise ImageError(f"{path}: no such file. Check the path.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return nib.load(path)
+    except (ImageFileError, OSError, ValueError, EOFError) as error:
+        raise ImageError(
+            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). "
+            "Convert it to .nii.gz."
+        ) from error
+
+
+def _header_warnings(image: Any) -> tuple[str, ...]:
+    """One line where sform and qform are both set and place the volume differently."""
+    header = image.header
+    if not isinstance(header, nib.Nifti1Header):
+        return ()
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except ValueError:  # a quaternion that is none
+        return ("the qform in the header is not a rotation; the sform is used",)
+    if sform_code > 0 and qform_code > 0 and not np.allclose(sform, qform, atol=1e-2):
+        shift_mm = np.abs(sform - qform).max()
+        return (
+            f"sform (code {int(sform_code)}) and qform (code {int(qform_code)}) differ by up to "
+            f"{shift_mm:.3g}; the sform is used",
+        )
+    return ()
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
