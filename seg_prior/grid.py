@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,6 @@ class Grid:
         return Grid((i, j, k), affine)
 
 
-def apply_affine(affine: Affine, points: NDArray[np.generic]) -> NDArray[np.float64]:
+def apply_affine(affine: Affine, points: NDArray[Any]) -> NDArray[np.float64]:
     """Map (N, 3) points through a (4, 4) affine."""
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)

@@ -26,6 +26,8 @@ class Label(BaseModel):
         source_ids: Values read as this label.
         intensity_class: Labels of one class share their Gaussians.
         partner_id: The id on the other side of the body; its own id for midline structures.
+        is_structure: Whether it is anatomy one asks for; false for background and for nuisance
+            labels such as CSF, which are modelled and written but define neither frame nor crop.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +37,7 @@ class Label(BaseModel):
     source_ids: tuple[int, ...]
     intensity_class: str
     partner_id: int
+    is_structure: bool
 
 
 class LabelTable(BaseModel):
@@ -64,9 +67,14 @@ class LabelTable(BaseModel):
         return np.array([position[label.partner_id] for label in self.labels])
 
     @cached_property
-    def is_midline(self) -> NDArray[np.bool_]:
-        """(L,) whether a label is its own partner."""
-        return np.asarray(self.partner == np.arange(len(self)))
+    def is_structure(self) -> NDArray[np.bool_]:
+        """(L,) whether a label is anatomy one asks for."""
+        return np.array([label.is_structure for label in self.labels])
+
+    @cached_property
+    def has_sides(self) -> bool:
+        """Whether any label has a partner on the other side."""
+        return bool((self.partner != np.arange(len(self))).any())
 
     def classes(self, ties: dict[str, list[str]] | None = None) -> tuple[list[str], list[int]]:
         """Intensity classes after `ties`, and the class index of every label.
@@ -103,19 +111,17 @@ class LabelTable(BaseModel):
         Raises:
             LabelsError: The map holds ids the table does not name.
         """
-        lookup = np.full(int(ids.max(initial=0)) + 1, 255, dtype=np.uint8)
-        for index, label in enumerate(self.labels):
-            for value in label.source_ids:
-                if value < lookup.size:
-                    lookup[value] = index
-        indices = lookup[ids]
-        unknown = np.unique(ids[indices == 255])
-        if unknown.size:
+        index_of = {v: index for index, label in enumerate(self.labels) for v in label.source_ids}
+        # Over the ids that occur: some atlases number their labels into the hundred millions.
+        found = np.unique(ids)
+        unknown = [value for value in found.tolist() if value not in index_of]
+        if unknown:
             raise LabelsError(
-                f"{source}: found label ids {_few(unknown.tolist())} that are not in the label "
+                f"{source}: found label ids {_few(unknown)} that are not in the label "
                 "table. Add them to the table given with --label-table."
             )
-        return indices
+        indices = np.array([index_of[value] for value in found.tolist()], dtype=np.uint8)
+        return np.asarray(indices[np.searchsorted(found, ids)])
 
 
 def label_table_from_ids(ids: Iterable[int]) -> LabelTable:
@@ -129,37 +135,46 @@ def label_table_from_ids(ids: Iterable[int]) -> LabelTable:
 def read_label_table(path: Path) -> LabelTable:
     """Read a tab-separated table with columns id, name, scored_as, intensity_class[, partner].
 
-    Ids of one `scored_as` become one label, named after the row whose id it is. Without a column
-    `partner`, a name that begins with Left or Right pairs with its mirror image.
+    Ids of one `scored_as` become one structure, named after the row whose id it is. Ids scored as 0
+    become background where they have its intensity class, and one nuisance label a class where
+    not. Without a column `partner`, a name that begins with Left or Right pairs with its mirror
+    image.
 
     Raises:
         LabelsError: The file is missing, lacks a column, or repeats or misses an id.
     """
-    if not path.exists():
+    if not path.is_file():
         raise LabelsError(f"{path}: no such file, need a label table. Check the path.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file, delimiter="\t")
-        needed = {"id", "name", "scored_as", "intensity_class"}
-        missing = needed - set(reader.fieldnames or ())
-        if missing:
-            raise LabelsError(
-                f"{path}: found columns {reader.fieldnames}, need also "
-                f"{', '.join(sorted(missing))}, separated by tabs."
-            )
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except ValueError as error:
+        raise LabelsError(f"{path}: not text in UTF-8, need a tab-separated table.") from error
+    return _from_rows(_parse(lines, path), str(path))
+
+
+def _parse(lines: Sequence[str], path: Path) -> list[_Row]:
+    reader = csv.DictReader(lines, delimiter="\t", restval="")
+    needed = {"id", "name", "scored_as", "intensity_class"}
+    missing = needed - set(reader.fieldnames or ())
+    if missing:
+        raise LabelsError(
+            f"{path}: found columns {reader.fieldnames}, need also "
+            f"{', '.join(sorted(missing))}, separated by tabs."
+        )
+    rows = []
+    for row in reader:
         try:
-            rows = [
-                _Row(
-                    int(row["id"]),
-                    row["name"],
-                    int(row["scored_as"]),
-                    row["intensity_class"],
-                    int(row["partner"]) if row.get("partner") else None,
-                )
-                for row in reader
-            ]
-        except (TypeError, ValueError) as error:
-            raise LabelsError(f"{path}: found a row that does not parse ({error}).") from error
-    return _from_rows(rows, str(path))
+            numbers = [int(row[key]) for key in ("id", "scored_as")]
+            partner = int(row["partner"]) if row.get("partner") else None
+        except ValueError as error:
+            raise LabelsError(f"{path}: line {reader.line_num}: {error}; mend the row.") from error
+        if min(numbers) < 0 or not row["name"] or not row["intensity_class"]:
+            raise LabelsError(
+                f"{path}: line {reader.line_num}: found a negative id, or no name or no class; "
+                "mend the row."
+            )
+        rows.append(_Row(numbers[0], row["name"], numbers[1], row["intensity_class"], partner))
+    return rows
 
 
 class _Row(NamedTuple):
@@ -174,24 +189,33 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
     by_id = {row.id: row for row in rows}
     if len(by_id) != len(rows):
         raise LabelsError(f"{source}: an id stands in two rows, need each id once.")
-    targets = sorted({row.scored_as for row in rows} | {BACKGROUND})
-    unnamed = [target for target in targets if target not in by_id]
+    unnamed = sorted(({row.scored_as for row in rows} | {BACKGROUND}) - set(by_id))
     if unnamed:
-        raise LabelsError(f"{source}: scored_as names ids {_few(unnamed)} that have no row.")
-    if len(targets) > 255:
-        raise LabelsError(f"{source}: found {len(targets)} labels, at most 255 fit a model.")
-    names = {by_id[target].name: target for target in targets}
+        raise LabelsError(f"{source}: found no row for ids {_few(unnamed)}, need one for each.")
+    members: dict[int, list[int]] = {BACKGROUND: []}
+    nuisance = {by_id[BACKGROUND].intensity_class: BACKGROUND}
+    for row in sorted(rows, key=lambda row: row.id):
+        target = row.scored_as or nuisance.setdefault(row.intensity_class, row.id)
+        members.setdefault(target, []).append(row.id)
+    if len(members) > 255:
+        raise LabelsError(f"{source}: found {len(members)} labels, at most 255 fit a model.")
+    ids_by_name = {by_id[target].name: target for target in members}
     labels = []
-    for target in targets:
+    for target in sorted(members):
         row = by_id[target]
-        mirror_id = names.get(_mirrored(row.name), target)
+        mirror_id = ids_by_name.get(_mirrored(row.name), target)
+        is_structure = row.scored_as != BACKGROUND
         labels.append(
             Label(
                 id=target,
                 name=row.name,
-                source_ids=tuple(other.id for other in rows if other.scored_as == target),
+                source_ids=tuple(members[target]),
                 intensity_class=row.intensity_class,
-                partner_id=mirror_id if row.partner is None else row.partner,
+                # A nuisance label gathers both sides.
+                partner_id=(mirror_id if row.partner is None else row.partner)
+                if is_structure
+                else target,
+                is_structure=is_structure,
             )
         )
     partner_of = {label.id: label.partner_id for label in labels}

@@ -1,8 +1,9 @@
-"""A Volume is an array and where it lies; this file is the only one that reads and writes images."""
+"""A Volume is an array and where it lies; only this file reads and writes images."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
@@ -69,7 +69,7 @@ def read_volume(path: Path) -> Volume:
         raise ImageError(f"{path}: found shape {shape}, need at least 2 voxels along each axis.")
     try:
         data = np.asanyarray(image.dataobj).reshape(shape)
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # what the decompressor or the memory map met
         raise ImageError(
             f"{path}: its voxels cannot be read ({_first_line(error)}); the file is "
             "truncated or damaged. Copy or convert it again."
@@ -83,7 +83,7 @@ def read_volume(path: Path) -> Volume:
             "Replace them, for instance by 0."
         )
     affine = np.asarray(image.affine, dtype=np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not _is_invertible(affine):
         raise ImageError(f"{path}: its affine is singular; the voxels have no place in the world.")
     i, j, k = shape
     return Volume(data, Grid((i, j, k), affine), image.header, str(path), _header_warnings(image))
@@ -96,12 +96,14 @@ def read_label_map(path: Path) -> Volume:
         ImageError: As `read_volume`, or the values are not whole numbers >= 0.
     """
     volume = read_volume(path)
-    ids = np.rint(volume.data).astype(np.int32)
-    if not np.array_equal(ids, volume.data) or ids.min() < 0:
+    values = volume.data
+    is_whole = np.array_equal(np.rint(values), values)
+    if not is_whole or values.min() < 0 or values.max() > np.iinfo(np.int32).max:
         raise ImageError(
             f"{path}: found values that are not whole numbers >= 0, need a map of label ids. "
             "Is it an intensity or probability image?"
         )
+    ids = values.astype(np.int32)
     return Volume(ids, volume.grid, volume.header, volume.source, volume.warnings)
 
 
@@ -117,15 +119,15 @@ def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
     """
     assert data.shape == like.grid.shape, (data.shape, like.grid.shape)
     if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
-        data = data.astype(np.uint8 if data.max(initial=0) < 256 else np.uint16)
+        data = data.astype(np.min_scalar_type(int(data.max(initial=0))))
     else:
         data = data.astype(np.float32)
     if path.name.lower().endswith((".mgz", ".mgh")):
-        # MGH knows no unsigned 16-bit type.
-        data = data.astype(np.int32) if data.dtype == np.uint16 else data
+        # MGH knows no unsigned type beyond 8 bits.
+        data = data.astype(np.int32) if data.dtype in (np.uint16, np.uint32) else data
         image: Any = nib.freesurfer.MGHImage(data, like.grid.affine)
     elif isinstance(like.header, nib.Nifti1Header):
-        # The input's header carries codes, units and both forms; only what describes the values goes.
+        # The header carries codes, units and both forms; only what describes the values goes.
         header = like.header.copy()
         header.set_data_dtype(data.dtype)
         header.set_intent("none")
@@ -155,14 +157,34 @@ def _load(path: Path) -> Any:
     if not path.exists():
         raise ImageError(f"{path}: no such file. Check the path.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quiet_nibabel():
             return nib.load(path)
-    except (ImageFileError, OSError, ValueError, EOFError) as error:
+    except Exception as error:  # damaged headers make nibabel raise KeyError, zlib.error and more
         raise ImageError(
             f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). "
             "Convert it to .nii.gz."
         ) from error
+
+
+@contextlib.contextmanager
+def _quiet_nibabel() -> Iterator[None]:
+    """No remarks of nibabel's own about a header: what matters becomes one of our messages."""
+    logger = logging.getLogger("nibabel.global")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = before
+
+
+def _is_invertible(affine: NDArray[np.float64]) -> bool:
+    """Whether no axis vanishes beside the others; relative, because voxels may be micrometres."""
+    if not np.isfinite(affine).all():
+        return False
+    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    return bool(stretch[2] > 1e-6 * stretch[0])
 
 
 def _header_warnings(image: Any) -> tuple[str, ...]:

@@ -1,0 +1,100 @@
+"""Every setting of every stage: one frozen model is the flags, the YAML and the checkpoint's JSON."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class VAEConfig(_Config):
+    """Shape of the label VAE.
+
+    Attributes:
+        latent_channels: C; z has C numbers for each block of 8 x 8 x 8 voxels of prior space.
+        widths: Channels at 1/2, 1/4 and 1/8 of the grid, each a multiple of 8.
+        num_blocks: Residual blocks at 1/4 and at 1/8, in encoder and decoder each.
+    """
+
+    latent_channels: int = 8
+    widths: tuple[int, int, int] = (32, 64, 128)
+    num_blocks: int = 2
+
+
+class AugmentConfig(_Config):
+    """Spread of the random anatomies made from each label map; 0 switches a part off.
+
+    Attributes:
+        rotation_sd_deg, shear_sd, log_scale_sd, shift_sd_mm: Standard deviations along each axis.
+        warp_knots_mm, warp_sd_mm: Distance of the control points, and standard deviation of the
+            velocity there, for each scale of the smooth warp.
+        flip: Swap left and right in half of the draws, where the label table has partners.
+    """
+
+    rotation_sd_deg: float = 4.0
+    shear_sd: float = 0.03
+    log_scale_sd: float = 0.05
+    shift_sd_mm: float = 2.0
+    warp_knots_mm: tuple[float, ...] = (40.0, 16.0)
+    warp_sd_mm: tuple[float, ...] = (6.0, 3.0)
+    flip: bool = True
+
+
+class OptimConfig(_Config):
+    """How a network is trained.
+
+    Attributes:
+        steps, batch_size: Optimiser steps, and subjects in one (over all processes together).
+        learning_rate, warmup_steps, weight_decay: AdamW with a linear warm-up and a cosine.
+        max_grad_norm: Gradients are scaled down to this norm (losses are in nats per voxel).
+        precision: 32-true, or bf16-mixed (about twice as fast where the hardware knows bfloat16).
+        num_workers: Processes that make samples beside the one that trains.
+        log_every, validate_every, save_every: In steps.
+    """
+
+    steps: int = 4000
+    batch_size: int = 1
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    num_workers: int = 1
+    log_every: int = 20
+    validate_every: int = 500
+    save_every: int = 250
+
+
+class InferenceConfig(_Config):
+    """How one image is read.
+
+    Attributes:
+        likelihood: exact mixture, or the jensen bound of 2018.
+        refine_steps, refine_rate: Adam steps on z; 0 steps takes z from the encoder as it is.
+        em_rounds: EM rounds before the first step.
+    """
+
+    likelihood: Literal["exact", "jensen"] = "exact"
+    refine_steps: int = 60
+    refine_rate: float = 0.1
+    em_rounds: int = 20
+
+
+class IntensityConfig(_Config):
+    """The intensity model that a prior carries.
+
+    Attributes:
+        ties: New class -> intensity classes of the label table that share its Gaussians.
+        components: Class (after ties) -> number of Gaussians; 1 where a class is not named.
+        typical: Class of the label table -> typical relative intensity, for painting the image
+            that registration compares with. Mutual information is used, so only which classes
+            differ matters; classes not named are spread evenly.
+    """
+
+    ties: dict[str, list[str]] = {}
+    components: dict[str, int] = {"background": 3}
+    typical: dict[str, float] = {}

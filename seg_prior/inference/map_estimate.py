@@ -1,0 +1,106 @@
+"""The climb: z by gradient, intensities in closed form, on the ELBO of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seg_prior.config import InferenceConfig
+from seg_prior.models import likelihood
+from seg_prior.models.likelihood import Intensities
+from seg_prior.models.objective import log_prob_of_image
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One image in prior space, on the V voxels of the anatomy mask.
+
+    Attributes:
+        image: (1, V) normalised intensity.
+        observed: (1, V), 1 inside the field of view.
+        class_of_component, class_of_label: (M,), (L,), as in `Intensities`.
+    """
+
+    image: Tensor
+    observed: Tensor
+    class_of_component: Tensor
+    class_of_label: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What the climb found.
+
+    Attributes:
+        z: (1, K).
+        intensities: The fitted Gaussians.
+        log_prior: (1, L, V) log f(z).
+        elbo: log p(x | z) + log p(z) after every step, in nats, up to the constant of p(z).
+    """
+
+    z: Tensor
+    intensities: Intensities
+    log_prior: Tensor
+    elbo: tuple[float, ...]
+
+
+def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
+    """EM from the moments of the image under a label prior (1, L, V)."""
+    prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
+    first = likelihood.start(
+        seen.image, seen.observed, prior_of_class, seen.class_of_component, seen.class_of_label
+    )
+    return likelihood.fit(seen.image, seen.observed, prior_of_class, first, rounds)
+
+
+def climb(
+    decode: Callable[[Tensor], Tensor], seen: Observation, z: Tensor, config: InferenceConfig
+) -> Estimate:
+    """Maximise log p(x | z) + log p(z) over z by Adam, with one EM round inside every step.
+
+    Args:
+        decode: (1, K) -> (1, L, V) log f(z); differentiable.
+        seen: The image.
+        z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
+        config: Steps, rate, EM rounds, likelihood.
+    """
+    with torch.no_grad():
+        log_prior = decode(z)
+        intensities = fit_intensities(log_prior, seen, config.em_rounds)
+    steps = config.refine_steps if z.shape[1] else 0
+    z = z.detach().clone().requires_grad_(steps > 0)
+    optimizer = torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if steps else None
+    trace: list[float] = []
+    for _ in range(steps):
+        assert optimizer is not None
+        log_prior = decode(z)
+        with torch.no_grad():
+            prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
+            intensities = likelihood.fit(
+                seen.image, seen.observed, prior_of_class, intensities, rounds=1
+            )
+        elbo = _elbo(log_prior, z, seen, intensities, config)
+        optimizer.zero_grad()
+        (-elbo).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        trace.append(float(elbo.detach()))
+    with torch.no_grad():
+        log_prior = decode(z)
+        prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
+        intensities = likelihood.fit(
+            seen.image, seen.observed, prior_of_class, intensities, rounds=2
+        )
+        trace.append(float(_elbo(log_prior, z, seen, intensities, config)))
+    return Estimate(z.detach(), intensities, log_prior, tuple(trace))
+
+
+def _elbo(
+    log_prior: Tensor, z: Tensor, seen: Observation, intensities: Intensities, config: InferenceConfig
+) -> Tensor:
+    image_term = log_prob_of_image(
+        log_prior, seen.image, seen.observed, intensities, config.likelihood
+    )
+    return (image_term - 0.5 * z.square().sum(1)).sum()

@@ -1,0 +1,134 @@
+"""p(s | x, z) on the image's own voxels, label by label so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seg_prior.grid import Grid
+from seg_prior.models.likelihood import Intensities, class_log_likelihood
+from seg_prior.models.location import FLOOR, LocationPrior
+
+
+@dataclass(frozen=True, eq=False)
+class NativeVoxels:
+    """The native voxels that can hold anatomy: observed, and inside the anatomy mask.
+
+    Attributes:
+        index: (N,) flat index into the native grid.
+        position: (1, N, 1, 1, 3) place in the prior grid, as `grid_sample` wants it.
+    """
+
+    index: Tensor
+    position: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """The posterior at N native voxels, in three numbers each.
+
+    Attributes:
+        best: (N,) uint8 index of the most probable label.
+        entropy: (N,) in nats.
+        log_evidence: (N,) log sum_l exp(log joint), which normalises the joint of any label.
+    """
+
+    best: Tensor
+    entropy: Tensor
+    log_evidence: Tensor
+
+
+def find_native_voxels(
+    location: LocationPrior, prior_grid: Grid, native: Grid, observed: Tensor
+) -> NativeVoxels:
+    """Native voxels to segment.
+
+    Args:
+        location: The anatomy mask, on `prior_grid`.
+        prior_grid: Where the mask lies.
+        native: The image's grid, moved to prior space.
+        observed: (I, J, K) bool, the image's field of view.
+    """
+    prior_from_native = torch.from_numpy(np.linalg.inv(prior_grid.affine) @ native.affine).float()
+    mask = location.scatter(torch.ones(1, 1, location.voxels.numel()), 0.0)[0, 0] > 0
+    sizes = torch.tensor(prior_grid.shape)
+    _, height, width = (int(n) for n in native.shape)
+    index_parts, position_parts = [], []
+    for i in range(native.shape[0]):  # slab by slab: no coordinate array of the whole volume
+        flat = observed[i].flatten().nonzero().flatten()
+        voxel = torch.stack(
+            [torch.full_like(flat, i), flat // width, flat % width], dim=1
+        ).float()
+        place = voxel @ prior_from_native[:3, :3].T + prior_from_native[:3, 3]
+        near = place.round().long()
+        inside = ((near >= 0) & (near < sizes)).all(1)
+        near = near.clamp_(min=torch.zeros_like(sizes), max=sizes - 1)
+        inside &= mask[near[:, 0], near[:, 1], near[:, 2]]
+        index_parts.append(i * height * width + flat[inside])
+        position_parts.append(place[inside])
+    position = torch.cat(position_parts)
+    unit = 2 * position / (sizes - 1) - 1
+    return NativeVoxels(torch.cat(index_parts), unit.flip(1)[None, :, None, None])
+
+
+def log_joints(
+    log_prior: Tensor,
+    location: LocationPrior,
+    where: NativeVoxels,
+    image: Tensor,
+    intensities: Intensities | None,
+) -> Iterator[Tensor]:
+    """log f_l + log N(x; l) at the native voxels, for one label after the other.
+
+    Args:
+        log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
+        location: Where the V voxels lie.
+        where: The N native voxels.
+        image: (N,) native intensity.
+        intensities: The image's Gaussians; None leaves the prior alone.
+
+    Yields:
+        (N,), L times.
+    """
+    by_class = None if intensities is None else class_log_likelihood(image[None], intensities)[0]
+    floor = float(np.log(FLOOR))
+    for label in range(location.num_labels):
+        grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)
+        joint = F.grid_sample(grid, where.position, padding_mode="border", align_corners=True).flatten()
+        if by_class is not None and intensities is not None:
+            joint = joint + by_class[int(intensities.class_of_label[label])]
+        yield joint
+
+
+def summarise(joints: Iterator[Tensor]) -> Posterior:
+    """Argmax, entropy and evidence in one pass over labels.
+
+    With a = log joint and Z = sum exp a: entropy = log Z - sum a exp(a) / Z; the sums are kept
+    relative to the running maximum.
+    """
+    highest = next(joints)
+    best = torch.zeros(highest.shape, dtype=torch.uint8, device=highest.device)
+    total = torch.ones_like(highest)
+    moment = torch.zeros_like(highest)  # sum of (a - highest) exp(a - highest)
+    highest = highest.clone()
+    for label, joint in enumerate(joints, start=1):
+        step = joint - highest
+        is_better = step > 0
+        # A new maximum rescales what was summed before.
+        rise = step.clamp_min(0)
+        shrink = torch.exp(-rise)
+        moment = shrink * (moment - rise * total)
+        total = shrink * total
+        fall = step.clamp_max(0)
+        weight = torch.exp(fall)
+        moment += fall * weight
+        total += weight
+        highest += rise
+        best[is_better] = label
+    entropy = total.log() - moment / total
+    return Posterior(best, entropy.clamp_min(0), highest + total.log())

@@ -1,0 +1,83 @@
+"""How much of a label map and its reference is the same voxels: the Dice coefficient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_prior.metrics.volumes import num_voxels_by_id
+
+MEAN17: Mapping[str, tuple[int, ...]] = MappingProxyType(
+    {
+        "cerebral white matter": (2, 41),
+        "cerebral cortex": (3, 42),
+        "lateral ventricle": (4, 43),
+        "inferior lateral ventricle": (5, 44),
+        "cerebellar white matter": (7, 46),
+        "cerebellar cortex": (8, 47),
+        "thalamus": (10, 49),
+        "caudate": (11, 50),
+        "putamen": (12, 51),
+        "pallidum": (13, 52),
+        "hippocampus": (17, 53),
+        "amygdala": (18, 54),
+        "accumbens": (26, 58),
+        "ventral DC": (28, 60),
+        "3rd ventricle": (14,),
+        "4th ventricle": (15,),
+        "brain stem": (16,),
+    }
+)
+"""The 17 structures of the brain benchmark and their FreeSurfer ids, left before right."""
+
+
+def dice_by_id(pred: NDArray[np.integer[Any]], ref: NDArray[np.integer[Any]]) -> dict[int, float]:
+    """Dice coefficient 2 |P and R| / (|P| + |R|) of every id of either map, background left out.
+
+    How absent labels count: an id that only the reference has scores 0, it was missed; an id that
+    only the prediction has is nan, the reference cannot say whether it exists there at all; an id
+    neither map has is no key.
+
+    Args:
+        pred, ref: Ids on one grid, of one shape.
+
+    Returns:
+        id -> Dice in [0, 1] or nan, in order of id.
+    """
+    in_pred, in_ref = num_voxels_by_id(pred), num_voxels_by_id(ref)
+    in_both = num_voxels_by_id(ref[pred == ref])
+    return {
+        id_: 2 * in_both.get(id_, 0) / (in_pred.get(id_, 0) + in_ref[id_])
+        if id_ in in_ref
+        else math.nan
+        for id_ in sorted(in_pred.keys() | in_ref.keys())
+    }
+
+
+def dice_by_structure(dice: Mapping[int, float]) -> dict[str, float]:
+    """Dice of each of the 17 structures: the mean over its sides, nan sides left out.
+
+    Args:
+        dice: As `dice_by_id` returns it, by FreeSurfer id; a missing id counts as nan.
+    """
+    return {name: nan_mean(dice.get(id_, math.nan) for id_ in ids) for name, ids in MEAN17.items()}
+
+
+def mean17(dice: Mapping[int, float]) -> float:
+    """Mean Dice of the 17 structures, nan structures left out; nan where all are.
+
+    Args:
+        dice: As `dice_by_id` returns it, by FreeSurfer id.
+    """
+    return nan_mean(dice_by_structure(dice).values())
+
+
+def nan_mean(values: Iterable[float]) -> float:
+    """Mean of the values that are not nan; nan, without a warning, where there are none."""
+    known = [value for value in values if not math.isnan(value)]
+    return math.fsum(known) / len(known) if known else math.nan

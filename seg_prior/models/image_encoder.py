@@ -1,0 +1,62 @@
+"""q(z | x): an image is read as the atlas explains it, then encoded like a label map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seg_prior.models import likelihood
+from seg_prior.models.label_vae import LabelEncoder, LabelVAE
+from seg_prior.models.location import LocationPrior
+
+EM_ROUNDS = 12
+EM_STRIDE = 5
+"""Every fifth voxel is plenty to fit a handful of Gaussians; odd, so that cells are met evenly."""
+
+
+def atlas_posterior(
+    location: LocationPrior,
+    image: Tensor,
+    observed: Tensor,
+    class_of_component: Tensor,
+    class_of_label: Tensor,
+) -> Tensor:
+    """p(s | x) under the location prior and Gaussians fitted by EM.
+
+    It is a function of the image alone, and the same for any contrast that separates the same
+    classes: an affine or inverted intensity scale leaves it as it is.
+
+    Args:
+        location: The location prior.
+        image, observed: (B, V).
+        class_of_component, class_of_label: (M,), (L,), as in `Intensities`.
+
+    Returns:
+        (B, L, V) probabilities; p_loc where nothing is observed.
+    """
+    log_prior = location.log_prob[None].expand(image.shape[0], -1, -1)
+    prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], class_of_label)
+    some, some_observed = image[:, ::EM_STRIDE], observed[:, ::EM_STRIDE]
+    first = likelihood.start(
+        some, some_observed, prior_of_class, class_of_component, class_of_label
+    )
+    fitted = likelihood.fit(some, some_observed, prior_of_class, first, EM_ROUNDS)
+    return likelihood.responsibilities(log_prior, image, observed, fitted)
+
+
+class ImageEncoder(nn.Module):
+    """The network of q(z | x), on the atlas posterior of an image.
+
+    It has the label encoder's form and starts from its weights: a crisp posterior already reads
+    like a label map, and training has to learn only what the atlas gets wrong.
+    """
+
+    def __init__(self, vae: LabelVAE) -> None:
+        super().__init__()
+        self.network = LabelEncoder(vae.location, vae.config)
+        self.network.load_state_dict(vae.encoder.state_dict())
+
+    def forward(self, posterior: Tensor, location: LocationPrior) -> tuple[Tensor, Tensor]:
+        """(B, L, V) atlas posterior -> mean, log_var of q(z | x), each (B, K)."""
+        mean, log_var = self.network(posterior, location)
+        return mean, log_var

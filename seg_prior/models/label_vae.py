@@ -1,0 +1,157 @@
+"""The anatomical prior: a variational autoencoder of label maps with a categorical decoder."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from seg_prior.config import VAEConfig
+from seg_prior.models.blocks import ResidualBlock, double, halve
+from seg_prior.models.location import CELL, LocationPrior
+
+COARSENING = 8
+"""Voxels of prior space along one edge of a latent cell; grid sides are multiples of it."""
+
+
+class LabelEncoder(nn.Module):
+    """q(z | s): a Gaussian over the latent from (soft) labels.
+
+    z is a field of C channels on a grid 8 x coarser than prior space, flattened to K numbers.
+    """
+
+    def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
+        super().__init__()
+        fine, middle, coarse = config.widths
+        self.half_shape = _coarser(location.shape, 2)
+        self.stem = nn.Linear(location.num_labels * CELL, fine)
+        self.down = nn.Sequential(
+            halve(fine, middle),
+            *[ResidualBlock(middle) for _ in range(config.num_blocks)],
+            halve(middle, coarse),
+            *[ResidualBlock(coarse) for _ in range(config.num_blocks)],
+            nn.GroupNorm(coarse // 8, coarse),
+            nn.SiLU(),
+        )
+        self.head = nn.Conv3d(coarse, 2 * config.latent_channels, 1)
+        # Training starts with a narrow q, so that the decoder learns to listen to z.
+        assert self.head.bias is not None
+        with torch.no_grad():
+            self.head.bias[config.latent_channels :] = -4.0
+
+    def forward(self, soft_labels: Tensor, location: LocationPrior) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q.
+
+        Args:
+            soft_labels: (B, L, V) label probabilities; a one-hot map for known labels.
+            location: Where the V voxels lie.
+
+        Returns:
+            mean, log_var: (B, K), float32.
+        """
+        batch, num_labels, num_voxels = soft_labels.shape
+        per_cell = soft_labels.view(batch, num_labels, num_voxels // CELL, CELL)
+        per_cell = per_cell.permute(0, 2, 1, 3).flatten(2)  # (B, V/8, L*8)
+        features = self.stem(per_cell)
+        grid = features.new_zeros(batch, math.prod(self.half_shape), features.shape[2])
+        grid[:, location.cells] = features
+        grid = grid.transpose(1, 2).unflatten(2, self.half_shape)
+        mean, log_var = self.head(self.down(grid)).float().chunk(2, dim=1)
+        return mean.flatten(1), log_var.flatten(1).clamp(-12.0, 4.0)
+
+
+class LabelDecoder(nn.Module):
+    """f(z): label probabilities at every voxel, as residual logits on the location prior."""
+
+    def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
+        super().__init__()
+        fine, middle, coarse = config.widths
+        self.latent_shape = (config.latent_channels, *_coarser(location.shape, COARSENING))
+        self.stem = nn.Conv3d(config.latent_channels, coarse, 1)
+        # Anatomy has an address: the same z means another thing at another place.
+        self.position = nn.Parameter(torch.randn(1, coarse, *self.latent_shape[1:]) * 0.1)
+        self.up = nn.Sequential(
+            *[ResidualBlock(coarse) for _ in range(config.num_blocks)],
+            double(coarse, middle),
+            *[ResidualBlock(middle) for _ in range(config.num_blocks)],
+            double(middle, fine),
+            ResidualBlock(fine),
+        )
+        self.head = nn.Sequential(
+            nn.LayerNorm(fine), nn.SiLU(), nn.Linear(fine, location.num_labels * CELL)
+        )
+        # Step zero is the atlas itself: all residual logits are zero.
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, z: Tensor, location: LocationPrior) -> Tensor:
+        """log f(z).
+
+        Args:
+            z: (B, K).
+            location: Where the V voxels lie, and log p_loc there.
+
+        Returns:
+            (B, L, V) log probabilities, float32, each voxel normalised.
+        """
+        batch = z.shape[0]
+        grid = self.up(self.stem(z.view(batch, *self.latent_shape)) + self.position)
+        cells = grid.flatten(2).index_select(2, location.cells).transpose(1, 2)
+        logits = self.head(cells).float()  # (B, V/8, L*8)
+        logits = logits.unflatten(2, (location.num_labels, CELL)).permute(0, 2, 1, 3).flatten(2)
+        return torch.log_softmax(logits + location.log_prob, dim=1)
+
+
+class LabelVAE(nn.Module):
+    """q(z | s) and f(z) over one location prior."""
+
+    def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.location = location
+        self.encoder = LabelEncoder(location, config)
+        self.decoder = LabelDecoder(location, config)
+
+    @property
+    def num_latents(self) -> int:
+        """K."""
+        return math.prod(self.decoder.latent_shape)
+
+    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, L, V) label probabilities -> mean, log_var of q(z | s), each (B, K)."""
+        mean, log_var = self.encoder(soft_labels, self.location)
+        return mean, log_var
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, K) -> (B, L, V) log f(z)."""
+        log_prior: Tensor = self.decoder(z, self.location)
+        return log_prior
+
+    def forward(self, label_map: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One pass of stage 1, as the training loop calls it.
+
+        Args:
+            label_map: (B, V) label indices.
+            noise: (B, K) standard normal; zeros give the reconstruction at the mean.
+
+        Returns:
+            log_prior (B, L, V), mean (B, K), log_var (B, K).
+        """
+        soft_labels = one_hot(label_map, self.location.num_labels)
+        mean, log_var = self.encode(soft_labels)
+        return self.decode(mean + torch.exp(log_var / 2) * noise), mean, log_var
+
+
+def one_hot(label_map: Tensor, num_labels: int) -> Tensor:
+    """(B, V) indices -> (B, L, V) float32."""
+    batch, num_voxels = label_map.shape
+    out = torch.zeros(batch, num_labels, num_voxels, device=label_map.device)
+    return out.scatter_(1, label_map[:, None].long(), 1.0)
+
+
+def _coarser(shape: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
+    assert all(side % factor == 0 for side in shape), (shape, factor)
+    return shape[0] // factor, shape[1] // factor, shape[2] // factor

@@ -1,0 +1,156 @@
+"""One or several Gaussians per intensity class: density, responsibilities, closed-form fit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+PRIOR_VOXELS = 20.0
+"""Weight, in voxels, of the prior that keeps empty classes finite."""
+VAR_FLOOR = 1e-4
+"""Smallest variance of a Gaussian, relative to the variance of the whole image."""
+
+
+@dataclass(frozen=True, eq=False)
+class Intensities:
+    """The Gaussians of B images, M components in C classes.
+
+    Attributes:
+        mean, var, log_weight: (B, M); weights sum to one within a class. var > 0.
+        class_of_component: (M,) which class a component belongs to.
+        class_of_label: (L,) which class a label belongs to.
+    """
+
+    mean: Tensor
+    var: Tensor
+    log_weight: Tensor
+    class_of_component: Tensor
+    class_of_label: Tensor
+
+
+def log_density(image: Tensor, intensities: Intensities) -> Tensor:
+    """log w_m N(x_v; mean_m, var_m) of every component: (B, V) -> (B, M, V), in nats."""
+    x = image[:, None]
+    mean, var = intensities.mean[..., None], intensities.var[..., None]
+    log_scale = intensities.log_weight[..., None] - 0.5 * (var.log() + math.log(2 * math.pi))
+    return log_scale - 0.5 * (x - mean).square() / var
+
+
+def log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
+    """log p(x_v | s_v = l): (B, V) -> (B, L, V), in nats; not normalised over labels."""
+    return class_log_likelihood(image, intensities)[:, intensities.class_of_label]
+
+
+def class_log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
+    """log p(x_v | class c): (B, V) -> (B, C, V), the log of a mixture where c has components."""
+    density = log_density(image, intensities)
+    num_classes = int(intensities.class_of_label.max()) + 1
+    if density.shape[1] == num_classes:
+        return density
+    out = density.new_empty(density.shape[0], num_classes, density.shape[2])
+    for c in range(num_classes):
+        out[:, c] = torch.logsumexp(density[:, intensities.class_of_component == c], dim=1)
+    return out
+
+
+def class_prior(log_prior: Tensor, class_of_label: Tensor) -> Tensor:
+    """Prior probability of every intensity class: (B, L, V) log f -> (B, C, V)."""
+    batch, _, num_voxels = log_prior.shape
+    out = log_prior.new_zeros(batch, int(class_of_label.max()) + 1, num_voxels)
+    return out.index_add_(1, class_of_label, log_prior.exp())
+
+
+def start(
+    image: Tensor,
+    observed: Tensor,
+    prior_of_class: Tensor,
+    class_of_component: Tensor,
+    class_of_label: Tensor,
+) -> Intensities:
+    """First guess: every class has the moments of the image under its prior.
+
+    Components of one class are spread over its mean +- one deviation.
+
+    Args:
+        image, observed: (B, V).
+        prior_of_class: (B, C, V), from `class_prior`.
+        class_of_component, class_of_label: (M,), (L,).
+    """
+    weight = prior_of_class * observed[:, None]
+    count = weight.sum(2) + 1e-6
+    mean = (weight * image[:, None]).sum(2) / count
+    var = (weight * (image[:, None] - mean[..., None]).square()).sum(2) / count
+    offset = torch.zeros(class_of_component.numel(), device=image.device)
+    log_weight = torch.zeros_like(offset)
+    for c in range(prior_of_class.shape[1]):
+        members = (class_of_component == c).nonzero().flatten()
+        if members.numel() > 1:
+            offset[members] = torch.linspace(-1, 1, members.numel(), device=image.device)
+            log_weight[members] = -math.log(members.numel())
+    mean, var = mean[:, class_of_component], var[:, class_of_component] + _floor(image, observed)
+    return Intensities(
+        mean + offset * var.sqrt(),
+        var,
+        log_weight.expand_as(mean),
+        class_of_component,
+        class_of_label,
+    )
+
+
+def fit(
+    image: Tensor,
+    observed: Tensor,
+    prior_of_class: Tensor,
+    intensities: Intensities,
+    rounds: int,
+) -> Intensities:
+    """Expectation maximisation over mean, var and weights with the label prior held fixed.
+
+    n_m = sum_j r_jm,  mean_m = sum r x / n_m,  var_m = sum r (x - mean_m)^2 / n_m, each with a
+    conjugate prior worth `PRIOR_VOXELS` voxels at the current mean and at the variance of the
+    image divided by 16, so that an empty class neither divides by zero nor collapses.
+
+    Args:
+        image, observed: (B, V).
+        prior_of_class: (B, C, V), from `class_prior`.
+        intensities: Where to start.
+        rounds: EM rounds, >= 0.
+    """
+    floor = _floor(image, observed)
+    typical_var = floor / VAR_FLOOR / 16
+    class_of_component = intensities.class_of_component
+    log_prior = prior_of_class.clamp_min(1e-8).log()[:, class_of_component]
+    weighted_x = observed * image
+    for _ in range(rounds):
+        log_joint = log_density(image, intensities) + log_prior
+        r = torch.softmax(log_joint, dim=1)
+        count = torch.einsum("bmv,bv->bm", r, observed)
+        sum_x = torch.einsum("bmv,bv->bm", r, weighted_x)
+        mean = (sum_x + PRIOR_VOXELS * intensities.mean) / (count + PRIOR_VOXELS)
+        sum_xx = torch.einsum("bmv,bv->bm", r, weighted_x * image)
+        squares = sum_xx - 2 * mean * sum_x + count * mean.square()
+        var = (squares.clamp_min(0) + PRIOR_VOXELS * typical_var) / (count + PRIOR_VOXELS)
+        total = torch.zeros(count.shape[0], prior_of_class.shape[1], device=count.device)
+        total.index_add_(1, class_of_component, count + 1)
+        log_weight = torch.log((count + 1) / total[:, class_of_component])
+        intensities = replace(
+            intensities, mean=mean, var=var.clamp_min(floor), log_weight=log_weight
+        )
+    return intensities
+
+
+def responsibilities(log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+    """r: the posterior p(s_v | x_v), (B, L, V); the prior itself where nothing is observed."""
+    log_prob = log_likelihood(image, intensities) * observed[:, None]
+    return torch.softmax(log_prior + log_prob, dim=1)
+
+
+def _floor(image: Tensor, observed: Tensor) -> Tensor:
+    """(B, 1) smallest variance allowed."""
+    count = observed.sum(1, keepdim=True).clamp_min(1)
+    mean = (image * observed).sum(1, keepdim=True) / count
+    var = ((image - mean).square() * observed).sum(1, keepdim=True) / count
+    return VAR_FLOOR * var + 1e-12

@@ -1,0 +1,98 @@
+"""Linear latent priors: log-odds principal components on the location prior; with none, the atlas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch import nn
+
+from seg_prior.models.location import CELL, LocationPrior
+
+SMOOTHING = 0.02
+"""Added to every label's share of a cell before the logarithm."""
+
+
+class LinearPrior(nn.Module):
+    """log f(z) = log softmax( log p_loc + sum_k z_k basis_k ), with z ~ N(0, I).
+
+    The basis lives on the half-size grid and is interpolated linearly. K = 0 is the atlas.
+
+    Args:
+        location: The location prior.
+        center: (L, V / 8) mean log share of each label in each cell.
+        basis: (K, L, V / 8), one standard deviation along each principal component.
+    """
+
+    center: Tensor
+    basis: Tensor
+
+    def __init__(self, location: LocationPrior, center: Tensor, basis: Tensor) -> None:
+        super().__init__()
+        self.location = location
+        self.register_buffer("center", center)
+        self.register_buffer("basis", basis)
+
+    @property
+    def num_latents(self) -> int:
+        """K."""
+        return int(self.basis.shape[0])
+
+    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Projection on the components: (B, L, V) -> mean, log_var, each (B, K).
+
+        The components are orthogonal, so each is fitted alone; log_var is that of a narrow q.
+        """
+        residual = _log_share(soft_labels) - self.center
+        norms = self.basis.square().sum((1, 2)).clamp_min(1e-12)
+        mean = torch.einsum("blc,klc->bk", residual, self.basis.float()) / norms
+        return mean, torch.full_like(mean, -6.0)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(B, K) -> (B, L, V) log f(z)."""
+        batch = z.shape[0]
+        if self.num_latents == 0:
+            return self.location.log_prob.expand(batch, -1, -1)
+        cells = torch.einsum("bk,klc->blc", z, self.basis.to(z.dtype))
+        half = [side // 2 for side in self.location.shape]
+        grid = cells.new_zeros(batch, cells.shape[1], half[0] * half[1] * half[2])
+        grid[:, :, self.location.cells] = cells
+        full = F.interpolate(
+            grid.unflatten(2, half), scale_factor=2, mode="trilinear", align_corners=False
+        )
+        return torch.log_softmax(self.location.gather(full) + self.location.log_prob, dim=1)
+
+
+def fit_atlas(location: LocationPrior) -> LinearPrior:
+    """The location prior alone: no latent."""
+    shape = location.num_labels, location.cells.numel()
+    return LinearPrior(location, torch.zeros(shape), torch.zeros(0, *shape))
+
+
+def fit_components(
+    location: LocationPrior, soft_labels: Sequence[Tensor], num_components: int
+) -> LinearPrior:
+    """Principal components of the log shares of label maps.
+
+    Args:
+        location: The location prior.
+        soft_labels: N tensors (L, V).
+        num_components: K, at most N - 1.
+    """
+    shares = torch.stack([_log_share(labels[None])[0] for labels in soft_labels])
+    center = shares.mean(0)
+    centered = (shares - center).flatten(1)
+    # N is small: the N x N Gram matrix has the same spectrum as the covariance.
+    values, vectors = torch.linalg.eigh(centered @ centered.T / (len(soft_labels) - 1))
+    top = torch.arange(len(values) - 1, len(values) - 1 - num_components, -1)
+    scale = torch.rsqrt((len(soft_labels) - 1) * torch.ones(1))
+    basis = (vectors[:, top].T @ centered) * scale
+    return LinearPrior(location, center, basis.view(num_components, *center.shape))
+
+
+def _log_share(soft_labels: Tensor) -> Tensor:
+    """(B, L, V) -> (B, L, V / 8): log of each label's smoothed share of a cell."""
+    share = soft_labels.unflatten(2, (-1, CELL)).mean(3)
+    return torch.log((share + SMOOTHING) / (1 + SMOOTHING * share.shape[1]))

@@ -1,0 +1,81 @@
+"""The location prior: how often each label lies at each voxel of prior space, and where to look."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+FLOOR = 1e-4
+CELL = 8
+"""Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
+
+
+class LocationPrior(nn.Module):
+    """log p_loc on the voxels where there is anatomy, and the way to and from the full grid.
+
+    All models work on the V voxels of the anatomy mask only; outside it every voxel is background
+    with certainty. V is 8 x the number of cells, and voxel v belongs to cell v // 8, so networks
+    that end on the half-size grid predict whole cells.
+
+    Args:
+        log_prob: (L, V) log label frequency, each column normalised.
+        cells: (V / 8,) flat indices into the half-size grid.
+        shape: Full grid (D, H, W), all even.
+    """
+
+    log_prob: Tensor
+    cells: Tensor
+    voxels: Tensor
+
+    def __init__(self, log_prob: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.shape = shape
+        self.register_buffer("log_prob", log_prob)
+        self.register_buffer("cells", cells)
+        self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
+
+    @property
+    def num_labels(self) -> int:
+        """L, background included."""
+        return int(self.log_prob.shape[0])
+
+    def gather(self, grid: Tensor) -> Tensor:
+        """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
+        return grid.flatten(2).index_select(2, self.voxels)
+
+    def scatter(self, values: Tensor, outside: float) -> Tensor:
+        """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
+        batch, channels, _ = values.shape
+        grid = values.new_full((batch, channels, self.shape[0] * self.shape[1] * self.shape[2]), outside)
+        grid[:, :, self.voxels] = values
+        return grid.view(batch, channels, *self.shape)
+
+
+def location_prior(frequency: Tensor) -> LocationPrior:
+    """Floor, renormalise and crop a label frequency.
+
+    Args:
+        frequency: (L, D, H, W), sums to one over labels; 0 is background; D, H, W even. The floor
+            is 1e-4 before renormalising: no label is impossible where there is anatomy.
+    """
+    shape = (int(frequency.shape[1]), int(frequency.shape[2]), int(frequency.shape[3]))
+    anatomy = (frequency[0] < 1).float()[None, None]
+    # One cell of slack: registered images never fit the training maps to the voxel.
+    cell_mask = nn.functional.max_pool3d(anatomy, 2)
+    cell_mask = nn.functional.max_pool3d(cell_mask, 3, stride=1, padding=1)
+    cells = cell_mask.flatten().nonzero().flatten()
+    inside = frequency.flatten(1).index_select(1, _voxels_of(cells, shape))
+    floored = inside.clamp_min(FLOOR)
+    return LocationPrior((floored / floored.sum(0)).log(), cells, shape)
+
+
+def _voxels_of(cells: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """(V,) flat full-grid index of every voxel, cell by cell."""
+    _, height, width = shape
+    half_h, half_w = height // 2, width // 2
+    d, h, w = cells // (half_h * half_w), cells // half_w % half_h, cells % half_w
+    step = torch.arange(2, device=cells.device)
+    dd = (2 * d)[:, None, None, None] + step[:, None, None]
+    hh = (2 * h)[:, None, None, None] + step[None, :, None]
+    ww = (2 * w)[:, None, None, None] + step[None, None, :]
+    return ((dd * height + hh) * width + ww).flatten()

@@ -1,0 +1,78 @@
+"""Each term of each ELBO, one short function per equation; all are sums in nats, one per subject."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seg_prior.models.likelihood import Intensities, log_likelihood
+
+
+def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL( N(mean, exp log_var) || N(0, I) ) of every latent dimension, >= 0.
+
+    1/2 (mean^2 + var - 1 - log var) [Kingma2014, appendix B].
+
+    Args:
+        mean, log_var: (B, K).
+
+    Returns:
+        (B, K), not yet summed, so that unused dimensions can be counted.
+    """
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+
+
+def kl_between_normals(
+    mean: Tensor, log_var: Tensor, target_mean: Tensor, target_log_var: Tensor
+) -> Tensor:
+    """KL( N(target) || N(mean, exp log_var) ) summed over latent dimensions: (B, K) -> (B,).
+
+    Zero where both agree. Minimised over the first Gaussian it covers the target, so an encoder
+    trained with it is unsure where the image does not tell.
+    """
+    ratio = torch.exp(target_log_var - log_var)
+    distance = (mean - target_mean).square() * torch.exp(-log_var)
+    return 0.5 * (ratio + distance - 1 + log_var - target_log_var).sum(dim=1)
+
+
+def log_prob_of_labels(log_prior: Tensor, label_map: Tensor) -> Tensor:
+    """sum_j log f_{j, s_j}: the reconstruction term of stage 1.
+
+    Args:
+        log_prior: (B, L, V) log f.
+        label_map: (B, V) label indices.
+
+    Returns:
+        (B,)
+    """
+    return log_prior.gather(1, label_map[:, None].long()).squeeze(1).sum(dim=1)
+
+
+def log_prob_of_image(
+    log_prior: Tensor,
+    image: Tensor,
+    observed: Tensor,
+    intensities: Intensities,
+    likelihood: str,
+) -> Tensor:
+    """The image term of stage 2, over observed voxels.
+
+    `exact`: sum_j log sum_l f_jl N(x_j; l); its gradient in the logits is r - f.
+    `jensen`: sum_j sum_l f_jl log N(x_j; l) <= exact, the bound of [Dalca2018].
+
+    Args:
+        log_prior: (B, L, V) log f.
+        image: (B, V).
+        observed: (B, V), 1 inside the field of view; voxels outside are missing data.
+        intensities: The Gaussians of these B images.
+        likelihood: exact or jensen.
+
+    Returns:
+        (B,)
+    """
+    log_prob = log_likelihood(image, intensities)
+    if likelihood == "exact":
+        per_voxel = torch.logsumexp(log_prior + log_prob, dim=1)
+    else:
+        per_voxel = (log_prior.exp() * log_prob).sum(dim=1)
+    return (per_voxel * observed).sum(dim=1)

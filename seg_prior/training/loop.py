@@ -1,0 +1,184 @@
+"""The one training loop: both models, one CPU, one GPU or many."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from seg_prior.config import OptimConfig
+from seg_prior.volume import whole_file
+
+Losses = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a training runs and leaves its traces.
+
+    Attributes:
+        folder: Holds `last.pt` (resume state) and `log.csv`.
+        device: cpu, cuda or cuda:N.
+        is_quiet: No progress bar.
+    """
+
+    folder: Path
+    device: str
+    is_quiet: bool = False
+
+
+def train(
+    model: nn.Module,
+    losses_of: Callable[[nn.Module, Any, int], Losses],
+    dataset: Dataset[Any],
+    config: OptimConfig,
+    run: Run,
+    validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+) -> None:
+    """Minimise the mean over subjects of `losses_of(...)["loss"]` with AdamW.
+
+    Sample n is drawn at step n // batch_size whatever the number of processes, and all randomness
+    lives in the dataset, so a stop and a second call with the same arguments ends in the same
+    weights as no stop, and N processes see what one would.
+
+    Args:
+        model: Trained in place; its device is the run's.
+        losses_of: (model, batch, step) -> named means over the batch; "loss" is minimised.
+        dataset: Item n is a pure function of n; at least steps x batch_size items.
+        config: Steps, rate, precision.
+        run: Folder, device. A `last.pt` in the folder is resumed.
+        validate: Called every `config.validate_every` steps; its values join the log.
+    """
+    fabric = _fabric(run.device, config.precision)
+    fabric.launch()
+    optimizer = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad],
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+    )
+    wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+    last = run.folder / "last.pt"
+    first_step = _resume(last, model, optimizer)
+    log = _Log(run.folder / "log.csv", first_step, enabled=fabric.is_global_zero)
+    batches = _batches(dataset, config, first_step, fabric)
+    steps = tqdm(
+        range(first_step, config.steps),
+        initial=first_step,
+        total=config.steps,
+        disable=True if run.is_quiet or not fabric.is_global_zero else None,
+    )
+    for step in steps:
+        for group in wrapped_optimizer.param_groups:
+            group["lr"] = learning_rate(step, config)
+        wrapped.train()
+        losses = losses_of(wrapped, next(batches), step)
+        fabric.backward(losses["loss"])
+        fabric.clip_gradients(wrapped, wrapped_optimizer, max_norm=config.max_grad_norm)
+        wrapped_optimizer.step()
+        wrapped_optimizer.zero_grad()
+        done = step + 1
+        is_last = done == config.steps
+        if done % config.log_every == 0 or is_last:
+            values = {name: float(fabric.all_reduce(v.detach())) for name, v in losses.items()}
+            if validate is not None and (done % config.validate_every == 0 or is_last):
+                wrapped.eval()
+                with torch.inference_mode():
+                    values |= validate(model)
+            log.write(done, values)
+            steps.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+        if (done % config.save_every == 0 or is_last) and fabric.is_global_zero:
+            _save(last, model, optimizer, done)
+    fabric.barrier()
+    model.eval()
+
+
+def learning_rate(step: int, config: OptimConfig) -> float:
+    """Linear warm-up, then half a cosine down to zero."""
+    if step < config.warmup_steps:
+        return config.learning_rate * (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _fabric(device: str, precision: str) -> Any:
+    world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cpu":
+        accelerator, devices = "cpu", world
+    else:
+        accelerator = "cuda"
+        _, _, index = device.partition(":")
+        devices = [int(index)] if index and world == 1 else world  # type: ignore[assignment]
+    strategy = "ddp" if world > 1 else "auto"
+    return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
+
+
+def _batches(
+    dataset: Dataset[Any], config: OptimConfig, first_step: int, fabric: Any
+) -> Iterator[Any]:
+    """This process's share of every global batch, in order from `first_step`."""
+    if config.batch_size % fabric.world_size:
+        raise ValueError(
+            f"batch_size {config.batch_size} is not a multiple of {fabric.world_size} processes"
+        )
+    share = config.batch_size // fabric.world_size
+    order = [
+        step * config.batch_size + fabric.global_rank * share + n
+        for step in range(first_step, config.steps)
+        for n in range(share)
+    ]
+    loader = DataLoader(
+        dataset,
+        batch_size=share,
+        sampler=order,
+        num_workers=config.num_workers,
+        pin_memory=fabric.device.type == "cuda",
+    )
+    return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+
+def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Load what `_save` wrote, if it is there; the number of steps done."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"])
+
+
+class _Log:
+    """A CSV of named values by step; rows after the resumed step are dropped."""
+
+    def __init__(self, path: Path, first_step: int, enabled: bool) -> None:
+        self.path = path
+        self.enabled = enabled
+        self.rows: list[dict[str, str]] = []
+        if enabled and path.exists() and first_step > 0:
+            with path.open(newline="", encoding="utf-8") as file:
+                self.rows = [r for r in csv.DictReader(file) if int(r["step"]) <= first_step]
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        if not self.enabled:
+            return
+        self.rows.append({"step": str(step)} | {k: f"{v:.6g}" for k, v in values.items()})
+        columns = list(dict.fromkeys(name for row in self.rows for name in row))
+        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(self.rows)
