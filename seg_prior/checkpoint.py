@@ -159,7 +159,9 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
     prior: LabelVAE | LinearPrior
     image_encoder = None
     if header.vae is None:
-        prior = LinearPrior(location, tensors["prior.center"].float(), tensors["prior.basis"].float())
+        prior = LinearPrior(
+            location, tensors["prior.center"].float(), tensors["prior.basis"].float()
+        )
     else:
         prior = LabelVAE(location, header.vae)
         _load_weights(prior, tensors, "prior.")

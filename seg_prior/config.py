@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -98,3 +99,52 @@ class IntensityConfig(_Config):
     ties: dict[str, list[str]] = {}
     components: dict[str, int] = {"background": 3}
     typical: dict[str, float] = {}
+
+
+class RuntimeConfig(_Config):
+    """Where and how a stage runs.
+
+    Attributes:
+        device: auto (a GPU if there is one), cpu, cuda or cuda:N.
+        threads: CPU threads; 0 leaves the choice to torch. One thread repeats bit for bit.
+        seed: Of everything random.
+        quiet: No progress bars, no talk.
+    """
+
+    device: str = "auto"
+    threads: int = 0
+    seed: int = 0
+    quiet: bool = False
+
+
+class TrainPriorConfig(RuntimeConfig):
+    """`train-prior`: label maps in, an anatomical prior out.
+
+    Attributes:
+        labels: Label maps: files, folders, patterns or .txt lists.
+        out: Checkpoint to write; logs and resume state go to a folder beside it.
+        label_table: Tab-separated id, name, scored_as, intensity_class[, partner]; without one
+            every id is a label of its own.
+        kind: vae, pca (linear latent) or atlas (no latent).
+        spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
+        margin_mm: Of prior space around the anatomy.
+        holdout: Number of label maps, evenly spaced in the list, kept out of training to measure
+            reconstruction.
+        num_components: Of kind pca; at most one less than there are maps and mirror images.
+        kl_warmup_steps: The KL term is ramped up (quadratically) over so many steps: with the full
+            term from the start, q collapses onto N(0, I) before the decoder has learned to listen.
+    """
+
+    labels: list[Path]
+    out: Path
+    label_table: Path | None = None
+    kind: Literal["vae", "pca", "atlas"] = "vae"
+    spacing_mm: float | None = None
+    margin_mm: float = 6.0
+    holdout: int = 0
+    num_components: int = 19
+    kl_warmup_steps: int = 600
+    vae: VAEConfig = VAEConfig()
+    augment: AugmentConfig = AugmentConfig()
+    optim: OptimConfig = OptimConfig()
+    intensity: IntensityConfig = IntensityConfig()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seg_prior.config import InferenceConfig
 from seg_prior.models import likelihood
-from seg_prior.models.likelihood import Intensities
+from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.objective import log_prob_of_image
 
 
@@ -21,13 +21,12 @@ class Observation:
     Attributes:
         image: (1, V) normalised intensity.
         observed: (1, V), 1 inside the field of view.
-        class_of_component, class_of_label: (M,), (L,), as in `Intensities`.
+        classes: Which Gaussians there are.
     """
 
     image: Tensor
     observed: Tensor
-    class_of_component: Tensor
-    class_of_label: Tensor
+    classes: IntensityClasses
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +48,8 @@ class Estimate:
 
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
-    prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
-    first = likelihood.start(
-        seen.image, seen.observed, prior_of_class, seen.class_of_component, seen.class_of_label
-    )
+    prior_of_class = likelihood.class_prior(log_prior, seen.classes)
+    first = likelihood.start(seen.image, seen.observed, prior_of_class, seen.classes)
     return likelihood.fit(seen.image, seen.observed, prior_of_class, first, rounds)
 
 
@@ -78,7 +75,7 @@ def climb(
         assert optimizer is not None
         log_prior = decode(z)
         with torch.no_grad():
-            prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
+            prior_of_class = likelihood.class_prior(log_prior, seen.classes)
             intensities = likelihood.fit(
                 seen.image, seen.observed, prior_of_class, intensities, rounds=1
             )
@@ -89,7 +86,7 @@ def climb(
         trace.append(float(elbo.detach()))
     with torch.no_grad():
         log_prior = decode(z)
-        prior_of_class = likelihood.class_prior(log_prior, seen.class_of_label)
+        prior_of_class = likelihood.class_prior(log_prior, seen.classes)
         intensities = likelihood.fit(
             seen.image, seen.observed, prior_of_class, intensities, rounds=2
         )
@@ -98,7 +95,11 @@ def climb(
 
 
 def _elbo(
-    log_prior: Tensor, z: Tensor, seen: Observation, intensities: Intensities, config: InferenceConfig
+    log_prior: Tensor,
+    z: Tensor,
+    seen: Observation,
+    intensities: Intensities,
+    config: InferenceConfig,
 ) -> Tensor:
     image_term = log_prob_of_image(
         log_prior, seen.image, seen.observed, intensities, config.likelihood

@@ -61,9 +61,7 @@ def find_native_voxels(
     index_parts, position_parts = [], []
     for i in range(native.shape[0]):  # slab by slab: no coordinate array of the whole volume
         flat = observed[i].flatten().nonzero().flatten()
-        voxel = torch.stack(
-            [torch.full_like(flat, i), flat // width, flat % width], dim=1
-        ).float()
+        voxel = torch.stack([torch.full_like(flat, i), flat // width, flat % width], dim=1).float()
         place = voxel @ prior_from_native[:3, :3].T + prior_from_native[:3, 3]
         near = place.round().long()
         inside = ((near >= 0) & (near < sizes)).all(1)
@@ -99,9 +97,11 @@ def log_joints(
     floor = float(np.log(FLOOR))
     for label in range(location.num_labels):
         grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)
-        joint = F.grid_sample(grid, where.position, padding_mode="border", align_corners=True).flatten()
+        joint = F.grid_sample(
+            grid, where.position, padding_mode="border", align_corners=True
+        ).flatten()
         if by_class is not None and intensities is not None:
-            joint = joint + by_class[int(intensities.class_of_label[label])]
+            joint = joint + by_class[int(intensities.classes.class_of_label[label])]
         yield joint
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from seg_prior.models import likelihood
 from seg_prior.models.label_vae import LabelEncoder, LabelVAE
+from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
 
 EM_ROUNDS = 12
@@ -18,8 +18,7 @@ def atlas_posterior(
     location: LocationPrior,
     image: Tensor,
     observed: Tensor,
-    class_of_component: Tensor,
-    class_of_label: Tensor,
+    classes: IntensityClasses,
 ) -> Tensor:
     """p(s | x) under the location prior and Gaussians fitted by EM.
 
@@ -29,17 +28,15 @@ def atlas_posterior(
     Args:
         location: The location prior.
         image, observed: (B, V).
-        class_of_component, class_of_label: (M,), (L,), as in `Intensities`.
+        classes: Which Gaussians there are.
 
     Returns:
         (B, L, V) probabilities; p_loc where nothing is observed.
     """
     log_prior = location.log_prob[None].expand(image.shape[0], -1, -1)
-    prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], class_of_label)
+    prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
     some, some_observed = image[:, ::EM_STRIDE], observed[:, ::EM_STRIDE]
-    first = likelihood.start(
-        some, some_observed, prior_of_class, class_of_component, class_of_label
-    )
+    first = likelihood.start(some, some_observed, prior_of_class, classes)
     fitted = likelihood.fit(some, some_observed, prior_of_class, first, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)
 

@@ -8,10 +8,29 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from seg_prior.config import IntensityConfig
+from seg_prior.errors import LabelsError
+from seg_prior.labels import LabelTable
+
 PRIOR_VOXELS = 20.0
 """Weight, in voxels, of the prior that keeps empty classes finite."""
 VAR_FLOOR = 1e-4
 """Smallest variance of a Gaussian, relative to the variance of the whole image."""
+
+
+@dataclass(frozen=True, eq=False)
+class IntensityClasses:
+    """Which Gaussians there are.
+
+    Attributes:
+        names: C class names; the first is background's.
+        class_of_label: (L,).
+        class_of_component: (M,).
+    """
+
+    names: tuple[str, ...]
+    class_of_label: Tensor
+    class_of_component: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +39,33 @@ class Intensities:
 
     Attributes:
         mean, var, log_weight: (B, M); weights sum to one within a class. var > 0.
-        class_of_component: (M,) which class a component belongs to.
-        class_of_label: (L,) which class a label belongs to.
+        classes: Which class each component and each label belongs to.
     """
 
     mean: Tensor
     var: Tensor
     log_weight: Tensor
-    class_of_component: Tensor
-    class_of_label: Tensor
+    classes: IntensityClasses
+
+
+def intensity_classes(table: LabelTable, config: IntensityConfig) -> IntensityClasses:
+    """The classes of a label table after ties, and how many Gaussians each has.
+
+    Raises:
+        LabelsError: A tie or a number of components names a class that does not exist.
+    """
+    names, class_of_label = table.classes(config.ties)
+    unknown = set(config.components) - set(names)
+    if unknown:
+        raise LabelsError(
+            f"components: found class '{min(unknown)}', need one of {', '.join(sorted(names))}."
+        )
+    class_of_component = [
+        c for c, name in enumerate(names) for _ in range(config.components.get(name, 1))
+    ]
+    return IntensityClasses(
+        tuple(names), torch.tensor(class_of_label), torch.tensor(class_of_component)
+    )
 
 
 def log_density(image: Tensor, intensities: Intensities) -> Tensor:
@@ -41,34 +78,33 @@ def log_density(image: Tensor, intensities: Intensities) -> Tensor:
 
 def log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
     """log p(x_v | s_v = l): (B, V) -> (B, L, V), in nats; not normalised over labels."""
-    return class_log_likelihood(image, intensities)[:, intensities.class_of_label]
+    return class_log_likelihood(image, intensities)[:, intensities.classes.class_of_label]
 
 
 def class_log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
     """log p(x_v | class c): (B, V) -> (B, C, V), the log of a mixture where c has components."""
     density = log_density(image, intensities)
-    num_classes = int(intensities.class_of_label.max()) + 1
+    num_classes = len(intensities.classes.names)
     if density.shape[1] == num_classes:
         return density
     out = density.new_empty(density.shape[0], num_classes, density.shape[2])
     for c in range(num_classes):
-        out[:, c] = torch.logsumexp(density[:, intensities.class_of_component == c], dim=1)
+        out[:, c] = torch.logsumexp(density[:, intensities.classes.class_of_component == c], dim=1)
     return out
 
 
-def class_prior(log_prior: Tensor, class_of_label: Tensor) -> Tensor:
+def class_prior(log_prior: Tensor, classes: IntensityClasses) -> Tensor:
     """Prior probability of every intensity class: (B, L, V) log f -> (B, C, V)."""
     batch, _, num_voxels = log_prior.shape
-    out = log_prior.new_zeros(batch, int(class_of_label.max()) + 1, num_voxels)
-    return out.index_add_(1, class_of_label, log_prior.exp())
+    out = log_prior.new_zeros(batch, len(classes.names), num_voxels)
+    return out.index_add_(1, classes.class_of_label, log_prior.exp())
 
 
 def start(
     image: Tensor,
     observed: Tensor,
     prior_of_class: Tensor,
-    class_of_component: Tensor,
-    class_of_label: Tensor,
+    classes: IntensityClasses,
 ) -> Intensities:
     """First guess: every class has the moments of the image under its prior.
 
@@ -77,8 +113,9 @@ def start(
     Args:
         image, observed: (B, V).
         prior_of_class: (B, C, V), from `class_prior`.
-        class_of_component, class_of_label: (M,), (L,).
+        classes: Which Gaussians to start.
     """
+    class_of_component = classes.class_of_component
     weight = prior_of_class * observed[:, None]
     count = weight.sum(2) + 1e-6
     mean = (weight * image[:, None]).sum(2) / count
@@ -95,8 +132,7 @@ def start(
         mean + offset * var.sqrt(),
         var,
         log_weight.expand_as(mean),
-        class_of_component,
-        class_of_label,
+        classes,
     )
 
 
@@ -121,7 +157,7 @@ def fit(
     """
     floor = _floor(image, observed)
     typical_var = floor / VAR_FLOOR / 16
-    class_of_component = intensities.class_of_component
+    class_of_component = intensities.classes.class_of_component
     log_prior = prior_of_class.clamp_min(1e-8).log()[:, class_of_component]
     weighted_x = observed * image
     for _ in range(rounds):
@@ -142,7 +178,9 @@ def fit(
     return intensities
 
 
-def responsibilities(log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+def responsibilities(
+    log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities
+) -> Tensor:
     """r: the posterior p(s_v | x_v), (B, L, V); the prior itself where nothing is observed."""
     log_prob = log_likelihood(image, intensities) * observed[:, None]
     return torch.softmax(log_prior + log_prob, dim=1)

@@ -111,7 +111,9 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         has_sides = bool((self.partner != torch.arange(self.partner.numel())).any())
         transform = random_affine(self.config, generator)
         if is_flipped and has_sides:
-            transform = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64)) @ transform
+            transform = (
+                torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64)) @ transform
+            )
         spacing_mm = float(self.prior_grid.spacing_mm[0])
         warp = random_warp(self.prior_grid.shape, spacing_mm, self.config, generator)
         labels = sample_labels(self.maps[choice], self.prior_grid, transform, warp)

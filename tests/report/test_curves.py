@@ -48,3 +48,12 @@ def test_another_column_is_another_plot(tmp_path: Path) -> None:
         write_loss_curve(tmp_path / f"{len(names)}.png", rows)
     shapes = [imread(tmp_path / f"{n}.png").shape[:2] for n in (1, 2, 3)]
     assert shapes == [(260, 550), (260, 1100), (520, 1100)]
+
+
+def test_bold_line_runs_along_the_steps(tmp_path: Path) -> None:
+    write_loss_curve(tmp_path / "flat.png", [{"step": i, "loss": 5.0} for i in range(100)])
+    picture = imread(tmp_path / "flat.png")[..., :3]
+    bold = np.abs(picture - np.array([0x1F, 0x4E, 0x79]) / 255).max(axis=2) < 0.02
+    rows, columns = np.nonzero(bold)
+    assert np.ptp(columns) > 350
+    assert np.ptp(rows) < 5

@@ -12,7 +12,7 @@ from seg_prior.grid import Grid
 from seg_prior.phantom import make_phantom, phantom_label_table
 from seg_prior.report.colours import label_colours
 from seg_prior.report.overlay import Panel, render_panel, write_montage, write_overlay
-from seg_prior.report.slices import find_view
+from seg_prior.report.slices import View, find_view
 from tests.report.test_slices import ORIENTATIONS, reorient
 
 TABLE = phantom_label_table()
@@ -58,6 +58,25 @@ def test_left_of_the_patient_is_on_the_left() -> None:
         np.flatnonzero((axial == label_colours(TABLE)[i]).all(axis=(2)).any(axis=0)) for i in (6, 7)
     )
     assert left.max() < right.min()
+
+
+def test_anterior_and_superior_are_on_top() -> None:
+    labels = np.zeros((20, 20, 20), dtype=np.uint8)
+    labels[4:16, 4:16, 4:10] = 1
+    labels[4:16, 4:16, 10:16] = 2
+    labels[4:16, 10:16, 4:10] = 3
+    grid = Grid(labels.shape, np.eye(4))
+    colours = label_colours(TABLE)
+    view = View(np.array([9, 9, 9]), np.zeros(3, int), np.full(3, 20), np.full(3, 20.0))
+    picture = render_panel(Panel("", grid, label_map=labels), view, TABLE)
+    axial, coronal, sagittal = picture[:, :420], picture[:, 430:850], picture[:, 860:]
+    np.testing.assert_array_equal(axial[120, 210], colours[3])
+    np.testing.assert_array_equal(axial[300, 210], colours[1])
+    np.testing.assert_array_equal(coronal[120, 210], colours[2])
+    np.testing.assert_array_equal(coronal[300, 210], colours[1])
+    np.testing.assert_array_equal(sagittal[120, 120], colours[2])
+    np.testing.assert_array_equal(sagittal[300, 120], colours[1])
+    np.testing.assert_array_equal(sagittal[300, 300], colours[3])  # anterior on the right
 
 
 def test_spacing_sets_the_shape_of_a_picture() -> None:
@@ -121,6 +140,17 @@ def test_panels_on_one_grid_show_the_same_slices(tmp_path: Path) -> None:
     rows = [sheet[index * height : (index + 1) * height] for index in range(3)]
     np.testing.assert_array_equal(rows[0], rows[1])
     assert (rows[0] != rows[2]).any()
+
+
+def test_scans_on_other_grids_do_not_move_the_slices(tmp_path: Path) -> None:
+    other = make_phantom(1, 6.0)
+    labels = TABLE.remap(other.label_map.data, "other")
+    panels = [SCAN, Panel("other", other.image.grid, other.image.data, labels)]
+    write_overlay(tmp_path / "alone.png", panels[:1], TABLE)
+    write_overlay(tmp_path / "both.png", panels, TABLE)
+    alone, both = imread(tmp_path / "alone.png"), imread(tmp_path / "both.png")
+    strip = slice(0, 300), slice(0, 900)
+    np.testing.assert_array_equal(both[strip], alone[strip])
 
 
 def test_failed_drawing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,11 +92,12 @@ def test_view_frames_the_anatomy_and_cuts_where_most_structures_are() -> None:
 
 def test_left_and_right_count_once() -> None:
     grid = Grid((30, 30, 30), np.eye(4))
-    labels = np.ones(grid.shape, dtype=np.uint8)
-    labels[0:14] = 2  # sides that meet at 14: both are in the slices near it
-    labels[12:18, 14, 14] = 3
-    view = find_view([labels], grid, np.array([0, 2, 1, 3]))
-    assert view.center.tolist() == [14, 14, 14]
+    i, j, _ = np.indices(grid.shape)
+    labels = np.where(i + 2 * (j % 2) < 15, 2, 1)  # slices 13 and 14 hold half of each side
+    labels[17, 14, 14] = 3
+    sides, no_sides = np.array([0, 2, 1, 3]), np.arange(4)
+    assert find_view([labels], grid, sides).center[0] == 17
+    assert find_view([labels], grid, no_sides).center[0] == 14
 
 
 @pytest.mark.parametrize("label_maps", [[], [np.zeros((4, 6, 8), dtype=np.uint8)]])

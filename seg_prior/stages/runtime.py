@@ -1,0 +1,47 @@
+"""What every stage does first: choose the device, the threads, and what to record of the run."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from seg_prior.config import RuntimeConfig
+from seg_prior.errors import ConfigError
+
+
+def start(config: RuntimeConfig) -> str:
+    """Apply threads and seed to this process; the device as torch names it.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    if config.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = config.device.partition(":")
+    if kind == "cpu" and not index:
+        return "cpu"
+    if kind == "cuda" and (not index or index.isdecimal()):
+        if int(index or 0) < torch.cuda.device_count():
+            return config.device
+        raise ConfigError(
+            f"device: found '{config.device}', but torch sees {torch.cuda.device_count()} GPUs. "
+            "Use --device cpu."
+        )
+    raise ConfigError(f"device: found '{config.device}', need auto, cpu, cuda or cuda:N.")
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and date, for sidecars and checkpoints."""
+    packages = ("seg-prior", "torch", "numpy", "nibabel", "SimpleITK")
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,294 @@
+"""`train-prior`: label maps in, an anatomical prior out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seg_prior.checkpoint import FORMAT_VERSION, Header, Kind, save_model
+from seg_prior.config import TrainPriorConfig
+from seg_prior.conform import group
+from seg_prior.errors import LabelsError
+from seg_prior.grid import Grid, apply_affine
+from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
+from seg_prior.metrics.overlap import dice_by_id, nan_mean
+from seg_prior.models.label_vae import COARSENING, LabelVAE, one_hot
+from seg_prior.models.likelihood import intensity_classes
+from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
+from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
+from seg_prior.report.curves import write_loss_curve
+from seg_prior.stages import runtime
+from seg_prior.stages.inputs import find_images, subject_key
+from seg_prior.training.datasets import AlignedLabelMap, RandomAnatomies, sample_labels
+from seg_prior.training.loop import Run, train
+from seg_prior.volume import Volume, read_label_map
+
+ACTIVE_NATS = 0.05
+"""A latent dimension with less KL than this, on average, is unused."""
+COLLAPSED_SHARE = 0.01
+"""A prior that uses a smaller share of its dimensions has collapsed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomies:
+    """Label maps in a common frame.
+
+    Attributes:
+        names: Subjects of the training maps.
+        training, held_out: The maps.
+        table: Their labels.
+        grid: Prior space.
+        residual_mm: Of each training map's centroids after alignment.
+    """
+
+    names: tuple[str, ...]
+    training: tuple[AlignedLabelMap, ...]
+    held_out: tuple[AlignedLabelMap, ...]
+    table: LabelTable
+    grid: Grid
+    residual_mm: tuple[float, ...]
+
+
+def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header:
+    """Align the label maps, fit or train the prior, measure it on held-out maps, write it.
+
+    Raises:
+        ImageError, LabelsError, ConfigError: An input does not fit.
+    """
+    device = runtime.start(config)
+    anatomies = align(config)
+    show(
+        f"{len(anatomies.training)} label maps, {len(anatomies.held_out)} held out, "
+        f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "
+        f"{anatomies.grid.spacing_mm[0]:.3g} mm; centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
+    )
+    location = fit_location(anatomies)
+    prior: LabelVAE | LinearPrior
+    if config.kind == "vae":
+        prior = _train_vae(config, anatomies, location, device)
+    elif config.kind == "pca":
+        prior = fit_components(location, _soft_maps(anatomies, location), config.num_components)
+    else:
+        prior = fit_atlas(location)
+    prior = prior.to("cpu").eval()
+    report = measure(prior, anatomies, fit_atlas(location))
+    for line in describe(report):
+        show(line)
+    header = _header(config, anatomies, report)
+    save_model(config.out, header, prior, None)
+    show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+    return header
+
+
+def align(config: TrainPriorConfig) -> Anatomies:
+    """Read the maps and bring them to a common frame; held-out maps have no say in it."""
+    paths = find_images(config.labels)
+    volumes = [read_label_map(path) for path in paths]
+    table = _label_table(config.label_table, volumes)
+    intensity_classes(table, config.intensity)  # a wrong class is said before the long work
+    indices = [table.remap(volume.data, volume.source) for volume in volumes]
+    for volume, index in zip(volumes, indices, strict=True):
+        if not table.is_structure[index].any():
+            raise LabelsError(f"{volume.source}: found background only, need a label map.")
+    landmarks = [
+        group.find_landmarks(index, volume.grid.affine, table.is_structure)
+        for index, volume in zip(indices, volumes, strict=True)
+    ]
+    out = set(np.linspace(0, len(paths) - 1, config.holdout + 2)[1:-1].round().astype(int).tolist())
+    kept = [n for n in range(len(paths)) if n not in out]
+    fitted = group.fit_group([landmarks[n] for n in kept], table.partner)
+    moves = dict(zip(kept, fitted.prior_from_native, strict=True))
+    moves |= {n: group.fit_affine(landmarks[n], fitted.reference) for n in out}
+    maps = {
+        n: AlignedLabelMap(torch.from_numpy(indices[n]), volumes[n].grid, moves[n]) for n in moves
+    }
+    return Anatomies(
+        tuple(subject_key(paths[n]) for n in kept),
+        tuple(maps[n] for n in kept),
+        tuple(maps[n] for n in sorted(out)),
+        table,
+        _prior_grid(config, [maps[n] for n in kept], table),
+        fitted.residual_mm,
+    )
+
+
+def fit_location(anatomies: Anatomies) -> LocationPrior:
+    """Label frequency of the training maps, and of their mirror images where there are sides."""
+    table, grid = anatomies.table, anatomies.grid
+    frequency = torch.zeros(len(table), *grid.shape)
+    views = _views(anatomies)
+    for labels in views:
+        frequency.scatter_add_(0, labels[None].long(), torch.ones(1, *grid.shape))
+    return location_prior(frequency / len(views))
+
+
+def measure(
+    prior: LabelVAE | LinearPrior, anatomies: Anatomies, atlas: LinearPrior
+) -> dict[str, Any]:
+    """How the prior reconstructs the held-out maps, or the training maps where none are.
+
+    Returns:
+        subjects (held-out or training), dice of the reconstruction and of the atlas (mean over
+        structures, then over maps), nll in nats per voxel, kl in nats, and the mean KL of every
+        latent dimension as sorted quantiles; active_units of num_latents.
+    """
+    maps = anatomies.held_out or anatomies.training
+    rows: list[dict[str, float]] = []
+    kl_of_dimension = torch.zeros(prior.num_latents)
+    with torch.inference_mode():
+        for label_map in maps:
+            labels = sample_labels(label_map, anatomies.grid).flatten()[prior.location.voxels]
+            mean, log_var = prior.encode(one_hot(labels[None], len(anatomies.table)))
+            kl = kl_to_standard_normal(mean, log_var)[0]
+            kl_of_dimension += kl / len(maps)
+            log_prior = prior.decode(mean)
+            rows.append(
+                {
+                    "dice": _dice(log_prior, labels, anatomies.table),
+                    "atlas_dice": _dice(atlas.decode(mean[:, :0]), labels, anatomies.table),
+                    "nll": -float(log_prob_of_labels(log_prior, labels[None])) / labels.numel(),
+                    "kl": float(kl.sum()),
+                }
+            )
+    means: dict[str, Any] = {name: nan_mean([row[name] for row in rows]) for name in rows[0]}
+    quantiles = [0.0, 0.25, 0.5, 0.75, 1.0] if prior.num_latents else []
+    return means | {
+        "subjects": "held out" if anatomies.held_out else "training",
+        "num_subjects": len(maps),
+        "num_latents": prior.num_latents,
+        "active_units": int((kl_of_dimension > ACTIVE_NATS).sum()),
+        "kl_quantiles": [float(kl_of_dimension.quantile(q)) for q in quantiles],
+    }
+
+
+def describe(report: Mapping[str, Any]) -> list[str]:
+    """What a person should know of `measure`'s report, collapse included."""
+    lines = [
+        f"reconstruction of {report['num_subjects']} {report['subjects']} maps: Dice "
+        f"{report['dice']:.3f} (atlas {report['atlas_dice']:.3f}), {report['nll']:.3f} nats/voxel"
+    ]
+    if report["num_latents"]:
+        lines.append(
+            f"latent: {report['active_units']} of {report['num_latents']} dimensions in use, "
+            f"KL {report['kl']:.0f} nats"
+        )
+    if report["active_units"] < COLLAPSED_SHARE * report["num_latents"]:
+        lines.append(
+            "WARNING: the latent has collapsed: the decoder ignores it. "
+            "Train longer, or raise --kl-warmup-steps."
+        )
+    return lines
+
+
+def stage1_losses(model: nn.Module, batch: Any, kl_weight: float) -> dict[str, Tensor]:
+    """-ELBO(s) in nats per voxel, mean over the batch; reconstruction and KL share one scale."""
+    label_map, noise = batch
+    log_prior, mean, log_var = model(label_map, noise)
+    num_voxels = label_map.shape[1]
+    nll = -log_prob_of_labels(log_prior, label_map).mean() / num_voxels
+    kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / num_voxels
+    return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
+
+
+def _train_vae(
+    config: TrainPriorConfig, anatomies: Anatomies, location: LocationPrior, device: str
+) -> LabelVAE:
+    vae = LabelVAE(location, config.vae)
+    optim = config.optim
+    dataset = RandomAnatomies(
+        anatomies.training,
+        anatomies.grid,
+        location.voxels,
+        anatomies.table.partner,
+        config.augment,
+        vae.num_latents,
+        config.seed,
+        optim.steps * optim.batch_size,
+    )
+    atlas = fit_atlas(location)
+    folder = config.out.with_suffix("")
+    train(
+        vae,
+        lambda model, batch, step: stage1_losses(
+            model, batch, min(1.0, step / max(1, config.kl_warmup_steps)) ** 2
+        ),
+        dataset,
+        optim,
+        Run(folder, device, config.quiet),
+        lambda model: _validate(model, anatomies, atlas),
+    )
+    write_loss_curve(folder / "log.png", folder / "log.csv")
+    return vae
+
+
+def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dict[str, float]:
+    assert isinstance(model, LabelVAE)
+    report = measure(model, anatomies, atlas)
+    return {f"val_{name}": report[name] for name in ("dice", "nll", "kl", "active_units")}
+
+
+def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
+    if path is not None:
+        return read_label_table(path)
+    return label_table_from_ids(int(i) for volume in volumes for i in np.unique(volume.data))
+
+
+def _prior_grid(
+    config: TrainPriorConfig, maps: Sequence[AlignedLabelMap], table: LabelTable
+) -> Grid:
+    extents = []
+    for label_map in maps:
+        voxels = np.argwhere(table.is_structure[label_map.indices.numpy()])
+        points = apply_affine(label_map.prior_from_native @ label_map.grid.affine, voxels)
+        extents.append((points.min(axis=0), points.max(axis=0)))
+    spacing_mm = config.spacing_mm
+    if spacing_mm is None:
+        longest_mm = max(float((high - low).max()) for low, high in extents)
+        spacing_mm = float(f"{longest_mm / 104:.2g}")
+    return group.bounding_grid(extents, spacing_mm, config.margin_mm, COARSENING)
+
+
+def _views(anatomies: Anatomies) -> list[Tensor]:
+    """Each training map on the prior grid, and its mirror image where there are sides."""
+    views = [sample_labels(m, anatomies.grid) for m in anatomies.training]
+    if anatomies.table.has_sides:
+        mirror = torch.from_numpy(group.MIRROR)
+        partner = torch.from_numpy(anatomies.table.partner).to(torch.uint8)
+        mirrored = (sample_labels(m, anatomies.grid, mirror) for m in anatomies.training)
+        views += [partner[labels.long()] for labels in mirrored]
+    return views
+
+
+def _soft_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
+    flat = (labels.flatten()[location.voxels] for labels in _views(anatomies))
+    return [one_hot(labels[None], len(anatomies.table))[0] for labels in flat]
+
+
+def _dice(log_prior: Tensor, labels: Tensor, table: LabelTable) -> float:
+    """Mean Dice over the structures present."""
+    found = dice_by_id(log_prior[0].argmax(0).numpy(), labels.numpy())
+    return nan_mean([value for index, value in found.items() if table.is_structure[index]])
+
+
+def _header(config: TrainPriorConfig, anatomies: Anatomies, report: dict[str, Any]) -> Header:
+    kinds: dict[str, Kind] = {"vae": "prior", "pca": "pca", "atlas": "atlas"}
+    grid = anatomies.grid
+    return Header(
+        format_version=FORMAT_VERSION,
+        kind=kinds[config.kind],
+        shape=grid.shape,
+        affine=tuple(tuple(float(v) for v in row) for row in grid.affine),
+        label_table=anatomies.table,
+        intensity=config.intensity,
+        vae=config.vae if config.kind == "vae" else None,
+        training={"train-prior": config.model_dump(mode="json")},
+        provenance=runtime.provenance() | {"subjects": list(anatomies.names)},
+        reference={"prior": report},
+    )
