@@ -177,7 +177,8 @@ def _load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: s
     state = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
     missing, unexpected = module.load_state_dict(state, strict=False)
     missing = [name for name in missing if not name.startswith("location.")]
-    assert not missing and not unexpected, (missing, unexpected)
+    assert not missing, missing
+    assert not unexpected, unexpected
 
 
 def _half(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Every setting of every stage: one frozen model is the flags, the YAML and the checkpoint's JSON."""
+"""Every setting of every stage: one frozen model is the flags, the YAML and the JSON."""
 
 from __future__ import annotations
 

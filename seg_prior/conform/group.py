@@ -15,8 +15,8 @@ Floats = NDArray[np.float64]
 
 MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])
 RIDGE = 0.02
-"""Weight of the moment fit (shift and one scale) beside the centroids; it decides wherever nested
-or few labels leave an affine undetermined, and bends a well-determined one by about its own size."""
+"""Weight of the moment fit (shift and one scale) beside the centroids; it decides where nested or
+few labels leave an affine undetermined, and bends a well-determined one by about its own size."""
 
 
 @dataclass(frozen=True, eq=False)

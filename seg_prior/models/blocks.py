@@ -24,7 +24,8 @@ class ResidualBlock(nn.Module):
         )
         # Each block starts as the identity: deep stacks train from the first step.
         last = self.layers[-1]
-        assert isinstance(last, nn.Conv3d) and last.bias is not None
+        assert isinstance(last, nn.Conv3d)
+        assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 

@@ -1,4 +1,4 @@
-"""Linear latent priors: log-odds principal components on the location prior; with none, the atlas."""
+"""Linear latent priors: log-odds principal components; with none, the atlas."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LinearPrior(nn.Module):
         grid = cells.new_zeros(batch, cells.shape[1], half[0] * half[1] * half[2])
         grid[:, :, self.location.cells] = cells
         full = F.interpolate(
-            grid.unflatten(2, half), scale_factor=2, mode="trilinear", align_corners=False
+            grid.view(batch, -1, *half), scale_factor=2, mode="trilinear", align_corners=False
         )
         return torch.log_softmax(self.location.gather(full) + self.location.log_prob, dim=1)
 
@@ -93,5 +93,6 @@ def fit_components(
 
 def _log_share(soft_labels: Tensor) -> Tensor:
     """(B, L, V) -> (B, L, V / 8): log of each label's smoothed share of a cell."""
-    share = soft_labels.unflatten(2, (-1, CELL)).mean(3)
+    batch, num_labels, _ = soft_labels.shape
+    share = soft_labels.view(batch, num_labels, -1, CELL).mean(3)
     return torch.log((share + SMOOTHING) / (1 + SMOOTHING * share.shape[1]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -46,9 +48,7 @@ class LocationPrior(nn.Module):
     def scatter(self, values: Tensor, outside: float) -> Tensor:
         """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
         batch, channels, _ = values.shape
-        grid = values.new_full(
-            (batch, channels, self.shape[0] * self.shape[1] * self.shape[2]), outside
-        )
+        grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
 

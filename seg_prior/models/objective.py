@@ -1,4 +1,4 @@
-"""Each term of each ELBO, one short function per equation; all are sums in nats, one per subject."""
+"""Each term of each ELBO, one short function per equation; sums in nats, one per subject."""
 
 from __future__ import annotations
 

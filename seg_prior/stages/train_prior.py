@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
     show(
         f"{len(anatomies.training)} label maps, {len(anatomies.held_out)} held out, "
         f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "
-        f"{anatomies.grid.spacing_mm[0]:.3g} mm; centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
+        f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
+        f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
     )
     location = fit_location(anatomies)
     prior: LabelVAE | LinearPrior
@@ -224,7 +226,8 @@ def _train_vae(
         Run(folder, device, config.quiet),
         lambda model: _validate(model, anatomies, atlas),
     )
-    write_loss_curve(folder / "log.png", folder / "log.csv")
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))
     return vae
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg_prior.config import AugmentConfig
+from seg_prior.conform.group import MIRROR
 from seg_prior.grid import Affine, Grid
 from seg_prior.training.augment import random_affine, random_warp
 
@@ -111,9 +112,7 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         has_sides = bool((self.partner != torch.arange(self.partner.numel())).any())
         transform = random_affine(self.config, generator)
         if is_flipped and has_sides:
-            transform = (
-                torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], dtype=torch.float64)) @ transform
-            )
+            transform = torch.from_numpy(MIRROR) @ transform
         spacing_mm = float(self.prior_grid.spacing_mm[0])
         warp = random_warp(self.prior_grid.shape, spacing_mm, self.config, generator)
         labels = sample_labels(self.maps[choice], self.prior_grid, transform, warp)
