@@ -36,12 +36,12 @@ class AugmentConfig(_Config):
         flip: Swap left and right in half of the draws, where the label table has partners.
     """
 
-    rotation_sd_deg: float = 4.0
-    shear_sd: float = 0.03
-    log_scale_sd: float = 0.05
-    shift_sd_mm: float = 2.0
+    rotation_sd_deg: float = 2.0
+    shear_sd: float = 0.015
+    log_scale_sd: float = 0.03
+    shift_sd_mm: float = 1.5
     warp_knots_mm: tuple[float, ...] = (40.0, 16.0)
-    warp_sd_mm: tuple[float, ...] = (6.0, 3.0)
+    warp_sd_mm: tuple[float, ...] = (3.0, 1.5)
     flip: bool = True
 
 
@@ -148,3 +148,27 @@ class TrainPriorConfig(RuntimeConfig):
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
     intensity: IntensityConfig = IntensityConfig()
+
+
+class SegmentConfig(RuntimeConfig):
+    """`segment`: scans in, label maps on the scans' own grids out.
+
+    Attributes:
+        images: Scans: files, folders, patterns or .txt lists.
+        out: A file for one scan, a folder for several.
+        model: Checkpoint of any kind.
+        output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
+        n4: Correct the bias field before anything else.
+        posteriors, entropy, volumes: Further files to write.
+        inference: How an image is read.
+    """
+
+    images: list[Path]
+    out: Path
+    model: Path
+    output: Literal["posterior", "prior"] = "posterior"
+    n4: bool = False
+    posteriors: bool = False
+    entropy: bool = False
+    volumes: bool = False
+    inference: InferenceConfig = InferenceConfig()

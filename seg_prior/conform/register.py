@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from seg_prior.conform.resample import resample, resample_mean
@@ -33,7 +34,13 @@ _BINS = 32
 _DEEP_SHARE, _SURFACE_SHARE = 0.3, 0.05
 
 _TURNS_DEG = (-35, 0, 35)  # about each axis
-_SHIFTS = (-0.35, 0, 0.35)  # in sizes, along each axis, where the image is not stripped
+_SHIFTS = (
+    -0.36,
+    -0.18,
+    0,
+    0.18,
+    0.36,
+)  # in sizes, along each axis, where the image is not stripped
 _NUM_CLIMBED, _NUM_REFINED = 4, 2
 _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clearly better
 
@@ -94,12 +101,14 @@ def register(
         size_mm,
     )
     found = [
-        (_climb(coarse, start, sitk.Similarity3DTransform()), is_odd)
+        (_climb(coarse, start, sitk.Euler3DTransform()), is_odd)
         for start, is_odd in _starts(coarse, size_mm)
     ]
-    found.sort(key=lambda pose: -coarse.information(pose[0]) * (_ODD_MARGIN if pose[1] else 1))
+    found.sort(
+        key=lambda pose: -coarse.information(pose[0][None])[0] * (_ODD_MARGIN if pose[1] else 1)
+    )
     found = [(_climb(medium, p, sitk.AffineTransform(3)), odd) for p, odd in found[:_NUM_REFINED]]
-    pose, is_odd = max(found, key=lambda pose: medium.information(pose[0]))
+    pose, is_odd = max(found, key=lambda pose: medium.information(pose[0][None])[0])
     pose = _climb(_looking_deep(fine, seed), pose, sitk.AffineTransform(3))
     return _judge(fine, pose, is_odd)
 
@@ -132,6 +141,16 @@ class _Side:
             return values, np.ones(values.shape, dtype=bool)
         return values / np.maximum(weight, 1e-3), weight > 0.5
 
+    def at(self, index: NDArray[np.float64]) -> tuple[Floats, Mask]:
+        """Values between voxels, and where they are known; index (P, N, 3), results (P, N)."""
+        values, is_known = self.values()
+        size = np.array(self.grid.shape)
+        position = torch.from_numpy((2 * index / (size - 1) - 1).astype(np.float32)).flip(-1)
+        pair = torch.from_numpy(np.stack([values, is_known.astype(np.float32)]))
+        sampled = F.grid_sample(pair[None], position[None, None], align_corners=True)[0, :, 0]
+        # Around a stripped image there is nothing, however far away.
+        return sampled[0].numpy(), (sampled[1].numpy() > 0.5) | self.is_stripped
+
     def averaged(self, spacing_mm: float, margin_mm: float = 0) -> _Side:
         """On cubic voxels along the world's axes, with a margin of nothing around."""
         ends = np.array(list(itertools.product(*[(-0.5, n - 0.5) for n in self.grid.shape])))
@@ -153,32 +172,36 @@ class _Level:
     native: _Side
     near: Mask
 
-    def joint(self, native_from_prior: Affine) -> tuple[NDArray[np.float64], float]:
-        """Joint histogram of both sides, and the share of near voxels the image reaches."""
-        moved = Grid(
-            self.native.grid.shape, np.linalg.inv(native_from_prior) @ self.native.grid.affine
-        )
-        values, is_known = self.native.values()
-        pair = torch.from_numpy(np.stack([values, is_known.astype(np.float32)]))
-        values, weight = resample(pair, moved, self.prior.grid).numpy()[:, self.near]
-        # Around a stripped image there is nothing, however far away.
-        is_known = (weight > 0.5) | self.native.is_stripped
-        bins = [
-            np.minimum(side[is_known] * _BINS, _BINS - 1).astype(int)
-            for side in (self.prior.pair[0][self.near], values)
-        ]
-        counts = np.bincount(bins[0] * _BINS + bins[1], minlength=_BINS**2)
-        return counts.reshape(_BINS, _BINS).astype(float), float(is_known.mean())
+    def joint(self, native_from_prior: Affine) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Joint histograms under poses, and the share of near voxels that the image reaches.
 
-    def information(self, native_from_prior: Affine) -> float:
-        """Mutual information in nats per near voxel; an unreached voxel tells nothing."""
+        Args:
+            native_from_prior: (P, 4, 4).
+
+        Returns:
+            (P, 32, 32) counts of painted by image intensity, and (P,).
+        """
+        points = apply_affine(self.prior.grid.affine, np.argwhere(self.near))
+        index_from_prior = np.linalg.inv(self.native.grid.affine) @ native_from_prior
+        index = points @ index_from_prior[:, :3, :3].transpose(0, 2, 1)
+        values, is_known = self.native.at(index + index_from_prior[:, None, :3, 3])
+        painted = np.minimum(self.prior.pair[0][self.near] * _BINS, _BINS - 1).astype(int)
+        bins = painted * _BINS + np.minimum(values * _BINS, _BINS - 1).astype(int)
+        bins += np.arange(len(bins))[:, None] * _BINS**2
+        counts = np.bincount(bins[is_known], minlength=len(bins) * _BINS**2)
+        return counts.reshape(-1, _BINS, _BINS).astype(float), is_known.mean(axis=1)
+
+    def information(self, native_from_prior: Affine) -> NDArray[np.float64]:
+        """(P,) mutual information in nats per near voxel; an unreached voxel tells nothing."""
         joint, reached = self.joint(native_from_prior)
-        return (_entropy(joint.sum(0)) + _entropy(joint.sum(1)) - _entropy(joint)) * reached
+        both = joint.reshape(len(joint), -1)
+        return (_entropy(joint.sum(1)) + _entropy(joint.sum(2)) - _entropy(both)) * reached
 
 
-def _entropy(counts: NDArray[np.float64]) -> float:
-    share = counts[counts > 0] / max(counts.sum(), 1)
-    return float(-(share * np.log(share)).sum())
+def _entropy(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P,) nats of (P, N) counts; 0 where nothing was counted."""
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return -np.asarray((share * np.log(np.maximum(share, 1e-30))).sum(axis=1))
 
 
 def _prior_side(painted: NDArray[np.float32], grid: Grid, anatomy: Mask) -> _Side:
@@ -216,7 +239,9 @@ def _levels(prior: _Side, native: _Side, size_mm: float) -> list[_Level]:
         prior = prior.averaged(spacing_mm, 0 if levels else 2 * _SURROUND * size_mm)
         radius = max(1, round(_SURROUND * voxels_per_size))
         anatomy = to_itk(prior.pair[1] > 0.5, prior.grid)
-        near = from_itk(sitk.BinaryDilate(anatomy, [radius] * 3))[0] > 0
+        near = from_itk(anatomy)[0] > 0
+        if native.is_stripped:  # what surrounds it is empty on both sides
+            near = from_itk(sitk.BinaryDilate(anatomy, [radius] * 3))[0] > 0
         levels.append(_Level(prior, native, near))
     return levels
 
@@ -230,14 +255,16 @@ def _starts(coarse: _Level, size_mm: float) -> list[tuple[Affine, bool]]:
         shifts_mm = np.array(list(itertools.product(_SHIFTS, repeat=3))) * size_mm
     starts = []
     for is_odd, turns in ((False, _small_turns()), (True, _quarter_turns())):
-        poses = []
-        for turn, shift_mm in itertools.product(turns, shifts_mm):
-            pose = np.eye(4)
-            pose[:3, :3] = scale * turn
-            pose[:3, 3] = coarse.native.center_mm + shift_mm - pose[:3, :3] @ coarse.prior.center_mm
-            poses.append(pose)
-        poses.sort(key=lambda pose: -coarse.information(pose))
-        starts += [(pose, is_odd) for pose in poses[:_NUM_CLIMBED]]
+        best = []
+        for turn in turns:
+            poses = np.tile(np.eye(4), (len(shifts_mm), 1, 1))
+            poses[:, :3, :3] = scale * turn
+            center_mm = coarse.native.center_mm - scale * turn @ coarse.prior.center_mm
+            poses[:, :3, 3] = center_mm + shifts_mm
+            information = coarse.information(poses)
+            best.append((information.max(), poses[information.argmax()]))
+        best.sort(key=lambda scored: -scored[0])
+        starts += [(pose, is_odd) for _, pose in best[:_NUM_CLIMBED]]
     return starts
 
 
@@ -311,9 +338,9 @@ def _looking_deep(level: _Level, seed: int) -> _Level:
 
 def _judge(level: _Level, native_from_prior: Affine, is_odd: bool) -> Registration:
     """The registration, with what is doubtful about it."""
-    information = level.information(native_from_prior)
-    told = information / _entropy(level.joint(native_from_prior)[0].sum(1))
-    reached = level.joint(native_from_prior)[1]
+    joint, (reached,) = level.joint(native_from_prior[None])
+    (information,) = level.information(native_from_prior[None])
+    told = information / _entropy(joint.sum(2))[0]
     scales = np.linalg.svd(native_from_prior[:3, :3], compute_uv=False)
     prior_from_native = np.linalg.inv(native_from_prior)
     overlap = _overlap(level, prior_from_native) if level.native.is_stripped else float("nan")
@@ -331,7 +358,7 @@ def _judge(level: _Level, native_from_prior: Affine, is_odd: bool) -> Registrati
         ),
     ]
     warnings = tuple(f"registration is doubtful: {text}" for is_so, text in doubts if is_so)
-    return Registration(prior_from_native, information, overlap, warnings)
+    return Registration(prior_from_native, float(information), overlap, warnings)
 
 
 def _overlap(level: _Level, prior_from_native: Affine) -> float:

@@ -54,13 +54,15 @@ def find_native_voxels(
         native: The image's grid, moved to prior space.
         observed: (I, J, K) bool, the image's field of view.
     """
-    prior_from_native = torch.from_numpy(np.linalg.inv(prior_grid.affine) @ native.affine).float()
-    mask = location.scatter(torch.ones(1, 1, location.voxels.numel()), 0.0)[0, 0] > 0
-    sizes = torch.tensor(prior_grid.shape)
+    device = location.voxels.device
+    prior_from_native = torch.from_numpy(np.linalg.inv(prior_grid.affine) @ native.affine)
+    prior_from_native = prior_from_native.float().to(device)
+    mask = location.scatter(torch.ones(1, 1, location.voxels.numel(), device=device), 0.0)[0, 0] > 0
+    sizes = torch.tensor(prior_grid.shape, device=device)
     _, height, width = (int(n) for n in native.shape)
     index_parts, position_parts = [], []
     for i in range(native.shape[0]):  # slab by slab: no coordinate array of the whole volume
-        flat = observed[i].flatten().nonzero().flatten()
+        flat = observed[i].flatten().nonzero().flatten().to(device)
         voxel = torch.stack([torch.full_like(flat, i), flat // width, flat % width], dim=1).float()
         place = voxel @ prior_from_native[:3, :3].T + prior_from_native[:3, 3]
         near = place.round().long()

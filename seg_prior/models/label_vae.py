@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seg_prior.config import VAEConfig
 from seg_prior.models.blocks import ResidualBlock, double, halve
 from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.warp import integrate
 
 COARSENING = 8
 """Voxels of prior space along one edge of a latent cell; grid sides are multiples of it."""
@@ -62,7 +63,11 @@ class LabelEncoder(nn.Module):
 
 
 class LabelDecoder(nn.Module):
-    """f(z): label probabilities at every voxel, as residual logits on the location prior."""
+    """f(z): the location prior, moved by a smooth warp, plus residual logits; both depend on z.
+
+    The warp says where structures lie and how large they are, which a few label maps teach well;
+    the residual says what a warp cannot: appearing folds, sharper borders, lesions of a labelling.
+    """
 
     def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
         super().__init__()
@@ -71,38 +76,47 @@ class LabelDecoder(nn.Module):
         self.stem = nn.Conv3d(config.latent_channels, coarse, 1)
         # Anatomy has an address: the same z means another thing at another place.
         self.position = nn.Parameter(torch.randn(1, coarse, *self.latent_shape[1:]) * 0.1)
-        self.up = nn.Sequential(
+        self.to_middle = nn.Sequential(
             *[ResidualBlock(coarse) for _ in range(config.num_blocks)],
             double(coarse, middle),
             *[ResidualBlock(middle) for _ in range(config.num_blocks)],
-            double(middle, fine),
-            ResidualBlock(fine),
         )
-        self.head = nn.Sequential(
+        self.velocity = nn.Sequential(
+            nn.GroupNorm(middle // 8, middle), nn.SiLU(), nn.Conv3d(middle, 3, 3, padding=1)
+        )
+        self.to_fine = nn.Sequential(double(middle, fine), ResidualBlock(fine))
+        self.residual = nn.Sequential(
             nn.LayerNorm(fine), nn.SiLU(), nn.Linear(fine, location.num_labels * CELL)
         )
-        # Step zero is the atlas itself: all residual logits are zero.
-        last = self.head[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        # Step zero is the atlas itself: no warp, no residual.
+        for head in (self.velocity, self.residual):
+            last = head[-1]
+            assert isinstance(last, nn.Conv3d | nn.Linear)
+            assert last.bias is not None
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, z: Tensor, location: LocationPrior) -> Tensor:
         """log f(z).
 
         Args:
             z: (B, K).
-            location: Where the V voxels lie, and log p_loc there.
+            location: Where the V voxels lie, and log p_loc.
 
         Returns:
             (B, L, V) log probabilities, float32, each voxel normalised.
         """
         batch = z.shape[0]
-        grid = self.up(self.stem(z.view(batch, *self.latent_shape)) + self.position)
-        cells = grid.flatten(2).index_select(2, location.cells).transpose(1, 2)
-        logits = self.head(cells).float()  # (B, V/8, L*8)
+        coarse = self.stem(z.view(batch, *self.latent_shape)) + self.position
+        middle = self.to_middle(coarse)
+        with torch.autocast(z.device.type, enabled=False):
+            # A quarter-size voxel is four voxels long.
+            displacement = 4 * integrate(self.velocity(middle.float()))
+            moved = location.sample_moved(displacement)
+        cells = self.to_fine(middle).flatten(2).index_select(2, location.cells).transpose(1, 2)
+        logits = self.residual(cells).float()  # (B, V/8, L*8)
         logits = logits.unflatten(2, (location.num_labels, CELL)).permute(0, 2, 1, 3).flatten(2)
-        return torch.log_softmax(logits + location.log_prob, dim=1)
+        return torch.log_softmax(logits + moved, dim=1)
 
 
 class LabelVAE(nn.Module):

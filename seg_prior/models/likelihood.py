@@ -32,6 +32,12 @@ class IntensityClasses:
     class_of_label: Tensor
     class_of_component: Tensor
 
+    def to(self, device: str) -> IntensityClasses:
+        """The same on another device."""
+        return IntensityClasses(
+            self.names, self.class_of_label.to(device), self.class_of_component.to(device)
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Intensities:

@@ -6,6 +6,9 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg_prior.models.warp import to_unit
 
 FLOOR = 1e-4
 CELL = 8
@@ -28,6 +31,7 @@ class LocationPrior(nn.Module):
     log_prob: Tensor
     cells: Tensor
     voxels: Tensor
+    log_grid: Tensor
 
     def __init__(self, log_prob: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -35,6 +39,11 @@ class LocationPrior(nn.Module):
         self.register_buffer("log_prob", log_prob)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
+        log_grid = self.scatter(log_prob[None], math.log(FLOOR))
+        # Outside the mask background is certain.
+        outside = self.scatter(torch.zeros(1, 1, self.voxels.numel()), 1.0)[:, 0] > 0
+        log_grid[:, 0][outside] = 0.0
+        self.register_buffer("log_grid", log_grid, persistent=False)
 
     @property
     def num_labels(self) -> int:
@@ -44,6 +53,29 @@ class LocationPrior(nn.Module):
     def gather(self, grid: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
         return grid.flatten(2).index_select(2, self.voxels)
+
+    def sample_moved(self, displacement: Tensor) -> Tensor:
+        """log p_loc at displaced voxels, interpolated in log space.
+
+        Args:
+            displacement: (B, 3, d, h, w) in voxels of the full grid, on a coarser grid whose
+                cells tile the full one; interpolated linearly.
+
+        Returns:
+            (B, L, V), not normalised.
+        """
+        batch = displacement.shape[0]
+        full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
+        voxels = self.voxels
+        _, height, width = self.shape
+        index = torch.stack([voxels // (height * width), voxels // width % height, voxels % width])
+        moved = to_unit(index + self.gather(full), torch.Size(self.shape))
+        return F.grid_sample(
+            self.log_grid.expand(batch, -1, -1, -1, -1),
+            moved.transpose(1, 2)[:, :, None, None],
+            padding_mode="border",
+            align_corners=True,
+        ).flatten(2)
 
     def scatter(self, values: Tensor, outside: float) -> Tensor:
         """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
@@ -63,8 +95,8 @@ def location_prior(frequency: Tensor) -> LocationPrior:
     shape = (int(frequency.shape[1]), int(frequency.shape[2]), int(frequency.shape[3]))
     anatomy = (frequency[0] < 1).float()[None, None]
     # One cell of slack: registered images never fit the training maps to the voxel.
-    cell_mask = nn.functional.max_pool3d(anatomy, 2)
-    cell_mask = nn.functional.max_pool3d(cell_mask, 3, stride=1, padding=1)
+    cell_mask = F.max_pool3d(anatomy, 2)
+    cell_mask = F.max_pool3d(cell_mask, 3, stride=1, padding=1)
     cells = cell_mask.flatten().nonzero().flatten()
     inside = frequency.flatten(1).index_select(1, _voxels_of(cells, shape))
     floored = inside.clamp_min(FLOOR)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.config import AugmentConfig
+from seg_prior.models.warp import integrate
 
 
 def random_affine(config: AugmentConfig, generator: torch.Generator) -> Tensor:
@@ -47,10 +48,7 @@ def random_warp(
         # A random strength: some anatomies stay close to their original.
         strength = torch.rand(1, generator=generator)
         velocity += strength * _smooth_upsample(noise, coarse)
-    steps = 5
-    displacement = velocity / (4 * spacing_mm) / 2**steps  # in coarse voxels
-    for _ in range(steps):
-        displacement = displacement + _warp(displacement, displacement)
+    displacement = integrate(velocity / (4 * spacing_mm))  # in coarse voxels
     full = F.interpolate(displacement, size=shape, mode="trilinear", align_corners=True)
     return full[0] * 4
 
@@ -67,13 +65,3 @@ def _smooth_upsample(noise: Tensor, size: list[int]) -> Tensor:
         noise = F.conv3d(noise, weight, padding=padding, groups=3)
     # The kernel's squares sum to 1/2 along each axis.
     return F.interpolate(noise * 2**1.5, size=size, mode="trilinear", align_corners=True)
-
-
-def _warp(field: Tensor, displacement: Tensor) -> Tensor:
-    """field at x + displacement(x); both (1, 3, D, H, W), displacement in voxels."""
-    sizes = field.shape[2:]
-    axes = [torch.arange(n, dtype=torch.float32) for n in sizes]
-    index = torch.stack(torch.meshgrid(*axes, indexing="ij")) + displacement[0]
-    unit = [2 * index[a] / (sizes[a] - 1) - 1 for a in range(3)]
-    grid = torch.stack(unit[::-1], dim=-1)[None]  # grid_sample wants (W, H, D) order
-    return F.grid_sample(field, grid, align_corners=True, padding_mode="border")
