@@ -123,7 +123,12 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(
             f"{path}: found a safetensors file of another program, need one written by seg-prior."
         )
-    found = json.loads(metadata["seg_prior"])
+    try:
+        found = dict(json.loads(metadata["seg_prior"]))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: its header is not JSON ({error}). The file is damaged; copy it again."
+        ) from error
     if found.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
             f"{path}: found checkpoint version {found.get('format_version')}, need "
@@ -145,7 +150,8 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         kinds: Kinds that will do.
 
     Raises:
-        CheckpointError: As `read_header`, or the kind is another.
+        CheckpointError: As `read_header`, or the kind is another, or the weights are those of
+            another network.
     """
     header = read_header(path)
     if header.kind not in kinds:
@@ -164,21 +170,27 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         )
     else:
         prior = LabelVAE(location, header.vae)
-        _load_weights(prior, tensors, "prior.")
+        _load_weights(prior, tensors, "prior.", path)
         if header.kind == "model":
             image_encoder = ImageEncoder(prior)
-            _load_weights(image_encoder, tensors, "image_encoder.")
+            _load_weights(image_encoder, tensors, "image_encoder.", path)
             image_encoder.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
     return Model(header, prior, image_encoder, _sha256(path))
 
 
-def _load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str) -> None:
+def _load_weights(
+    module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path
+) -> None:
     state = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-    missing, unexpected = module.load_state_dict(state, strict=False)
-    missing = [name for name in missing if not name.startswith("location.")]
-    assert not missing, missing
-    assert not unexpected, unexpected
+    state |= {k: v for k, v in module.state_dict().items() if k.startswith("location.")}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path}: found weights of another network, need those of this seg-prior's. Train it "
+            "again or install the seg-prior that wrote it."
+        ) from error
 
 
 def _half(tensor: Tensor) -> Tensor:

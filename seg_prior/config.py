@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Config(BaseModel):
@@ -76,13 +76,11 @@ class InferenceConfig(_Config):
     Attributes:
         likelihood: exact mixture, or the jensen bound of 2018.
         refine_steps, refine_rate: Adam steps on z; 0 steps takes z from the encoder as it is.
-        em_rounds: EM rounds before the first step.
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
     refine_steps: int = 60
     refine_rate: float = 0.1
-    em_rounds: int = 20
 
 
 class IntensityConfig(_Config):
@@ -172,3 +170,132 @@ class SegmentConfig(RuntimeConfig):
     entropy: bool = False
     volumes: bool = False
     inference: InferenceConfig = InferenceConfig()
+
+
+class PaintConfig(_Config):
+    """Spread of painted images; means of intensity classes are uniform between 0 and 1.
+
+    Attributes:
+        label_sd: How far labels of one class differ in mean.
+        max_sd: Largest standard deviation within a label.
+        background_sd: How far background differs from place to place.
+        blur_sd_voxels: Range of the Gaussian blur, in voxels of prior space.
+        max_log_bias: Largest standard deviation of the log bias field.
+        max_noise: Largest standard deviation of white noise.
+        stripped_share: Share of images of which only the anatomy is in the field of view.
+    """
+
+    label_sd: float = 0.04
+    max_sd: float = 0.1
+    background_sd: float = 0.3
+    blur_sd_voxels: tuple[float, float] = (0.3, 0.9)
+    max_log_bias: float = 0.2
+    max_noise: float = 0.05
+    stripped_share: float = 0.5
+
+
+class TrainEncoderConfig(RuntimeConfig):
+    """`train-encoder`: unlabelled images and a prior in, a model that reads images out.
+
+    Attributes:
+        images: Unlabelled scans: files, folders, patterns or .txt lists. May be empty with
+            `synthetic_only`.
+        prior: Checkpoint of kind prior.
+        labels: Label maps that painted images are made of; without them they are drawn from the
+            prior itself.
+        out: Checkpoint to write.
+        synthetic_only: Stop after the painted images.
+        n4: Correct the bias field of the scans first.
+        likelihood: exact mixture, or the jensen bound of 2018.
+        augment, paint, pretrain: Of the painted images and the training on them.
+        adapt: Of the training on real scans.
+    """
+
+    images: list[Path] = []
+    prior: Path
+    labels: list[Path] = []
+    out: Path
+    synthetic_only: bool = False
+    n4: bool = False
+    likelihood: Literal["exact", "jensen"] = "exact"
+    augment: AugmentConfig = AugmentConfig()
+    paint: PaintConfig = PaintConfig()
+    pretrain: OptimConfig = OptimConfig(steps=1500)
+    adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
+
+
+class EvaluateConfig(_Config):
+    """`evaluate`: label maps and their references in, a table of how far they agree out.
+
+    Attributes:
+        pred: Label maps to score: a file, a folder, a pattern or a .txt list.
+        ref: Their references, in the same forms; files are paired by subject.
+        out: A .csv file to write, with a .json of the same name beside it; None writes nothing.
+        label_table: Tab-separated id, name, scored_as, intensity_class[, partner]; without one
+            every id is scored as it is.
+        surface: Measure surface distances, which take most of the time.
+        quiet: Do not print the scores.
+    """
+
+    pred: Path
+    ref: Path
+    out: Path | None = None
+    label_table: Path | None = None
+    surface: bool = True
+    quiet: bool = False
+
+
+class SampleConfig(RuntimeConfig):
+    """`sample`: a prior in, anatomies drawn from it out.
+
+    Attributes:
+        model: Checkpoint of kind prior, model or pca.
+        out: Folder for the label maps, on the prior grid, and a picture of them.
+        num: How many to draw; the first ten of twenty are the ten one gets by asking for ten.
+    """
+
+    model: Path
+    out: Path
+    num: int = Field(default=6, ge=1)
+
+
+class ReconstructConfig(RuntimeConfig):
+    """`reconstruct`: label maps in, what a prior makes of them out.
+
+    Attributes:
+        model: Checkpoint of any kind.
+        labels: Label maps of any grid: files, folders, patterns or .txt lists.
+        out: Folder for the reconstructions, on the prior grid, a picture and a table of Dice.
+    """
+
+    model: Path
+    labels: list[Path]
+    out: Path
+
+
+class MakePhantomsConfig(_Config):
+    """`make-phantoms`: nothing in, scans of synthetic heads with their label maps out.
+
+    Attributes:
+        out: Folder to write to.
+        num: Number of heads.
+        seed: Another seed gives other heads throughout.
+        spacing_mm: Mean edge of a voxel, 1 to 8 mm.
+        quiet: No talk.
+    """
+
+    out: Path
+    num: int = 20
+    seed: int = 0
+    spacing_mm: float = 3.0
+    quiet: bool = False
+
+
+class DemoConfig(RuntimeConfig):
+    """`demo`: nothing in, both stages trained and judged on synthetic heads out.
+
+    Attributes:
+        out: Folder to write to.
+    """
+
+    out: Path = Path("seg-prior-demo")

@@ -46,6 +46,9 @@ class Estimate:
     elbo: tuple[float, ...]
 
 
+EM_ROUNDS = 20
+
+
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
     prior_of_class = likelihood.class_prior(log_prior, seen.classes)
@@ -66,7 +69,7 @@ def climb(
     """
     with torch.no_grad():
         log_prior = decode(z)
-        intensities = fit_intensities(log_prior, seen, config.em_rounds)
+        intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
     steps = config.refine_steps if z.shape[1] else 0
     z = z.detach().clone().requires_grad_(steps > 0)
     optimizer = torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if steps else None

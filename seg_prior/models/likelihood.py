@@ -165,23 +165,23 @@ def fit(
     typical_var = floor / VAR_FLOOR / 16
     class_of_component = intensities.classes.class_of_component
     log_prior = prior_of_class.clamp_min(1e-8).log()[:, class_of_component]
-    weighted_x = observed * image
+    # Sums of squares keep their digits only around the image's own mean.
+    center = _center(image, observed)
+    x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
+    weighted_x = observed * x
     for _ in range(rounds):
-        log_joint = log_density(image, intensities) + log_prior
-        r = torch.softmax(log_joint, dim=1)
+        r = torch.softmax(log_density(x, fitted) + log_prior, dim=1)
         count = torch.einsum("bmv,bv->bm", r, observed)
         sum_x = torch.einsum("bmv,bv->bm", r, weighted_x)
-        mean = (sum_x + PRIOR_VOXELS * intensities.mean) / (count + PRIOR_VOXELS)
-        sum_xx = torch.einsum("bmv,bv->bm", r, weighted_x * image)
+        mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
+        sum_xx = torch.einsum("bmv,bv->bm", r, weighted_x * x)
         squares = sum_xx - 2 * mean * sum_x + count * mean.square()
         var = (squares.clamp_min(0) + PRIOR_VOXELS * typical_var) / (count + PRIOR_VOXELS)
-        total = torch.zeros(count.shape[0], prior_of_class.shape[1], device=count.device)
+        total = count.new_zeros(count.shape[0], prior_of_class.shape[1])
         total.index_add_(1, class_of_component, count + 1)
         log_weight = torch.log((count + 1) / total[:, class_of_component])
-        intensities = replace(
-            intensities, mean=mean, var=var.clamp_min(floor), log_weight=log_weight
-        )
-    return intensities
+        fitted = replace(fitted, mean=mean, var=var.clamp_min(floor), log_weight=log_weight)
+    return replace(fitted, mean=fitted.mean + center)
 
 
 def responsibilities(
@@ -192,9 +192,12 @@ def responsibilities(
     return torch.softmax(log_prior + log_prob, dim=1)
 
 
+def _center(image: Tensor, observed: Tensor) -> Tensor:
+    """(B, 1) mean of the observed voxels."""
+    count = observed.sum(1, keepdim=True).clamp_min(1)
+    return (image * observed).sum(1, keepdim=True) / count
+
+
 def _floor(image: Tensor, observed: Tensor) -> Tensor:
     """(B, 1) smallest variance allowed."""
-    count = observed.sum(1, keepdim=True).clamp_min(1)
-    mean = (image * observed).sum(1, keepdim=True) / count
-    var = ((image - mean).square() * observed).sum(1, keepdim=True) / count
-    return VAR_FLOOR * var + 1e-12
+    return VAR_FLOOR * _center((image - _center(image, observed)).square(), observed) + 1e-12

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_prior.errors import ConfigError
 from seg_prior.models.location import CELL, LocationPrior
 
 SMOOTHING = 0.02
@@ -71,24 +72,31 @@ def fit_atlas(location: LocationPrior) -> LinearPrior:
 
 
 def fit_components(
-    location: LocationPrior, soft_labels: Sequence[Tensor], num_components: int
+    location: LocationPrior, soft_labels: Iterable[Tensor], num_components: int
 ) -> LinearPrior:
     """Principal components of the log shares of label maps.
 
     Args:
         location: The location prior.
-        soft_labels: N tensors (L, V).
+        soft_labels: N tensors (L, V); seen one at a time.
         num_components: K, at most N - 1.
+
+    Raises:
+        ConfigError: So few maps do not have so many components.
     """
     shares = torch.stack([_log_share(labels[None])[0] for labels in soft_labels])
+    num_maps = len(shares)
+    if num_components >= num_maps:
+        raise ConfigError(
+            f"num_components: found {num_components}, need at most {num_maps - 1}, one less than "
+            "there are label maps and mirror images. Ask for fewer."
+        )
     center = shares.mean(0)
-    centered = (shares - center).flatten(1)
+    centered = (shares - center).flatten(1) / (num_maps - 1) ** 0.5
     # N is small: the N x N Gram matrix has the same spectrum as the covariance.
-    values, vectors = torch.linalg.eigh(centered @ centered.T / (len(soft_labels) - 1))
-    top = torch.arange(len(values) - 1, len(values) - 1 - num_components, -1)
-    scale = torch.rsqrt((len(soft_labels) - 1) * torch.ones(1))
-    basis = (vectors[:, top].T @ centered) * scale
-    return LinearPrior(location, center, basis.view(num_components, *center.shape))
+    _, vectors = torch.linalg.eigh(centered @ centered.T)
+    top = vectors.flip(1)[:, :num_components]
+    return LinearPrior(location, center, (top.T @ centered).view(num_components, *center.shape))
 
 
 def _log_share(soft_labels: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def integrate(velocity: Tensor) -> Tensor:
         (B, 3, D, H, W) displacement in the same unit; x -> x + displacement(x) is smooth and
         invertible while neighbouring velocities differ by less than 2**SQUARINGS voxels.
     """
-    displacement = velocity / 2**SQUARINGS
+    displacement: Tensor = velocity / 2**SQUARINGS
     index = _index(velocity)
     for _ in range(SQUARINGS):
         position = to_unit(index + displacement, velocity.shape[2:]).movedim(1, -1)

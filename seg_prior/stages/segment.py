@@ -30,6 +30,7 @@ from seg_prior.inference.posterior import (
 )
 from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.location import LocationPrior
 from seg_prior.stages import runtime
 from seg_prior.stages.inputs import find_images
 from seg_prior.volume import SUFFIXES, Volume, read_volume, stem, whole_file, write_volume
@@ -129,21 +130,25 @@ def plan(images: list[Path], out: Path) -> list[Path]:
 def load_reader(path: Path, device: str) -> Reader:
     """Load a checkpoint and prepare what every scan needs of it."""
     model = load_model(path)
-    table, intensity = model.header.label_table, model.header.intensity
-    location = model.location
-    names = list(dict.fromkeys(label.intensity_class for label in table.labels))
-    even = {name: n / len(names) for n, name in enumerate(names)}
-    paint = torch.tensor(
-        [(even | intensity.typical)[label.intensity_class] for label in table.labels]
-    )
-    probability = location.log_prob.exp()
-    painted = location.scatter((paint[:, None] * probability).sum(0)[None, None], 0.0)[0, 0]
-    anatomy = location.scatter((probability[0] < 0.5).float()[None, None], 0.0)[0, 0] > 0
-    atlas = Atlas(painted.numpy(), anatomy.numpy(), model.header.grid)
+    classes = intensity_classes(model.header.label_table, model.header.intensity)
+    atlas = atlas_of(model)
     model.prior.to(device)
     if model.image_encoder is not None:
         model.image_encoder.to(device)
-    return Reader(model, intensity_classes(table, intensity).to(device), atlas, device)
+    return Reader(model, classes.to(device), atlas, device)
+
+
+def atlas_of(model: Model) -> Atlas:
+    """The prior as registration sees it: painted with typical intensities."""
+    table, location = model.header.label_table, model.location
+    names = list(dict.fromkeys(label.intensity_class for label in table.labels))
+    paint = {name: n / len(names) for n, name in enumerate(names)} | model.header.intensity.typical
+    values = torch.tensor([paint[label.intensity_class] for label in table.labels])
+    probability = location.log_prob.cpu().exp()
+    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
+    on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
+    painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid)
 
 
 def segment_volume(reader: Reader, volume: Volume, config: SegmentConfig) -> Segmentation:

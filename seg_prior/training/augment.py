@@ -49,7 +49,8 @@ def random_warp(
         strength = torch.rand(1, generator=generator)
         velocity += strength * _smooth_upsample(noise, coarse)
     displacement = integrate(velocity / (4 * spacing_mm))  # in coarse voxels
-    full = F.interpolate(displacement, size=shape, mode="trilinear", align_corners=True)
+    # Coarse voxels tile the fine grid, so that each is exactly four voxels long.
+    full = F.interpolate(displacement, size=shape, mode="trilinear", align_corners=False)
     return full[0] * 4
 
 

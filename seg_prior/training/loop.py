@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from seg_prior.config import OptimConfig
+from seg_prior.errors import ConfigError
 from seg_prior.volume import whole_file
 
 Losses = Mapping[str, Tensor]
@@ -30,11 +32,13 @@ class Run:
         folder: Holds `last.pt` (resume state) and `log.csv`.
         device: cpu, cuda or cuda:N.
         is_quiet: No progress bar.
+        request: All that the result depends on, as text; the state of another request is refused.
     """
 
     folder: Path
     device: str
     is_quiet: bool = False
+    request: str = ""
 
 
 def train(
@@ -58,6 +62,10 @@ def train(
         config: Steps, rate, precision.
         run: Folder, device. A `last.pt` in the folder is resumed.
         validate: Called every `config.validate_every` steps; its values join the log.
+
+    Raises:
+        ConfigError: The batch does not divide among the processes, or the folder holds the state
+            of another request.
     """
     fabric = _fabric(run.device, config.precision)
     fabric.launch()
@@ -68,7 +76,7 @@ def train(
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
     last = run.folder / "last.pt"
-    first_step = _resume(last, model, optimizer)
+    first_step = _resume(last, model, optimizer, run.request)
     log = _Log(run.folder / "log.csv", first_step, enabled=fabric.is_global_zero)
     batches = _batches(dataset, config, first_step, fabric)
     steps = tqdm(
@@ -97,7 +105,7 @@ def train(
             log.write(done, values)
             steps.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
         if (done % config.save_every == 0 or is_last) and fabric.is_global_zero:
-            _save(last, model, optimizer, done)
+            _save(last, model, optimizer, done, run.request)
     fabric.barrier()
     model.eval()
 
@@ -118,7 +126,8 @@ def _fabric(device: str, precision: str) -> Any:
         accelerator = "cuda"
         _, _, index = device.partition(":")
         devices = [int(index)] if index and world == 1 else world  # type: ignore[assignment]
-    strategy = "ddp" if world > 1 else "auto"
+    # Buffers are the same everywhere: the location prior alone is larger than all the weights.
+    strategy = DDPStrategy(broadcast_buffers=False) if world > 1 else "auto"
     return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
 
 
@@ -127,8 +136,9 @@ def _batches(
 ) -> Iterator[Any]:
     """This process's share of every global batch, in order from `first_step`."""
     if config.batch_size % fabric.world_size:
-        raise ValueError(
-            f"batch_size {config.batch_size} is not a multiple of {fabric.world_size} processes"
+        raise ConfigError(
+            f"batch_size: found {config.batch_size}, need a multiple of {fabric.world_size}, the "
+            "number of processes. Choose another --optim.batch-size."
         )
     share = config.batch_size // fabric.world_size
     order = [
@@ -146,17 +156,29 @@ def _batches(
     return iter(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
 
-def _save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+def _save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, request: str
+) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "request": request,
+    }
     with whole_file(path) as temporary:
         torch.save(state, temporary)
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, request: str) -> int:
     """Load what `_save` wrote, if it is there; the number of steps done."""
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True, map_location="cpu")
+    if state.get("request", "") != request:
+        raise ConfigError(
+            f"{path}: found the state of a training with other settings or inputs, need one of "
+            "this request. Delete it to start afresh, or choose another --out."
+        )
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["step"])

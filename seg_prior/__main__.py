@@ -1,0 +1,18 @@
+"""`python -m seg_prior` is `seg-prior`, so that `torchrun -m seg_prior` works."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line of this process and leave with its exit code."""
+    try:
+        from seg_prior.cli import main as run
+    except KeyboardInterrupt:
+        sys.exit(130)
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

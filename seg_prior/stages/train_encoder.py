@@ -1,0 +1,196 @@
+"""`train-encoder`: a prior and unlabelled scans in, a model that reads scans out."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from seg_prior.checkpoint import Header, Model, load_model, save_model
+from seg_prior.config import TrainEncoderConfig
+from seg_prior.conform.chain import conform
+from seg_prior.errors import ConfigError
+from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensities
+from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
+from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.location import LocationPrior
+from seg_prior.models.objective import (
+    kl_between_normals,
+    kl_to_standard_normal,
+    log_prob_of_image,
+)
+from seg_prior.report.curves import write_loss_curve
+from seg_prior.stages import runtime
+from seg_prior.stages.align import align_label_maps
+from seg_prior.stages.inputs import find_images
+from seg_prior.stages.segment import atlas_of
+from seg_prior.training.datasets import RandomAnatomies, generator_of
+from seg_prior.training.loop import Run, train
+from seg_prior.training.painting import PaintedAnatomies
+from seg_prior.volume import read_volume
+
+
+def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Header:
+    """Pre-train q(z | x) on painted label maps, adapt it to the scans, write the model.
+
+    Raises:
+        SegPriorError: An input does not fit.
+    """
+    if not config.labels:
+        raise ConfigError("labels: found none, need the label maps that images are painted from.")
+    if not config.images and not config.synthetic_only:
+        raise ConfigError("images: found none; name scans, or ask for --synthetic-only.")
+    device = runtime.start(config)
+    model = load_model(config.prior, kinds=("prior", "model"))
+    assert isinstance(model.prior, LabelVAE)
+    vae = model.prior.to(device)
+    classes = intensity_classes(model.header.label_table, model.header.intensity)
+    encoder = model.image_encoder or ImageEncoder(vae)
+    encoder.requires_grad_(True)
+    folder = config.out.with_suffix("")
+    pretrain(config, model, encoder, classes, Run(folder / "pretrain", device, config.quiet))
+    show(f"pre-trained on {config.pretrain.steps * config.pretrain.batch_size} painted images")
+    num_scans = 0
+    if not config.synthetic_only:
+        scans = conform_scans(config, model, show)
+        num_scans = len(scans)
+        adapt(config, vae, encoder, scans, classes, Run(folder / "adapt", device, config.quiet))
+        show(f"adapted to {num_scans} scans")
+    header = model.header.model_copy(
+        update={
+            "kind": "model",
+            "training": model.header.training | {"train-encoder": config.model_dump(mode="json")},
+            "provenance": model.header.provenance
+            | {"train-encoder": runtime.provenance() | {"num_scans": num_scans}},
+        }
+    )
+    save_model(config.out, header, vae, encoder)
+    show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+    return header
+
+
+def pretrain(
+    config: TrainEncoderConfig,
+    model: Model,
+    encoder: ImageEncoder,
+    classes: IntensityClasses,
+    run: Run,
+) -> None:
+    """Make q(z | painted x) cover q(z | s): no image-label pair of a real subject is used."""
+    vae = model.prior
+    assert isinstance(vae, LabelVAE)
+    anatomies = RandomAnatomies(
+        align_label_maps(find_images(config.labels), model),
+        model.header.grid,
+        model.location.voxels.cpu(),
+        model.header.label_table.partner,
+        config.augment,
+        0,
+        config.seed,
+        config.pretrain.steps * config.pretrain.batch_size,
+    )
+    location = model.location
+    painted = PaintedAnatomies(
+        anatomies,
+        LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape),
+        classes,
+        config.paint,
+    )
+    on_device = classes.to(run.device)
+
+    def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        image, observed, label_map = batch
+        with torch.no_grad():
+            read = atlas_posterior(location, image, observed, on_device)
+            target = vae.encode(one_hot(label_map, location.num_labels))
+        mean, log_var = network(read, location)
+        loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[1]
+        return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
+
+    train(encoder, losses_of, painted, config.pretrain, run)
+    _write_curve(run.folder)
+
+
+def adapt(
+    config: TrainEncoderConfig,
+    vae: LabelVAE,
+    encoder: ImageEncoder,
+    scans: Sequence[tuple[Tensor, Tensor]],
+    classes: IntensityClasses,
+    run: Run,
+) -> None:
+    """Maximise ELBO(x) of the scans over the encoder; the decoder is frozen."""
+    location = vae.location
+    length = config.adapt.steps * config.adapt.batch_size
+    dataset = NoisyScans(scans, vae.num_latents, config.seed, length)
+    on_device = classes.to(run.device)
+
+    def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        image, observed, noise = batch
+        with torch.no_grad():
+            read = atlas_posterior(location, image, observed, on_device)
+        mean, log_var = network(read, location)
+        log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
+        with torch.no_grad():
+            seen = Observation(image, observed, on_device)
+            intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+        num_voxels = image.shape[1]
+        image_term = log_prob_of_image(log_prior, image, observed, intensities, config.likelihood)
+        nll = -image_term.mean() / num_voxels
+        kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / num_voxels
+        return {"loss": nll + kl, "nll": nll, "kl": kl}
+
+    train(encoder, losses_of, dataset, config.adapt, run)
+    _write_curve(run.folder)
+
+
+def conform_scans(
+    config: TrainEncoderConfig, model: Model, show: Callable[[str], None]
+) -> list[tuple[Tensor, Tensor]]:
+    """Every scan in prior space: (V,) image and (V,) observed."""
+    atlas = atlas_of(model)
+    scans = []
+    paths = find_images(config.images)
+    for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
+        volume = read_volume(path)
+        conformed = conform(volume, atlas, config.n4, config.seed)
+        for warning in conformed.registration.warnings:
+            show(f"{path}: {warning}")
+        pair = torch.stack([conformed.image, conformed.observed])[None]
+        image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
+        scans.append((image, observed))
+    return scans
+
+
+class NoisyScans(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Scans in random order, each with its own noise; item n depends on (seed, n) alone."""
+
+    def __init__(
+        self, scans: Sequence[tuple[Tensor, Tensor]], num_latents: int, seed: int, length: int
+    ) -> None:
+        self.scans = scans
+        self.num_latents = num_latents
+        self.seed = seed
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """image (V,), observed (V,), noise (K,)."""
+        generator = generator_of(self.seed, item)
+        choice = int(torch.randint(len(self.scans), (1,), generator=generator))
+        image, observed = self.scans[choice]
+        return image, observed, torch.randn(self.num_latents, generator=generator)
+
+
+def _write_curve(folder: Path) -> None:
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))

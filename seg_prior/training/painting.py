@@ -1,0 +1,119 @@
+"""Painted images: random anatomies in random contrast, so that q(z | x) learns from label maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from seg_prior.config import PaintConfig
+from seg_prior.models.likelihood import IntensityClasses
+from seg_prior.models.location import LocationPrior
+from seg_prior.training.datasets import RandomAnatomies, generator_of
+
+PaintedSample = tuple[Tensor, Tensor, Tensor]
+
+
+class PaintedAnatomies(Dataset[PaintedSample]):
+    """Random anatomies and images painted from them [Billot2023].
+
+    Args:
+        anatomies: Where label maps come from; item n here is painted from item n there.
+        location: The anatomy mask.
+        classes: Classes that share Gaussians.
+        config: Spread of the paint.
+    """
+
+    def __init__(
+        self,
+        anatomies: RandomAnatomies,
+        location: LocationPrior,
+        classes: IntensityClasses,
+        config: PaintConfig,
+    ) -> None:
+        self.anatomies = anatomies
+        self.location = location
+        self.classes = classes
+        self.config = config
+
+    def __len__(self) -> int:
+        return len(self.anatomies)
+
+    def __getitem__(self, item: int) -> PaintedSample:
+        """image (V,), observed (V,) 0 or 1, label_map (V,) uint8."""
+        label_map, _ = self.anatomies[item]
+        generator = generator_of(self.anatomies.seed + 1, item)
+        image, observed = paint(label_map, self.location, self.classes, self.config, generator)
+        return image, observed, label_map
+
+
+def paint(
+    label_map: Tensor,
+    location: LocationPrior,
+    classes: IntensityClasses,
+    config: PaintConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """One image of an anatomy: class means, texture, blur, bias field, noise, field of view.
+
+    Args:
+        label_map: (V,) label indices.
+        location: The anatomy mask; outside it lies background.
+        classes: Labels of one class have one mean, up to `config.label_sd`.
+        config: Spread of the paint.
+        generator: Of everything random.
+
+    Returns:
+        image, observed: (V,), float32.
+    """
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * float(torch.rand(1, generator=generator))
+
+    num_labels = classes.class_of_label.numel()
+    of_class = torch.rand(len(classes.names), generator=generator)
+    mean = of_class[classes.class_of_label]
+    mean = mean + config.label_sd * torch.randn(num_labels, generator=generator)
+    sd = config.max_sd * torch.rand(num_labels, generator=generator)
+
+    labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
+    noise = torch.randn(labels.shape, generator=generator)
+    texture = mean[labels] + sd[labels] * noise
+    # Background is a mixture: it changes its mean from place to place.
+    patches = _smooth_field(location.shape, 12, generator)
+    texture = torch.where(labels == 0, texture + config.background_sd * patches, texture)
+    texture = _blur(texture, uniform(*config.blur_sd_voxels))
+    field = _smooth_field(location.shape, 4, generator) * uniform(0.0, config.max_log_bias)
+    noise = torch.randn(labels.shape, generator=generator) * uniform(0.0, config.max_noise)
+    image = texture * torch.exp(field) + noise
+
+    observed = torch.ones(label_map.shape)
+    if uniform(0.0, 1.0) < config.stripped_share:
+        # Stripped: a smooth brain mask whose edge lies a little in or out of the anatomy.
+        is_anatomy = _blur((labels > 0).float(), 1.0)
+        mask = is_anatomy > uniform(0.2, 0.6)
+        observed = location.gather(mask[None, None].float())[0, 0]
+    values = location.gather(image[None, None])[0, 0] * observed
+    return values, observed
+
+
+def _smooth_field(
+    shape: tuple[int, int, int], num_knots: int, generator: torch.Generator
+) -> Tensor:
+    """(D, H, W) of about unit deviation at its knots, interpolated linearly."""
+    knots = torch.randn(1, 1, num_knots, num_knots, num_knots, generator=generator)
+    return F.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0]
+
+
+def _blur(image: Tensor, sd_voxels: float) -> Tensor:
+    """Gaussian blur of (D, H, W), two voxels to each side."""
+    offset = torch.arange(-2.0, 3.0)
+    kernel = torch.exp(-0.5 * (offset / max(sd_voxels, 1e-3)).square())
+    kernel = kernel / kernel.sum()
+    out = image[None, None]
+    for axis in range(3):
+        size, padding = [1, 1, 1], [0, 0, 0]
+        size[axis], padding[axis] = 5, 2
+        out = F.conv3d(out, kernel.view(1, 1, *size), padding=padding)
+    return out[0, 0]

@@ -1,0 +1,51 @@
+"""What many tests share: a folder of phantoms, and the smallest checkpoints made from them.
+
+Fixtures of a session are read by many tests: write to `tmp_path`, never beside them.
+"""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four heads at 5 mm: sub-00N_phantom.nii.gz, sub-00N_phantom_dseg.nii.gz, labels.tsv."""
+    from seg_prior.stages import make_phantoms
+
+    folder = tmp_path_factory.mktemp("phantoms")
+    make_phantoms.run(folder, num=4, seed=0, spacing_mm=5.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of kind atlas: three of the four heads, prior space at 5 mm."""
+    return _train(phantom_folder, tmp_path_factory.mktemp("atlas") / "atlas.safetensors", "atlas")
+
+
+@pytest.fixture(scope="session")
+def tiny_prior(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of kind prior, of the same heads: three steps, so it has learned nothing."""
+    return _train(phantom_folder, tmp_path_factory.mktemp("prior") / "prior.safetensors", "vae")
+
+
+def _train(phantom_folder: Path, out: Path, kind: str) -> Path:
+    from seg_prior.config import TrainPriorConfig
+    from seg_prior.stages import train_prior
+
+    label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))[:3]
+    settings = {
+        "labels": label_maps,
+        "out": out,
+        "label_table": phantom_folder / "labels.tsv",
+        "kind": kind,
+        "spacing_mm": 5.0,
+        "vae": {"latent_channels": 2, "widths": (8, 8, 16), "num_blocks": 1},
+        "optim": {"steps": 3, "warmup_steps": 1, "precision": "32-true", "num_workers": 0},
+        "device": "cpu",
+        "threads": 1,
+        "quiet": True,
+    }
+    train_prior.run(TrainPriorConfig.model_validate(settings), lambda line: None)
+    return out

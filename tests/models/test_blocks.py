@@ -1,0 +1,27 @@
+"""Blocks: what they are before training, and the sizes they make."""
+
+import pytest
+import torch
+
+from seg_prior.models.blocks import ResidualBlock, double, halve
+
+
+def test_a_residual_block_starts_as_the_identity(rng: torch.Generator) -> None:
+    x = torch.randn(2, 16, 3, 4, 5, generator=rng)
+    assert torch.equal(ResidualBlock(16)(x), x)
+
+
+def test_halving_looks_at_disjoint_cells(rng: torch.Generator) -> None:
+    x = torch.randn(1, 8, 4, 6, 8, generator=rng)
+    layer = halve(8, 16)
+    before = layer(x)
+    x[0, :, 2, 4, 6] += 1
+    changed = (layer(x) != before).any(1)[0].nonzero()
+    assert before.shape == (1, 16, 2, 3, 4)
+    assert changed.tolist() == [[1, 2, 3]]
+
+
+def test_doubling_keeps_a_constant() -> None:
+    out = double(16, 8)(torch.ones(1, 16, 2, 3, 4)).detach()
+    assert out.shape == (1, 8, 4, 6, 8)
+    assert float(out.std(dim=(2, 3, 4)).max()) == pytest.approx(0, abs=1e-6)

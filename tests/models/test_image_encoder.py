@@ -1,0 +1,82 @@
+"""The atlas posterior that an image enters as, and the encoder that starts from the label VAE."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
+from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.likelihood import IntensityClasses
+from seg_prior.models.location import LocationPrior
+from tests.models import toy
+
+
+@pytest.fixture
+def labels(location: LocationPrior) -> Tensor:
+    """(1, V) an anatomy that is not the mean one."""
+    return toy.inside(location, toy.label_map(1.08, 0.85, 0.8))
+
+
+def test_it_is_nearer_to_the_anatomy_than_the_atlas(
+    location: LocationPrior, labels: Tensor
+) -> None:
+    image = toy.paint(labels)
+    posterior = atlas_posterior(location, image, torch.ones_like(image), toy.CLASSES)
+    torch.testing.assert_close(posterior.sum(1), torch.ones_like(image))
+    wrong = (posterior.argmax(1) != labels).float().mean()
+    atlas_wrong = (location.log_prob.argmax(0) != labels).float().mean()
+    assert wrong < 0.02
+    assert wrong < 0.3 * atlas_wrong
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 1.0), (300.0, 0.0), (1.0, 20.0)])
+@pytest.mark.parametrize("components", [(0, 1, 2), (0, 0, 0, 1, 2)])
+def test_it_does_not_depend_on_scale_sign_and_offset(
+    location: LocationPrior,
+    labels: Tensor,
+    scale: float,
+    offset: float,
+    components: tuple[int, ...],
+) -> None:
+    classes = IntensityClasses(
+        toy.CLASSES.names, toy.CLASSES.class_of_label, torch.tensor(components)
+    )
+    image = toy.paint(labels)
+    seen = torch.ones_like(image)
+    plain = atlas_posterior(location, image, seen, classes)
+    other = atlas_posterior(location, scale * image + offset, seen, classes)
+    assert (plain - other).abs().max() < 0.05
+    assert (plain - other).abs().mean() < 1e-3
+
+
+def test_unobserved_voxels_keep_the_location_prior(location: LocationPrior, labels: Tensor) -> None:
+    image = toy.paint(labels)
+    observed = (torch.arange(image.shape[1]) % 7 > 1).float()[None]
+    garbage = torch.where(observed > 0, image, 100.0)
+    posterior = atlas_posterior(location, garbage, observed, toy.CLASSES)
+    hidden = (observed == 0)[0]
+    torch.testing.assert_close(posterior[0][:, hidden], location.log_prob.exp()[:, hidden])
+    torch.testing.assert_close(posterior, atlas_posterior(location, image, observed, toy.CLASSES))
+
+
+def test_images_of_a_batch_are_read_apart(location: LocationPrior, labels: Tensor) -> None:
+    images = torch.cat([toy.paint(labels), toy.paint(labels, 1 - toy.MEANS, seed=1)])
+    seen = torch.ones_like(images)
+    both = atlas_posterior(location, images, seen, toy.CLASSES)
+    alone = atlas_posterior(location, images[1:], seen[1:], toy.CLASSES)
+    torch.testing.assert_close(both[1:], alone)
+
+
+def test_the_encoder_starts_as_a_copy_of_the_label_encoder(
+    location: LocationPrior, labels: Tensor
+) -> None:
+    vae = LabelVAE(location, toy.TINY).eval()
+    encoder = ImageEncoder(vae).eval()
+    soft = one_hot(labels, toy.NUM_LABELS)
+    before = vae.encode(soft)
+    assert torch.equal(torch.stack(encoder(soft, location)), torch.stack(before))
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.1)
+    assert torch.equal(torch.stack(vae.encode(soft)), torch.stack(before))
+    assert not any(name.startswith("location") for name in encoder.state_dict())

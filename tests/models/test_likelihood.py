@@ -1,0 +1,252 @@
+"""The Gaussians: densities against torch.distributions, EM against the paint."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, Normal
+
+from seg_prior.config import IntensityConfig
+from seg_prior.errors import LabelsError
+from seg_prior.models import likelihood
+from seg_prior.models.likelihood import (
+    PRIOR_VOXELS,
+    VAR_FLOOR,
+    Intensities,
+    IntensityClasses,
+    class_log_likelihood,
+    class_prior,
+    fit,
+    intensity_classes,
+    log_density,
+    log_likelihood,
+    responsibilities,
+    start,
+)
+from seg_prior.models.location import LocationPrior
+from tests.models import toy
+
+MIXED = IntensityClasses(
+    ("background", "outer", "inner"),
+    toy.CLASSES.class_of_label,
+    torch.tensor([0, 0, 0, 1, 2, 2]),
+)
+
+
+def em(
+    location: LocationPrior,
+    image: Tensor,
+    observed: Tensor | None = None,
+    classes: IntensityClasses = toy.CLASSES,
+    rounds: int = 30,
+) -> Intensities:
+    """EM under the location prior from the usual start."""
+    seen = torch.ones_like(image) if observed is None else observed
+    prior_of_class = class_prior(location.log_prob[None].to(image.dtype), classes)
+    return fit(image, seen, prior_of_class, start(image, seen, prior_of_class, classes), rounds)
+
+
+def painted(location: LocationPrior, means: Tensor = toy.MEANS) -> Tensor:
+    """(1, V) image of one anatomy."""
+    return toy.paint(toy.inside(location, toy.label_map()), means)
+
+
+def test_log_density_is_that_of_torch(rng: torch.Generator) -> None:
+    image = torch.randn(2, 9, generator=rng)
+    mean, var = torch.randn(2, 3, generator=rng), torch.rand(2, 3, generator=rng) + 0.1
+    found = log_density(image, Intensities(mean, var, torch.zeros(2, 3), toy.CLASSES))
+    expected = Normal(mean[..., None], var.sqrt()[..., None]).log_prob(image[:, None])
+    torch.testing.assert_close(found, expected)
+    assert found.shape == (2, 3, 9)
+
+
+def test_a_class_of_several_gaussians_is_a_mixture(rng: torch.Generator) -> None:
+    image = torch.randn(1, 40, generator=rng)
+    mean, var = torch.randn(1, 6, generator=rng), torch.rand(1, 6, generator=rng) + 0.1
+    weight = torch.tensor([[0.2, 0.5, 0.3, 1.0, 0.6, 0.4]])
+    found = class_log_likelihood(image, Intensities(mean, var, weight.log(), MIXED))[0]
+    for c, members in enumerate(([0, 1, 2], [3], [4, 5])):
+        parts = Normal(mean[0, members], var[0, members].sqrt())
+        mixture = MixtureSameFamily(Categorical(weight[0, members]), parts)
+        torch.testing.assert_close(found[c], mixture.log_prob(image[0]))
+
+
+def test_labels_of_one_class_share_their_density(rng: torch.Generator) -> None:
+    image = torch.rand(1, 7, generator=rng)
+    intensities = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
+    by_label, by_class = log_likelihood(image, intensities), log_density(image, intensities)
+    assert by_label.shape == (1, toy.NUM_LABELS, 7)
+    for label, c in enumerate(toy.CLASSES.class_of_label.tolist()):
+        assert torch.equal(by_label[:, label], by_class[:, c])
+
+
+def test_the_density_keeps_its_variance_term() -> None:
+    # Both Gaussians are at their mean: the narrow one is likelier by log(sd ratio).
+    log_prob = log_density(torch.tensor([[0.5]]), toy.gaussians([0.5, 0.5, 0.5], [0.01, 1.0, 1.0]))
+    assert float(log_prob[0, 0, 0] - log_prob[0, 1, 0]) == pytest.approx(math.log(10))
+
+
+def test_class_prior_adds_the_labels_of_a_class(location: LocationPrior) -> None:
+    found = class_prior(location.log_prob[None], toy.CLASSES)[0]
+    probability = location.log_prob.exp()
+    torch.testing.assert_close(found[1], probability[[1, 3, 4]].sum(0))
+    torch.testing.assert_close(found.sum(0), torch.ones_like(found[0]))
+
+
+def test_start_has_weighted_moments_and_spreads_components() -> None:
+    image = torch.tensor([[0.0, 2.0, 10.0, 14.0]])
+    prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]])
+    classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1, 1, 1]))
+    first = start(image, torch.ones(1, 4), prior_of_class, classes)
+    spread = torch.tensor([[1.0, 10.0, 12.0, 14.0]])  # 12 +- one deviation of 2
+    torch.testing.assert_close(first.mean, spread, atol=5e-3, rtol=0)
+    torch.testing.assert_close(first.var, torch.tensor([[1.0, 4, 4, 4]]), atol=5e-3, rtol=0)
+    torch.testing.assert_close(first.log_weight.exp(), torch.tensor([[1.0, 1 / 3, 1 / 3, 1 / 3]]))
+
+
+@pytest.mark.parametrize("means", [[0.1, 0.9, 0.5], [0.9, 0.1, 0.5], [0.5, 0.2, 0.9]])
+def test_em_finds_what_the_image_was_painted_with(
+    location: LocationPrior, means: list[float]
+) -> None:
+    fitted = em(location, painted(location, torch.tensor(means)))
+    assert fitted.mean[0].tolist() == pytest.approx(means, abs=0.01)
+    assert fitted.var[0].sqrt().tolist() == pytest.approx([0.03] * 3, rel=0.25)
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 0.0), (1.0, 50.0), (200.0, 1000.0)])
+def test_em_does_not_care_about_scale_sign_and_offset(
+    location: LocationPrior, scale: float, offset: float
+) -> None:
+    image = painted(location)
+    plain, moved = em(location, image), em(location, scale * image + offset)
+    torch.testing.assert_close(moved.mean, scale * plain.mean + offset, atol=5e-3, rtol=1e-5)
+    torch.testing.assert_close(moved.var, scale**2 * plain.var, atol=1e-6, rtol=0.02)
+
+
+def test_em_finds_the_gaussians_of_a_mixture(location: LocationPrior, rng: torch.Generator) -> None:
+    labels = toy.inside(location, toy.label_map())
+    image = toy.paint(labels)
+    is_bright = (labels == toy.CORE) & (torch.rand(labels.shape, generator=rng) < 0.25)
+    image = torch.where(is_bright, image + 0.8, image)
+    fitted = em(location, image, classes=MIXED, rounds=60)
+    inner = torch.stack([fitted.mean[0, 4:], fitted.log_weight[0, 4:].exp()], dim=1).tolist()
+    assert min(inner) == pytest.approx([0.5, 0.75], abs=0.03)
+    assert max(inner) == pytest.approx([1.3, 0.25], abs=0.03)
+    for members in ([0, 1, 2], [3], [4, 5]):
+        assert float(fitted.log_weight[0, members].exp().sum()) == pytest.approx(1, abs=1e-5)
+
+
+def test_em_never_loses_likelihood(location: LocationPrior) -> None:
+    """What rises is the log likelihood with its conjugate prior, round after round."""
+    image = painted(location).double()
+    seen = torch.ones_like(image)
+    prior_of_class = class_prior(location.log_prob[None].double(), MIXED)
+    typical_var = float(image.var(correction=0)) / 16
+    fitted = start(image, seen, prior_of_class, MIXED)
+    trace = []
+    for _ in range(40):
+        fitted = fit(image, seen, prior_of_class, fitted, rounds=1)
+        # The prior of a voxel is that of its class for every one of the class's components.
+        log_joint = log_density(image, fitted) + prior_of_class.log()[:, MIXED.class_of_component]
+        penalty = (PRIOR_VOXELS / 2 * (fitted.var.log() + typical_var / fitted.var)).sum()
+        weights = fitted.log_weight.sum()  # Dirichlet(2, 2, ...)
+        trace.append(float(torch.logsumexp(log_joint, 1).sum() - penalty + weights))
+    assert all(after >= before - 1e-9 for before, after in pairwise(trace))
+    assert trace[-1] > trace[0] + 1
+
+
+@pytest.mark.parametrize("classes", [toy.CLASSES, MIXED])
+def test_a_class_without_voxels_stays_finite_and_wide(
+    location: LocationPrior, classes: IntensityClasses
+) -> None:
+    labels = toy.inside(location, toy.label_map())
+    observed = (labels != toy.CORE).float()  # the core is out of the field of view
+    image = toy.paint(labels)
+    fitted = em(location, image, observed, classes)
+    for values in (fitted.mean, fitted.var, fitted.log_weight):
+        assert torch.isfinite(values).all()
+    assert (fitted.var > VAR_FLOOR * image.var()).all()
+
+
+def test_a_constant_image_stays_finite(location: LocationPrior) -> None:
+    fitted = em(location, torch.full((1, location.voxels.numel()), 0.3))
+    assert fitted.mean[0].tolist() == pytest.approx([0.3] * 3)
+    assert (fitted.var > 0).all()
+    assert torch.isfinite(fitted.var).all()
+
+
+def test_an_image_without_field_of_view_stays_finite(location: LocationPrior) -> None:
+    image = painted(location)
+    fitted = em(location, image, torch.zeros_like(image))
+    assert torch.isfinite(fitted.mean).all()
+    assert (fitted.var > 0).all()
+
+
+def test_unobserved_voxels_have_no_say_in_em(location: LocationPrior, rng: torch.Generator) -> None:
+    image = painted(location)
+    observed = (torch.rand(image.shape, generator=rng) < 0.7).float()
+    plain = em(location, image, observed)
+    garbage = em(location, torch.where(observed > 0, image, 1e3), observed)
+    torch.testing.assert_close(garbage.mean, plain.mean)
+    torch.testing.assert_close(garbage.var, plain.var)
+
+
+def test_images_of_a_batch_are_fitted_apart(location: LocationPrior) -> None:
+    images = torch.cat([painted(location), painted(location, torch.tensor([0.9, 0.4, 0.2]))])
+    prior_of_class = class_prior(location.log_prob[None].expand(2, -1, -1), toy.CLASSES)
+    seen = torch.ones_like(images)
+    both = fit(images, seen, prior_of_class, start(images, seen, prior_of_class, toy.CLASSES), 10)
+    for n in range(2):
+        alone = em(location, images[n : n + 1], rounds=10)
+        torch.testing.assert_close(both.mean[n : n + 1], alone.mean)
+        torch.testing.assert_close(both.var[n : n + 1], alone.var)
+
+
+def test_no_rounds_leave_the_start_as_it_is(location: LocationPrior) -> None:
+    first = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
+    image = painted(location)
+    prior_of_class = class_prior(location.log_prob[None], toy.CLASSES)
+    fitted = fit(image, torch.ones_like(image), prior_of_class, first, rounds=0)
+    torch.testing.assert_close(fitted.mean, first.mean)
+    assert torch.equal(fitted.var, first.var)
+
+
+def test_responsibilities_are_the_posterior_and_the_prior_where_nothing_is_seen(
+    location: LocationPrior,
+) -> None:
+    image = painted(location)
+    observed = torch.ones_like(image)
+    observed[:, ::3] = 0
+    intensities = toy.gaussians(toy.MEANS.tolist(), [0.0009] * 3)
+    r = responsibilities(location.log_prob[None], image, observed, intensities)
+    torch.testing.assert_close(r.sum(1), torch.ones_like(image))
+    torch.testing.assert_close(r[0, :, ::3], location.log_prob.exp()[:, ::3])
+    joint = location.log_prob.exp() * log_likelihood(image, intensities)[0].exp()
+    torch.testing.assert_close(r[0, :, 1::3], (joint / joint.sum(0))[:, 1::3])
+
+
+def test_moments_are_those_of_the_observed_voxels() -> None:
+    image = torch.tensor([[1.0, 3.0, 1e3]])
+    floor = likelihood._floor(image, torch.tensor([[1.0, 1.0, 0.0]]))
+    assert float(floor) == pytest.approx(VAR_FLOOR)
+
+
+def test_classes_follow_ties_and_components() -> None:
+    config = IntensityConfig(ties={"tissue": ["inner", "outer"]}, components={"tissue": 2})
+    classes = intensity_classes(toy.table(), config)
+    assert classes.names == ("background", "tissue")
+    assert classes.class_of_label.tolist() == [0, 1, 1, 1, 1]
+    assert classes.class_of_component.tolist() == [0, 1, 1]
+
+
+def test_components_of_an_unknown_class_are_refused() -> None:
+    with pytest.raises(LabelsError, match="components: found class 'bone', need one of b"):
+        intensity_classes(toy.table(), IntensityConfig(components={"bone": 2}))
+
+
+def test_moving_classes_keeps_what_they_say() -> None:
+    moved = MIXED.to("cpu")
+    assert moved.names == MIXED.names
+    assert torch.equal(moved.class_of_component, MIXED.class_of_component)

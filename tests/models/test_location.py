@@ -1,0 +1,138 @@
+"""The location prior: its floor, the order of its voxels, and where it looks when it is moved."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg_prior.models.location import CELL, FLOOR, LocationPrior, location_prior
+from tests.models import toy
+
+SIDES = (8, 12, 16)  # unequal, so that no axis passes for another
+
+
+@pytest.fixture
+def lattice(rng: torch.Generator) -> LocationPrior:
+    """Random probabilities in a box that does not touch the border."""
+    frequency = torch.zeros(3, *SIDES)
+    frequency[0] = 1
+    box = torch.rand(3, 3, 5, 8, generator=rng)
+    frequency[:, 2:5, 4:9, 4:12] = box / box.sum(0)
+    return location_prior(frequency)
+
+
+def coordinates(location: LocationPrior) -> Tensor:
+    """(V, 3) voxel index along D, H, W."""
+    full = torch.stack(torch.meshgrid(*[torch.arange(n) for n in location.shape], indexing="ij"))
+    return location.gather(full[None].float())[0].T.long()
+
+
+def test_every_column_is_normalised_and_above_the_floor(location: LocationPrior) -> None:
+    probability = location.log_prob.exp()
+    torch.testing.assert_close(probability.sum(0), torch.ones(probability.shape[1]))
+    assert probability.min() >= FLOOR / (1 + toy.NUM_LABELS * FLOOR) * (1 - 1e-5)
+    assert location.num_labels == toy.NUM_LABELS
+
+
+def test_floor_and_renormalisation_by_hand() -> None:
+    frequency = torch.zeros(3, 4, 4, 4)
+    frequency[0] = 0.25
+    frequency[1] = 0.75
+    log_prob = location_prior(frequency).log_prob
+    expected = torch.tensor([0.25, 0.75, FLOOR]) / (1 + FLOOR)
+    torch.testing.assert_close(log_prob.exp(), expected[:, None].expand(-1, 64))
+
+
+def test_the_mask_is_made_of_cells_with_one_cell_of_slack() -> None:
+    frequency = torch.zeros(2, 16, 16, 16)
+    frequency[0] = 1
+    frequency[:, 7, 7, 7] = 0.5  # in the cell at (3, 3, 3)
+    location = location_prior(frequency)
+    found = coordinates(location)
+    assert location.cells.numel() == 27
+    assert location.voxels.numel() == 27 * CELL
+    assert found.min(0).values.tolist() == [4, 4, 4]
+    assert found.max(0).values.tolist() == [9, 9, 9]
+
+
+def test_voxel_v_belongs_to_cell_v_over_8_in_the_order_of_cells(lattice: LocationPrior) -> None:
+    index = coordinates(lattice).view(-1, CELL, 3)
+    half = torch.stack([index[:, 0, 0] // 2, index[:, 0, 1] // 2, index[:, 0, 2] // 2], dim=1)
+    assert torch.equal(index // 2, half[:, None].expand(-1, CELL, -1))
+    flat = (half[:, 0] * (SIDES[1] // 2) + half[:, 1]) * (SIDES[2] // 2) + half[:, 2]
+    assert torch.equal(flat, lattice.cells)
+    corners = torch.tensor([[d, h, w] for d in (0, 1) for h in (0, 1) for w in (0, 1)])
+    assert torch.equal(index % 2, corners.expand_as(index))
+
+
+def test_log_prob_is_the_frequency_of_its_own_voxel(lattice: LocationPrior) -> None:
+    grid = lattice.scatter(lattice.log_prob[None].exp(), 0.0)[0]
+    assert grid.shape == (3, *SIDES)
+    torch.testing.assert_close(grid[:, 3, 5, 10].sum(), torch.tensor(1.0))
+    assert not torch.allclose(grid[:, 3, 5, 10], grid[:, 3, 5, 11])
+    assert float(grid[0, 1, 4, 4]) == pytest.approx(1 / (1 + 2 * FLOOR))
+
+
+def test_scatter_is_undone_by_gather_and_fills_the_outside(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    values = torch.randn(2, 3, location.voxels.numel(), generator=rng)
+    grid = location.scatter(values, -7.0)
+    assert torch.equal(location.gather(grid), values)
+    num_outside = math.prod(toy.SHAPE) - location.voxels.numel()
+    assert num_outside > 0
+    assert int((grid == -7).sum()) == 2 * 3 * num_outside
+
+
+def test_outside_the_mask_background_is_certain(lattice: LocationPrior) -> None:
+    assert lattice.log_grid[0, :, 0, 0, 0].tolist() == pytest.approx(
+        [0.0, math.log(FLOOR), math.log(FLOOR)]
+    )
+    torch.testing.assert_close(lattice.gather(lattice.log_grid)[0], lattice.log_prob)
+
+
+def test_without_displacement_it_is_the_location_prior_itself(location: LocationPrior) -> None:
+    moved = location.sample_moved(torch.zeros(2, 3, 4, 4, 6))
+    torch.testing.assert_close(moved[0], location.log_prob, atol=2e-4, rtol=0)
+    assert torch.equal(moved[0], moved[1])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("step", [-1, 1])
+def test_a_displacement_of_one_voxel_reads_the_next_voxel_along_its_axis(
+    lattice: LocationPrior, axis: int, step: int
+) -> None:
+    displacement = torch.zeros(1, 3, 2, 3, 4)
+    displacement[:, axis] = step
+    moved = lattice.sample_moved(displacement)[0]
+    index = coordinates(lattice)
+    index[:, axis] = (index[:, axis] + step).clamp(0, SIDES[axis] - 1)
+    expected = lattice.log_grid[0][:, index[:, 0], index[:, 1], index[:, 2]]
+    torch.testing.assert_close(moved, expected, atol=2e-4, rtol=0)
+
+
+def test_a_coarse_displacement_lies_over_the_voxels_of_its_cell(lattice: LocationPrior) -> None:
+    """On the quarter grid voxel 0 covers voxels 0 to 3; between centres it is linear."""
+    displacement = torch.zeros(1, 3, 2, 3, 4)
+    displacement[:, 2, :, :, 1:] = 1.0
+    moved = lattice.sample_moved(displacement)[0]
+    index = coordinates(lattice)
+    share = ((index[:, 2] - 1.5) / 4).clamp(0, 1)
+    low = lattice.log_grid[0][:, index[:, 0], index[:, 1], index[:, 2]]
+    next_w = (index[:, 2] + 1).clamp(max=SIDES[2] - 1)
+    high = lattice.log_grid[0][:, index[:, 0], index[:, 1], next_w]
+    torch.testing.assert_close(moved, low + share * (high - low), atol=3e-4, rtol=0)
+
+
+def test_the_gradient_of_the_move_is_the_slope_of_the_log_prior(lattice: LocationPrior) -> None:
+    start = torch.full((1, 3, 1, 1, 1), 0.4).requires_grad_()
+    (slope,) = torch.autograd.grad(lattice.sample_moved(start).sum(), start)
+    for axis in range(3):
+        step = torch.zeros(1, 3, 1, 1, 1)
+        step[0, axis] = 0.05
+        with torch.no_grad():
+            rise = (
+                lattice.sample_moved(start + step).sum() - lattice.sample_moved(start - step).sum()
+            )
+        assert float(rise) / 0.1 == pytest.approx(float(slope[0, axis]), rel=0.02, abs=0.5)
