@@ -10,6 +10,7 @@ def main() -> None:
     try:
         from seg_prior.cli import main as run
     except KeyboardInterrupt:
+        print("seg-prior: interrupted.", file=sys.stderr)
         sys.exit(130)
     sys.exit(run(sys.argv[1:]))
 

@@ -74,7 +74,8 @@ def place(paths: Sequence[Path], command: Command) -> dict[str, Path | list[Path
     spare = len(paths) - len(names)
     if spare < 0 or (spare > 0 and "..." not in command.operands):
         raise ConfigError(
-            f"{paths[-1]}: the last of {len(paths)} paths, need {command.operands.upper()}. "
+            f"{command.name}: found {len(paths)} {'path' if len(paths) == 1 else 'paths'}, "
+            f"{paths[0]} the first, need {command.operands.upper()}. "
             f"See seg-prior {command.name} --help."
         )
     left = list(paths)

@@ -37,6 +37,17 @@ def start(config: RuntimeConfig) -> str:
     raise ConfigError(f"device: found '{config.device}', need auto, cpu, cuda or cuda:N.")
 
 
+def autocast(device: str) -> torch.autocast:
+    """bfloat16 for networks where the hardware multiplies in it, float32 elsewhere.
+
+    Everything with a logarithm (likelihoods, warps, sums over voxels) stays in float32.
+    """
+    if device == "cpu":
+        knows_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast("cpu", torch.bfloat16, enabled=knows_bfloat16)
+    return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
+
+
 def provenance() -> dict[str, Any]:
     """Versions and date, for sidecars and checkpoints."""
     packages = ("seg-prior", "torch", "numpy", "nibabel", "SimpleITK")

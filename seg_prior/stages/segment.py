@@ -179,13 +179,19 @@ def infer(reader: Reader, conformed: Conformed, config: InferenceConfig) -> Esti
         location.gather(conformed.observed[None, None].to(reader.device))[:, 0],
         reader.classes,
     )
+
+    def decode(z: Tensor) -> Tensor:
+        with runtime.autocast(reader.device):
+            return model.prior.decode(z)
+
     with torch.no_grad():
         read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
-        if model.image_encoder is None:
-            mean, _ = model.prior.encode(read)
-        else:
-            mean, _ = model.image_encoder(read, location)
-    return climb(model.prior.decode, seen, mean, config)
+        with runtime.autocast(reader.device):
+            if model.image_encoder is None:
+                mean, _ = model.prior.encode(read)
+            else:
+                mean, _ = model.image_encoder(read, location)
+    return climb(decode, seen, mean.float(), config)
 
 
 def joints_of(

@@ -100,6 +100,8 @@ def partial(
                 continue
             fields[name] = (annotation, annotation())
         else:
+            if field.is_required():
+                annotation = annotation | None
             # A tuple of one type and its bounds, which is what Annotated takes.
             bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
             text = texts[name] + (" Required." if field.is_required() else "")
