@@ -76,11 +76,15 @@ class InferenceConfig(_Config):
     Attributes:
         likelihood: exact mixture, or the jensen bound of 2018.
         refine_steps, refine_rate: Adam steps on z; 0 steps takes z from the encoder as it is.
+        image_weight: Of log p(x | z) beside log p(z) in those steps. Neighbouring voxels share
+            their errors (texture, partial volume, labelling), so a scan holds fewer independent
+            observations than voxels; 1 takes each voxel at its word.
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
     refine_steps: int = 60
     refine_rate: float = 0.1
+    image_weight: float = 0.1
 
 
 class IntensityConfig(_Config):

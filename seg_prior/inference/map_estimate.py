@@ -37,13 +37,15 @@ class Estimate:
         z: (1, K).
         intensities: The fitted Gaussians.
         log_prior: (1, L, V) log f(z).
-        elbo: log p(x | z) + log p(z) after every step, in nats, up to the constant of p(z).
+        elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
+        trace: What was climbed, before every step and at the end.
     """
 
     z: Tensor
     intensities: Intensities
     log_prior: Tensor
-    elbo: tuple[float, ...]
+    elbo: float
+    trace: tuple[float, ...]
 
 
 EM_ROUNDS = 20
@@ -59,13 +61,13 @@ def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intens
 def climb(
     decode: Callable[[Tensor], Tensor], seen: Observation, z: Tensor, config: InferenceConfig
 ) -> Estimate:
-    """Maximise log p(x | z) + log p(z) over z by Adam, with one EM round inside every step.
+    """Maximise image_weight log p(x | z) + log p(z) by Adam, with an EM round inside every step.
 
     Args:
         decode: (1, K) -> (1, L, V) log f(z); differentiable.
         seen: The image.
         z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
-        config: Steps, rate, EM rounds, likelihood.
+        config: Steps, rate, weight, likelihood.
     """
     with torch.no_grad():
         log_prior = decode(z)
@@ -82,29 +84,24 @@ def climb(
             intensities = likelihood.fit(
                 seen.image, seen.observed, prior_of_class, intensities, rounds=1
             )
-        elbo = _elbo(log_prior, z, seen, intensities, config)
+        image_term = log_prob_of_image(
+            log_prior, seen.image, seen.observed, intensities, config.likelihood
+        ).sum()
+        height = config.image_weight * image_term - 0.5 * z.square().sum()
         optimizer.zero_grad()
-        (-elbo).backward()  # type: ignore[no-untyped-call]
+        (-height).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        trace.append(float(elbo.detach()))
+        trace.append(float(height.detach()))
     with torch.no_grad():
         log_prior = decode(z)
         prior_of_class = likelihood.class_prior(log_prior, seen.classes)
         intensities = likelihood.fit(
             seen.image, seen.observed, prior_of_class, intensities, rounds=2
         )
-        trace.append(float(_elbo(log_prior, z, seen, intensities, config)))
-    return Estimate(z.detach(), intensities, log_prior, tuple(trace))
-
-
-def _elbo(
-    log_prior: Tensor,
-    z: Tensor,
-    seen: Observation,
-    intensities: Intensities,
-    config: InferenceConfig,
-) -> Tensor:
-    image_term = log_prob_of_image(
-        log_prior, seen.image, seen.observed, intensities, config.likelihood
-    )
-    return (image_term - 0.5 * z.square().sum(1)).sum()
+        image_term = log_prob_of_image(
+            log_prior, seen.image, seen.observed, intensities, config.likelihood
+        ).sum()
+        log_prob_z = -0.5 * z.square().sum()
+    trace.append(float(config.image_weight * image_term + log_prob_z))
+    elbo = float(image_term + log_prob_z)
+    return Estimate(z.detach(), intensities, log_prior, elbo, tuple(trace))

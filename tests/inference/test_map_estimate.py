@@ -1,0 +1,165 @@
+"""The climb: it rises, finds the anatomy it was given, and does not care how labels are called."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg_prior.config import InferenceConfig, IntensityConfig
+from seg_prior.inference.map_estimate import Estimate, Observation, climb, fit_intensities
+from seg_prior.inference.posterior import find_native_voxels, log_joints, summarise
+from seg_prior.labels import LabelTable
+from seg_prior.models.image_encoder import atlas_posterior
+from seg_prior.models.label_vae import one_hot
+from seg_prior.models.likelihood import intensity_classes
+from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
+from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.objective import log_prob_of_image
+from tests.models import toy
+
+Likelihoods = pytest.mark.parametrize("likelihood", ["exact", "jensen"])
+QUICK = InferenceConfig(refine_steps=40, refine_rate=0.1)
+
+
+@pytest.fixture
+def pca(location: LocationPrior) -> LinearPrior:
+    soft = [one_hot(toy.inside(location, m), toy.NUM_LABELS)[0] for m in toy.label_maps()]
+    return fit_components(location, soft, 4)
+
+
+@pytest.fixture
+def labels(location: LocationPrior) -> Tensor:
+    """(1, V) an anatomy that no training map is."""
+    return toy.inside(location, toy.label_map(1.06, 0.85, -0.7))
+
+
+def observe(image: Tensor, observed: Tensor | None = None) -> Observation:
+    seen = torch.ones_like(image) if observed is None else observed
+    return Observation(image, seen, toy.CLASSES)
+
+
+def wrong(estimate: Estimate, labels: Tensor) -> float:
+    """Share of voxels that the prior alone mistakes."""
+    return float((estimate.log_prior.argmax(1) != labels).float().mean())
+
+
+@Likelihoods
+def test_the_elbo_rises_and_the_prior_comes_nearer(
+    pca: LinearPrior, location: LocationPrior, labels: Tensor, likelihood: str
+) -> None:
+    config = InferenceConfig(refine_steps=40, refine_rate=0.1, likelihood=likelihood)
+    seen = observe(toy.paint(labels, sd=0.1))
+    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    assert len(found.elbo) == 41
+    assert found.elbo[-1] > found.elbo[0] + 10
+    falls = sum(max(0.0, a - b) for a, b in zip(found.elbo, found.elbo[1:], strict=False))
+    assert falls < 0.1 * (max(found.elbo) - found.elbo[0])
+    atlas = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), config)
+    assert wrong(found, labels) < 0.8 * wrong(atlas, labels)
+    assert found.intensities.mean[0].tolist() == pytest.approx(toy.MEANS.tolist(), abs=0.03)
+
+
+@Likelihoods
+def test_the_last_elbo_is_image_term_plus_log_prior_of_z(
+    pca: LinearPrior, labels: Tensor, likelihood: str
+) -> None:
+    config = InferenceConfig(refine_steps=5, likelihood=likelihood)
+    seen = observe(toy.paint(labels))
+    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    term = log_prob_of_image(
+        pca.decode(found.z), seen.image, seen.observed, found.intensities, likelihood
+    )
+    assert found.elbo[-1] == pytest.approx(float(term - 0.5 * found.z.square().sum()), rel=1e-6)
+    torch.testing.assert_close(found.log_prior, pca.decode(found.z))
+
+
+def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels: Tensor) -> None:
+    seen = observe(toy.paint(labels))
+    found = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), QUICK)
+    assert found.z.shape == (1, 0)
+    assert len(found.elbo) == 1
+    assert torch.equal(found.log_prior[0], location.log_prob)
+    alone = fit_intensities(location.log_prob[None], seen, 60)
+    torch.testing.assert_close(found.intensities.mean, alone.mean, atol=2e-3, rtol=0)
+
+
+def test_without_steps_z_stays_where_it_starts(pca: LinearPrior, labels: Tensor) -> None:
+    start = torch.tensor([[0.5, -0.3, 0.2, 0.1]])
+    seen = observe(toy.paint(labels))
+    found = climb(pca.decode, seen, start, InferenceConfig(refine_steps=0))
+    assert torch.equal(found.z, start)
+    moved = climb(pca.decode, seen, start, InferenceConfig(refine_steps=2))
+    assert not torch.equal(moved.z, start)
+    assert start.tolist() == [pytest.approx([0.5, -0.3, 0.2, 0.1])]
+    assert not moved.z.requires_grad
+    assert not moved.log_prior.requires_grad
+
+
+def test_z_is_found_again(pca: LinearPrior, location: LocationPrior) -> None:
+    """An image painted from a draw of the prior leads back to that draw."""
+    truth = torch.tensor([[1.2, -0.8, 0.0, 0.0]])
+    labels = pca.decode(truth).argmax(1)
+    seen = observe(toy.paint(labels, sd=0.02))
+    config = InferenceConfig(refine_steps=100, refine_rate=0.1)
+    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    assert found.z[0, :2].tolist() == pytest.approx([1.2, -0.8], abs=0.5)
+    truth_term = log_prob_of_image(
+        pca.decode(truth), seen.image, seen.observed, found.intensities, "exact"
+    )
+    assert found.elbo[-1] >= float(truth_term - 0.5 * truth.square().sum()) - 1
+
+
+def test_unobserved_voxels_have_no_say(pca: LinearPrior, labels: Tensor) -> None:
+    image = toy.paint(labels)
+    observed = (torch.arange(image.shape[1]) % 5 > 0).float()[None]
+    garbage = torch.where(observed > 0, image, 50.0)
+    config = InferenceConfig(refine_steps=8)
+    plain = climb(pca.decode, observe(image, observed), torch.zeros(1, 4), config)
+    other = climb(pca.decode, observe(garbage, observed), torch.zeros(1, 4), config)
+    torch.testing.assert_close(plain.z, other.z)
+    torch.testing.assert_close(plain.intensities.mean, other.intensities.mean)
+
+
+def test_an_inverted_contrast_ends_in_the_same_anatomy(pca: LinearPrior, labels: Tensor) -> None:
+    image = toy.paint(labels)
+    found = [
+        climb(pca.decode, observe(one), torch.zeros(1, 4), QUICK) for one in (image, 1 - image)
+    ]
+    torch.testing.assert_close(found[0].z, found[1].z, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("ids", [(0, 10, 20, 31, 32), (0, 7, 3, 1, 200)])
+@pytest.mark.parametrize("kind", ["atlas", "pca"])
+def test_ids_and_their_order_only_rename_the_result(
+    ids: tuple[int, ...], kind: str, rng: torch.Generator
+) -> None:
+    image = toy.paint(toy.label_map(1.06, 0.85, -0.7), sd=0.08)
+    plain = segmentation(toy.table(), kind, image)
+    renamed = segmentation(toy.table(ids), kind, image)
+    new_id = dict(zip((0, 10, 20, 31, 32), ids, strict=True))
+    expected = torch.tensor([new_id[int(value)] for value in plain])
+    assert (renamed != expected).float().mean() < 2e-3
+    assert set(renamed.tolist()) == set(ids)
+
+
+def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
+    """Ids at every voxel of the anatomy, from the toy label maps renamed to the table's ids."""
+    order = [table.names.index(name) for name in toy.table().names]  # toy index -> table index
+    to_table = torch.tensor(order)
+    maps = [to_table[m.long()] for m in toy.label_maps()]
+    frequency = torch.stack([torch.nn.functional.one_hot(m, toy.NUM_LABELS) for m in maps])
+    location = location_prior(frequency.float().mean(0).permute(3, 0, 1, 2))
+    soft = [one_hot(toy.inside(location, m), toy.NUM_LABELS)[0] for m in maps]
+    prior = fit_atlas(location) if kind == "atlas" else fit_components(location, soft, 2)
+    classes = intensity_classes(table, IntensityConfig(components={"background": 2}))
+    inside = location.gather(image[None, None])[:, 0]
+    seen = Observation(inside, torch.ones_like(inside), classes)
+    start, _ = prior.encode(atlas_posterior(location, inside, seen.observed, classes))
+    decode: Callable[[Tensor], Tensor] = prior.decode
+    found = climb(decode, seen, start, InferenceConfig(refine_steps=5))
+    everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)
+    where = find_native_voxels(location, toy.grid(), toy.grid(), everywhere)
+    values = image.flatten()[where.index]
+    best = summarise(log_joints(found.log_prior, location, where, values, found.intensities)).best
+    return torch.from_numpy(table.ids)[best.long()]
