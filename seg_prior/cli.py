@@ -5,6 +5,7 @@ Nothing heavy is imported before a command runs, so that `--help` answers at onc
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +58,8 @@ def build_app() -> App:
         _info,
         name="info",
         usage="seg-prior info FILE [--json]",
-        help=f"Show what a checkpoint holds.\n\nExample:\n{example}",
+        help="Show what a checkpoint holds.",
+        help_epilogue=f"Example:\n{example}",
     )
     return app
 
@@ -118,7 +120,8 @@ def _add(app: App, command: Command) -> None:
         call,
         name=command.name,
         usage=" ".join([*usage, "[FLAGS]"]),
-        help=f"{command.summary}\n\nExample:\n{command.example}",
+        help=command.summary,
+        help_epilogue=f"Example:\n{command.example}",
     )
 
 
@@ -134,6 +137,7 @@ def _run(command: Command, file: Path | None, given: dict[str, Any], is_dry: boo
 
 def _info(
     file: Annotated[Path, Parameter(help="A checkpoint.")],
+    /,
     *,
     json: Annotated[bool, Parameter(help="As one JSON object.", negative=())] = False,
 ) -> int:
@@ -145,7 +149,8 @@ def _info(
 
 def _show_of(settings: Any) -> Show:
     """Where a stage speaks to: standard output line by line, or nowhere."""
-    if settings.quiet:
+    # Of the processes that torchrun starts, one speaks.
+    if settings.quiet or os.environ.get("RANK", "0") != "0":
         return lambda line: None
     return lambda line: print(line, flush=True)
 

@@ -41,7 +41,7 @@ def _train(phantom_folder: Path, out: Path, kind: str) -> Path:
         "label_table": phantom_folder / "labels.tsv",
         "kind": kind,
         "spacing_mm": 5.0,
-        "vae": {"latent_channels": 2, "widths": (8, 8, 16), "num_blocks": 1},
+        "vae": {"latent_channels": 4, "widths": (8, 8, 16), "num_blocks": 1},
         "optim": {"steps": 3, "warmup_steps": 1, "precision": "32-true", "num_workers": 0},
         "device": "cpu",
         "threads": 1,

@@ -32,6 +32,7 @@ class LocationPrior(nn.Module):
     cells: Tensor
     voxels: Tensor
     log_grid: Tensor
+    slope: Tensor
 
     def __init__(self, log_prob: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> None:
         super().__init__()
@@ -44,6 +45,10 @@ class LocationPrior(nn.Module):
         outside = self.scatter(torch.zeros(1, 1, self.voxels.numel()), 1.0)[:, 0] > 0
         log_grid[:, 0][outside] = 0.0
         self.register_buffer("log_grid", log_grid, persistent=False)
+        slopes = torch.stack(
+            [self.gather(s)[0] for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])]
+        )
+        self.register_buffer("slope", slopes.half(), persistent=False)
 
     @property
     def num_labels(self) -> int:
@@ -53,6 +58,21 @@ class LocationPrior(nn.Module):
     def gather(self, grid: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
         return grid.flatten(2).index_select(2, self.voxels)
+
+    def force(self, soft_labels: Tensor) -> Tensor:
+        """Which way each voxel would have to look to find its labels.
+
+        sum_l (s_l - p_l) grad p_l: the direction in which a displacement of the location prior
+        raises the probability of the labels; zero where the prior already expects them.
+
+        Args:
+            soft_labels: (B, L, V).
+
+        Returns:
+            (B, 3, V), per voxel of prior space along D, H, W.
+        """
+        surprise = soft_labels - self.log_prob.exp()
+        return torch.einsum("blv,alv->bav", surprise, self.slope.to(surprise.dtype))
 
     def sample_moved(self, displacement: Tensor) -> Tensor:
         """log p_loc at displaced voxels, interpolated in log space.

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -96,9 +95,10 @@ def train(
         wrapped_optimizer.zero_grad()
         done = step + 1
         is_last = done == config.steps
-        if done % config.log_every == 0 or is_last:
+        is_judged = validate is not None and (done % config.validate_every == 0 or is_last)
+        if done % config.log_every == 0 or is_judged or is_last:
             values = {name: float(fabric.all_reduce(v.detach())) for name, v in losses.items()}
-            if validate is not None and (done % config.validate_every == 0 or is_last):
+            if validate is not None and is_judged:
                 wrapped.eval()
                 with torch.inference_mode():
                     values |= validate(model)
@@ -126,8 +126,7 @@ def _fabric(device: str, precision: str) -> Any:
         accelerator = "cuda"
         _, _, index = device.partition(":")
         devices = [int(index)] if index and world == 1 else world  # type: ignore[assignment]
-    # Buffers are the same everywhere: the location prior alone is larger than all the weights.
-    strategy = DDPStrategy(broadcast_buffers=False) if world > 1 else "auto"
+    strategy = "ddp" if world > 1 else "auto"
     return Fabric(accelerator=accelerator, devices=devices, strategy=strategy, precision=precision)
 
 

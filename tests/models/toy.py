@@ -16,7 +16,7 @@ SHAPE = (16, 16, 24)
 SPACING_MM = 4.0
 NUM_LABELS = 5
 SHELL, CORE, LEFT, RIGHT = 1, 2, 3, 4
-TINY = VAEConfig(latent_channels=2, widths=(8, 8, 16), num_blocks=1)
+TINY = VAEConfig(latent_channels=4, widths=(8, 8, 16), num_blocks=1)
 CLASSES = IntensityClasses(
     ("background", "outer", "inner"), torch.tensor([0, 1, 2, 1, 1]), torch.tensor([0, 1, 2])
 )

@@ -1,0 +1,255 @@
+"""`demo`: nothing in; both stages trained on synthetic heads, new heads segmented and scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seg_prior.config import (
+    DemoConfig,
+    InferenceConfig,
+    OptimConfig,
+    RuntimeConfig,
+    TrainEncoderConfig,
+    TrainPriorConfig,
+    VAEConfig,
+)
+from seg_prior.conform.chain import Conformed, conform
+from seg_prior.inference.posterior import find_native_voxels, summarise
+from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.report.overlay import Panel, write_overlay
+from seg_prior.stages import make_phantoms, runtime, segment, train_encoder, train_prior
+from seg_prior.stages.cluster import label_by_intensity
+from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
+from seg_prior.stages.make_phantoms import PhantomFiles
+from seg_prior.stages.segment import Reader
+from seg_prior.volume import read_label_map, read_volume, write_volume
+
+Show = Callable[[str], None]
+
+
+class Size(NamedTuple):
+    """How much the demo does.
+
+    Attributes:
+        num_maps, num_scans, num_new: Heads of the label maps, of the unlabelled scans, and heads
+            to segment; no head is in two of these.
+        spacing_mm: Of scans and of prior space.
+        prior_steps, painted_steps, scan_steps: Of label VAE and image encoder.
+    """
+
+    num_maps: int
+    num_scans: int
+    num_new: int
+    spacing_mm: float
+    prior_steps: int
+    painted_steps: int
+    scan_steps: int
+
+
+FULL = Size(24, 8, 5, 4.0, 600, 150, 60)
+VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
+
+
+class Method(NamedTuple):
+    """A row of the table: which checkpoint reads the scan, and how."""
+
+    name: str
+    kind: Literal["atlas", "pca", "model"]
+    inference: InferenceConfig
+    output: Literal["posterior", "prior"] = "posterior"
+
+
+ONE_PASS, REFINED = InferenceConfig(refine_steps=0), InferenceConfig()
+MIXTURE = "Gaussian mixture"
+ATLAS_EM, VAE_REFINED = "atlas + EM", "VAE + refinement"
+METHODS = (
+    Method("atlas argmax", "atlas", ONE_PASS, "prior"),
+    Method(ATLAS_EM, "atlas", ONE_PASS),
+    Method("PCA + refinement", "pca", REFINED),
+    Method("VAE, one pass", "model", ONE_PASS),
+    Method(VAE_REFINED, "model", REFINED),
+)
+
+
+class DemoResult(NamedTuple):
+    """What the demo measured and wrote.
+
+    Attributes:
+        dice: Method -> mean Dice over structures of each new head.
+        pictures: One for each new head.
+    """
+
+    dice: dict[str, list[float]]
+    pictures: tuple[Path, ...]
+
+
+def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult:
+    """Make heads, train, segment new heads with every method, print Dice, write pictures.
+
+    Label maps, unlabelled scans and new scans are of different heads. Scans have only their air
+    set to 0, as if by a perfect brain extraction; that is the same for every method.
+
+    Raises:
+        ConfigError: The folder holds a demo of another seed.
+    """
+    start = time.perf_counter()
+    device = runtime.start(config)
+    seeds = range(3 * config.seed, 3 * config.seed + 3)
+    numbers = (size.num_maps, size.num_scans, size.num_new)
+    maps, scans, new = (
+        make_phantoms.run(config.out / name, num, seed, size.spacing_mm)
+        for name, num, seed in zip(("maps", "scans", "new"), numbers, seeds, strict=True)
+    )
+    for heads in (scans, new):
+        _strip(heads)
+    show(f"made heads: {numbers[0]} label maps, {numbers[1]} unlabelled scans, {numbers[2]} new")
+    models = _train(config, size, maps, scans, show)
+    readers = {kind: segment.load_reader(path, device) for kind, path in models.items()}
+    table = read_label_table(maps.label_table)
+    results = [
+        _segment_one(scan, label_map, readers, table, config)
+        for scan, label_map in zip(new.images, new.label_maps, strict=True)
+    ]
+    dice = {name: [head.dice[name] for head in results] for name in results[0].dice}
+    for line in describe(dice, time.perf_counter() - start):
+        show(line)
+    show(f"pictures, label maps and checkpoints are in {config.out}")
+    return DemoResult(dice, tuple(head.picture for head in results))
+
+
+def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
+    """What `train-prior` is asked for."""
+    return {
+        "labels": list(maps.label_maps),
+        "out": config.out / f"{'prior' if kind == 'vae' else kind}.safetensors",
+        "label_table": maps.label_table,
+        "kind": kind,
+        "spacing_mm": size.spacing_mm,
+        "kl_warmup_steps": size.prior_steps,
+        "vae": VAE,
+        "optim": _optim(size.prior_steps, 3e-3),
+    } | _runtime(config)
+
+
+def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
+    """The table, and in words whether the method was worth it."""
+    lines = [f"Dice over structures, mean ± sd (n) over new heads, after {seconds:.0f} s:"]
+    for name, values in dice.items():
+        lines.append(f"  {name:18} {mean_sd_n(values)}")
+    lines.append(f"({MIXTURE}: named by the reference, which no other method sees)")
+    for rival in (MIXTURE, ATLAS_EM):
+        pairs = list(zip(dice[VAE_REFINED], dice[rival], strict=True))
+        gain = sum(ours - theirs for ours, theirs in pairs) / len(pairs)
+        wins = sum(ours > theirs for ours, theirs in pairs)
+        verdict = "beats" if gain > 0 else "DOES NOT beat"
+        lines.append(
+            f"{VAE_REFINED} {verdict} {rival}: {gain:+.3f}, better on {wins} of {len(pairs)} heads"
+        )
+    return lines
+
+
+def _runtime(config: DemoConfig) -> dict[str, Any]:
+    """What every stage is told of where and how to run."""
+    return {name: getattr(config, name) for name in RuntimeConfig.model_fields}
+
+
+def _optim(steps: int, learning_rate: float) -> OptimConfig:
+    return OptimConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=steps // 20,
+        precision="32-true",
+        num_workers=0,  # a head is drawn in 3 ms, and a process takes seconds to start
+        validate_every=max(1, steps),
+        save_every=max(1, steps),
+    )
+
+
+def _warnings_only(show: Show) -> Show:
+    """Of what a stage says, what a person should worry about."""
+    return lambda line: show(line) if "warning" in line.lower() else None
+
+
+class _Head(NamedTuple):
+    dice: dict[str, float]
+    picture: Path
+
+
+def _strip(heads: PhantomFiles) -> None:
+    """Air becomes 0 in every scan."""
+    for image, label_map in zip(heads.images, heads.label_maps, strict=True):
+        volume, labels = read_volume(image), read_label_map(label_map)
+        write_volume(image, np.where(labels.data > 0, volume.data, 0.0), volume)
+
+
+def _train(
+    config: DemoConfig, size: Size, maps: PhantomFiles, scans: PhantomFiles, show: Show
+) -> dict[str, Path]:
+    """Kind -> checkpoint, of every kind that a method reads with."""
+    told = _warnings_only(show)
+    for kind in ("atlas", "pca", "vae"):
+        settings = prior_settings(config, size, maps, kind)
+        train_prior.run(TrainPriorConfig.model_validate(settings), told)
+    show(f"trained the prior: atlas, {size.num_maps - 1} components, label VAE")
+    settings = {
+        "images": list(scans.images),
+        "labels": list(maps.label_maps),
+        "prior": config.out / "prior.safetensors",
+        "out": config.out / "model.safetensors",
+        "pretrain": _optim(size.painted_steps, 1e-3),
+        "adapt": _optim(size.scan_steps, 3e-4),
+    }
+    train_encoder.run(TrainEncoderConfig.model_validate(settings | _runtime(config)), told)
+    show("trained the image encoder, on painted label maps and on the unlabelled scans")
+    return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "model")}
+
+
+def _segment_one(
+    image: Path,
+    reference: Path,
+    readers: dict[str, Reader],
+    table: LabelTable,
+    config: DemoConfig,
+) -> _Head:
+    """Segment one scan with every method, score and draw the results."""
+    volume, known = read_volume(image), read_label_map(reference)
+    truth = table.remap(known.data, known.source)
+    # All checkpoints share one prior space: one registration serves them all.
+    conformed = conform(volume, readers["atlas"].atlas, n4=False, seed=config.seed)
+    found = {MIXTURE: label_by_intensity(volume, table, truth)}
+    for method in METHODS:
+        found[method.name] = _read(readers[method.kind], conformed, method)
+    dice = {
+        name: mean_dice(dice_of_structures(indices, truth, table), table)
+        for name, indices in found.items()
+    }
+    base = config.out / image.name.removesuffix(".nii.gz")
+    write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), table.ids[found[VAE_REFINED]], volume)
+    picture = base.with_name(f"{base.name}.png")
+    panels = [Panel("scan", volume.grid, volume.data)]
+    panels += [
+        Panel(f"{name}: Dice {dice[name]:.2f}", volume.grid, volume.data, indices)
+        for name, indices in found.items()
+    ]
+    panels.append(Panel("reference", volume.grid, volume.data, truth))
+    write_overlay(picture, panels, table, num_columns=2)
+    return _Head(dice, picture)
+
+
+def _read(reader: Reader, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
+    """(I, J, K) label indices by one method."""
+    estimate = segment.infer(reader, conformed, method.inference)
+    voxels = find_native_voxels(
+        reader.model.location, reader.atlas.grid, conformed.moved, conformed.native_observed
+    )
+    joints = segment.joints_of(reader, conformed, estimate, voxels, method.output)
+    indices = torch.zeros(conformed.native.numel(), dtype=torch.uint8)
+    indices[voxels.index.cpu()] = summarise(joints).best.cpu()
+    return indices.view(conformed.native.shape).numpy()

@@ -1,0 +1,166 @@
+"""Who imports whom: the layering of the package, kept true by reading every import statement."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import seg_prior
+
+PACKAGE = Path(seg_prior.__file__).parent
+NAME = PACKAGE.name
+
+RANK = {
+    "errors": 0,
+    **dict.fromkeys(("volume", "grid", "labels", "config"), 1),
+    "itk": 2,
+    **dict.fromkeys(("models", "conform", "metrics", "phantom"), 3),
+    **dict.fromkeys(("training", "inference", "report", "checkpoint"), 4),
+    "stages": 5,
+    **dict.fromkeys(("commands", "cli"), 6),
+    "__main__": 7,
+}
+"""A room may import rooms of lower rank, and its own files."""
+SAME_RANK = {"volume": {"grid"}, "cli": {"commands"}}
+"""Rooms of its own rank that a room may also import."""
+NEVER = {
+    "models": {"volume", "grid", "itk"},  # never a file or an affine
+    "report": {"models"},
+    "training": {"stages"},
+}
+"""Rooms of lower rank that a room may not import."""
+ONLY_IN = {
+    "nibabel": {"volume.py"},
+    "SimpleITK": {"itk.py", "conform"},
+    "monai": {"training", "metrics"},
+    "matplotlib": {"report"},
+    "lightning_fabric": {"training"},
+    "safetensors": {"checkpoint.py"},
+    "cyclopts": {"cli.py"},
+    "tqdm": {"stages", "training"},
+}
+"""Third-party package -> the files or folders of ours that may import it."""
+LAZY = {"monai", "matplotlib"}
+"""Imported inside functions alone."""
+HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric", "nibabel", "scipy")
+
+
+class Import(NamedTuple):
+    """An import statement of ours: file, what it names, and whether it stands in a function."""
+
+    file: Path
+    target: str
+    is_lazy: bool
+
+    @property
+    def room(self) -> str:
+        return self.file.parts[0].removesuffix(".py")
+
+
+def read_imports() -> Iterator[Import]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        at_top = {id(node) for node in tree.body}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                # `from seg_prior.stages import segment` names a module, too.
+                targets = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for target in targets:
+                yield Import(path.relative_to(PACKAGE), target, id(node) not in at_top)
+
+
+IMPORTS = list(read_imports())
+INTERNAL = [i for i in IMPORTS if i.target.split(".")[0] == NAME and len(i.target.split(".")) > 1]
+
+
+def test_there_is_something_to_read() -> None:
+    assert len(INTERNAL) > 100
+    assert {i.room for i in INTERNAL} >= {"stages", "training", "conform", "cli"}
+
+
+def test_every_room_has_a_place() -> None:
+    rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in _modules()}
+    assert rooms - {"__init__"} == set(RANK)
+
+
+def test_imports_point_right_only() -> None:
+    wrong = []
+    for i in INTERNAL:
+        source, target = i.room, i.target.split(".")[1]
+        if target == source or target == "__version__" or target in SAME_RANK.get(source, ()):
+            continue
+        if RANK[target] >= RANK[source] or target in NEVER.get(source, ()):
+            wrong.append(f"{i.file} imports {i.target}")
+    assert not wrong
+
+
+def test_each_library_has_its_door() -> None:
+    wrong = [
+        f"{i.file} imports {i.target}"
+        for i in IMPORTS
+        for library, places in ONLY_IN.items()
+        if i.target.split(".")[0] == library and i.file.parts[0] not in places
+    ]
+    assert not wrong
+
+
+def test_slow_libraries_are_imported_where_they_are_used() -> None:
+    wrong = [i for i in IMPORTS if i.target.split(".")[0] in LAZY and not i.is_lazy]
+    assert not wrong
+
+
+def test_the_command_line_imports_stages_when_it_calls_them() -> None:
+    eager = [
+        i.target
+        for i in INTERNAL
+        if i.room in ("cli", "commands") and i.target.split(".")[1] == "stages" and not i.is_lazy
+    ]
+    assert {target.split(".")[2] for target in eager} == {"settings"}
+
+
+def test_only_stages_and_the_command_line_speak() -> None:
+    wrong = []
+    for path in _modules():
+        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+        if room in ("stages", "cli", "__main__"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "print":
+                wrong.append(f"{path}:{node.lineno}")
+    assert not wrong
+
+
+def test_the_command_line_starts_at_once() -> None:
+    # CPU time: how long one waits also depends on what else the machine does.
+    script = "import sys, time, seg_prior.cli as cli; cli.build_app()"
+    modules, time_s = _run(f"{script}; print(*sys.modules, time.process_time())")
+    assert "cyclopts" in modules
+    assert not modules & set(HEAVY)
+    assert time_s < 1.5
+
+
+def test_reading_a_model_needs_no_training_library() -> None:
+    script = "import sys, time; from seg_prior.stages import info, segment"
+    modules, _ = _run(f"{script}; print(*sys.modules, time.process_time())")
+    assert "torch" in modules
+    assert not modules & {"monai", "matplotlib", "lightning_fabric"}
+
+
+def _run(script: str) -> tuple[set[str], float]:
+    """Modules that a fresh interpreter has loaded in the end, and its CPU seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    *modules, time_s = done.stdout.split()
+    return set(modules), float(time_s)
+
+
+def _modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))

@@ -1,0 +1,296 @@
+"""The training loop: what it draws, what it writes, and that a stop leaves no trace."""
+
+import csv
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from seg_prior.config import OptimConfig
+from seg_prior.errors import ConfigError
+from seg_prior.models.label_vae import LabelVAE
+from seg_prior.stages.train_prior import stage1_losses
+from seg_prior.training.loop import Run, _batches, learning_rate, train
+from tests.training import two_processes
+
+ROOT = Path(__file__).parents[2]
+QUICK = OptimConfig(
+    steps=7,
+    batch_size=3,
+    learning_rate=0.1,
+    warmup_steps=0,
+    weight_decay=0.0,
+    precision="32-true",
+    num_workers=0,
+    log_every=2,
+    validate_every=3,
+    save_every=2,
+)
+
+
+class Numbers(Dataset[Tensor]):
+    """Item n is n."""
+
+    def __len__(self) -> int:
+        return 1000
+
+    def __getitem__(self, item: int) -> Tensor:
+        return torch.tensor([float(item)])
+
+
+class Line(nn.Module):
+    """a x + b, with a weight that does not learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(0.5))
+        self.offset = nn.Parameter(torch.tensor(0.0))
+        self.fixed = nn.Parameter(torch.tensor(1.0), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.slope * x + self.offset * self.fixed
+
+
+class PowerCutError(Exception):
+    """What stops a training."""
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def line_losses(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+    error = (model(batch / 10) - batch / 5 - 1).square().mean()
+    return {"loss": error, "first": batch[0, 0]}
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "log.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    state = torch.load(folder / "last.pt", weights_only=True)
+    found: dict[str, Tensor] = state["model"]
+    return found
+
+
+def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
+    config = OptimConfig(steps=110, warmup_steps=10, learning_rate=2.0)
+    rates = [learning_rate(step, config) for step in range(110)]
+    assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
+    assert rates[9:11] == pytest.approx([2.0, 2.0])
+    assert rates[60] == pytest.approx(1.0)
+    assert rates[109] == pytest.approx(2 * 0.5 * (1 - 0.99950656), rel=1e-3)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert learning_rate(3, OptimConfig(steps=5, warmup_steps=8, learning_rate=1.0)) == 0.5
+
+
+def test_step_n_sees_its_own_items_in_order(tmp_path: Path) -> None:
+    seen: list[list[float]] = []
+
+    def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        assert model.training
+        seen.append([step, *batch.flatten().tolist()])
+        return line_losses(model, batch, step)
+
+    train(Line(), losses_of, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+    assert seen == [[n, 3 * n, 3 * n + 1, 3 * n + 2] for n in range(7)]
+
+
+def test_the_log_names_steps_losses_and_what_validation_found(tmp_path: Path) -> None:
+    model, is_training = Line(), []
+
+    def validate(found: nn.Module) -> dict[str, float]:
+        is_training.append(found.training)
+        assert torch.is_inference_mode_enabled()
+        assert found is model
+        return {"val_slope": float(model.slope)}
+
+    train(model, line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True), validate)
+    found = rows(tmp_path)
+    assert [row["step"] for row in found] == ["2", "3", "4", "6", "7"]
+    assert [row["first"] for row in found] == ["3", "6", "9", "15", "18"]
+    assert [bool(row["val_slope"]) for row in found] == [False, True, False, True, True]
+    assert is_training == [False] * 3
+    assert not model.training
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["last.pt", "log.csv"]
+
+
+def test_it_minimises_and_leaves_frozen_weights_alone(tmp_path: Path) -> None:
+    model = Line()
+    config = QUICK.model_copy(update={"steps": 150, "log_every": 50, "batch_size": 8})
+
+    class Around(Numbers):
+        def __getitem__(self, item: int) -> Tensor:
+            return torch.tensor([float(item % 20 - 10)])
+
+    train(model, line_losses, Around(), config, Run(tmp_path, "cpu", is_quiet=True))
+    assert float(model.slope.detach()) == pytest.approx(2.0, abs=0.05)
+    assert float(model.offset.detach()) == pytest.approx(1.0, abs=0.05)
+    assert float(model.fixed) == 1.0
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 6])
+def test_a_stop_and_a_second_call_end_where_no_stop_ends(tmp_path: Path, stop_at: int) -> None:
+    def stopping(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        if step == stop_at:
+            raise PowerCutError
+        return line_losses(model, batch, step)
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"val": sum(float(p) for p in model.parameters())}
+
+    whole, halved = (Run(tmp_path / name, "cpu", is_quiet=True) for name in ("whole", "halved"))
+    train(Line(), line_losses, Numbers(), QUICK, whole, validate)
+    with pytest.raises(PowerCutError):
+        train(Line(), stopping, Numbers(), QUICK, halved, validate)
+    train(Line(), line_losses, Numbers(), QUICK, halved, validate)
+    assert same(weights(whole.folder), weights(halved.folder))
+    log = [(run.folder / "log.csv").read_bytes() for run in (whole, halved)]
+    assert log[0] == log[1]
+
+
+def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
+    def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        return stage1_losses(model, batch, 0.1)
+
+    def stopping(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        if step == 5:
+            raise PowerCutError
+        return losses_of(model, batch, step)
+
+    whole, halved = (Run(tmp_path / name, "cpu", is_quiet=True) for name in ("whole", "halved"))
+    vae = two_processes.new_vae()
+    train(vae, losses_of, two_processes.anatomies(vae), two_processes.OPTIM, whole)
+    vae = two_processes.new_vae()
+    with pytest.raises(PowerCutError):
+        train(vae, stopping, two_processes.anatomies(vae), two_processes.OPTIM, halved)
+    torch.manual_seed(1)  # neither the first weights nor global randomness have a say
+    vae = LabelVAE(vae.location, vae.config)
+    train(vae, losses_of, two_processes.anatomies(vae), two_processes.OPTIM, halved)
+    assert same(weights(whole.folder), weights(halved.folder))
+    assert rows(whole.folder) == rows(halved.folder)
+    assert same(weights(halved.folder), vae.state_dict())
+
+
+def test_a_finished_training_is_only_loaded(tmp_path: Path) -> None:
+    run = Run(tmp_path, "cpu", is_quiet=True)
+    model, again = Line(), Line()
+    train(model, line_losses, Numbers(), QUICK, run)
+    before = (tmp_path / "log.csv").read_bytes()
+
+    def never(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        raise AssertionError("a step too many")
+
+    train(again, never, Numbers(), QUICK, run)
+    assert same(model.state_dict(), again.state_dict())
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
+def test_the_state_of_another_request_is_refused(tmp_path: Path) -> None:
+    train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", True, request="seed 0"))
+    other = Run(tmp_path, "cpu", True, request="seed 1")
+    with pytest.raises(ConfigError, match=r"last\.pt: found the state of a training with other"):
+        train(Line(), line_losses, Numbers(), QUICK, other)
+
+
+def test_resuming_runs_no_code_of_the_file(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"model": Evil(), "step": 1}, tmp_path / "last.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+    assert not (tmp_path / "owned").exists()
+
+
+def test_in_bfloat16_the_losses_stay_float32(tmp_path: Path) -> None:
+    vae = two_processes.new_vae()
+    dtypes = []
+
+    def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        losses = stage1_losses(model, batch, 1.0)
+        dtypes.append(losses["loss"].dtype)
+        return losses
+
+    config = two_processes.OPTIM.model_copy(update={"precision": "bf16-mixed", "steps": 2})
+    data = two_processes.anatomies(vae)
+    train(vae, losses_of, data, config, Run(tmp_path, "cpu", is_quiet=True))
+    assert set(dtypes) == {torch.float32}
+    assert {p.dtype for p in vae.parameters()} == {torch.float32}
+    assert float(rows(tmp_path)[-1]["loss"]) < 1.0
+
+
+class Rank:
+    """What `_batches` needs to know of a process."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, rank: int, world_size: int) -> None:
+        self.global_rank, self.world_size = rank, world_size
+
+    def setup_dataloaders(self, loader: Any, use_distributed_sampler: bool) -> Any:
+        return loader
+
+
+def test_processes_share_each_batch_between_them() -> None:
+    config = QUICK.model_copy(update={"batch_size": 4, "steps": 5})
+    one = torch.stack(list(_batches(Numbers(), config, 2, Rank(0, 1))))
+    parts = [torch.stack(list(_batches(Numbers(), config, 2, Rank(n, 2)))) for n in range(2)]
+    assert torch.equal(torch.cat(parts, dim=1), one)
+    assert one.flatten().tolist() == list(range(8, 20))
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(ConfigError, match="batch_size: found 3, need a multiple of 2"):
+        _batches(Numbers(), QUICK, 0, Rank(0, 2))
+
+
+@pytest.mark.slow
+def test_two_processes_match_one(tmp_path: Path) -> None:
+    """Equal but for the order of float32 sums, which AdamW can magnify to a part of its step."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launch = [
+        *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"),
+        *("--master_addr=127.0.0.1", f"--master_port={port}"),
+        *("-m", "tests.training.two_processes", str(tmp_path / "two")),
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(
+        launch, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    two_processes.main(tmp_path / "one")
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    untrained = two_processes.new_vae().state_dict()
+    assert one.keys() == two.keys()
+    moved = torch.cat([(one[k] - untrained[k]).flatten() for k in one]).abs().max()
+    apart = torch.cat([(one[k] - two[k]).flatten() for k in one]).abs().max()
+    assert moved > 5e-3
+    assert apart < 1e-4
+    log = [rows(tmp_path / name) for name in ("one", "two")]
+    for first, second in zip(*log, strict=True):
+        assert first["step"] == second["step"]
+        for name in ("loss", "nll", "kl"):
+            assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4)
