@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -130,8 +130,8 @@ class TrainPriorConfig(RuntimeConfig):
         kind: vae, pca (linear latent) or atlas (no latent).
         spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
         margin_mm: Of prior space around the anatomy.
-        holdout: Number of label maps, evenly spaced in the list, kept out of training to measure
-            reconstruction.
+        holdout: Subjects (file names up to the suffix) kept out of training, on whose label maps
+            reconstruction is measured.
         num_components: Of kind pca; at most one less than there are maps and mirror images.
         kl_warmup_steps: The KL term is ramped up (quadratically) over so many steps: with the full
             term from the start, q collapses onto N(0, I) before the decoder has learned to listen.
@@ -143,9 +143,9 @@ class TrainPriorConfig(RuntimeConfig):
     kind: Literal["vae", "pca", "atlas"] = "vae"
     spacing_mm: float | None = None
     margin_mm: float = 6.0
-    holdout: int = 0
+    holdout: list[str] = []
     num_components: int = 19
-    kl_warmup_steps: int = 600
+    kl_warmup_steps: int = 200
     vae: VAEConfig = VAEConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -303,3 +303,52 @@ class DemoConfig(RuntimeConfig):
     """
 
     out: Path = Path("seg-prior-demo")
+
+
+class BenchmarkMethod(_Config):
+    """One way to segment.
+
+    Attributes:
+        name: In tables and pictures.
+        model: Checkpoint, in the benchmark's `models`; None is the Gaussian mixture without
+            anatomy.
+        segment: Settings of `segment`, where they differ from its defaults.
+    """
+
+    name: str
+    model: Path | None = None
+    segment: dict[str, Any] = {}
+
+
+class BenchmarkDataset(_Config):
+    """Scans with references.
+
+    Attributes:
+        name: In tables and file names.
+        images, references: Patterns in the benchmark's `data`; paired by subject.
+        label_table: Of the references and of every model, in the benchmark's `tables`.
+    """
+
+    name: str
+    images: str
+    references: str
+    label_table: Path
+
+
+class BenchmarkConfig(RuntimeConfig):
+    """`pipelines/benchmark.py`: every method on every data set in, a page of tables out.
+
+    Attributes:
+        data, models, tables: Folders that data sets, checkpoints and label tables lie in.
+        cache: Folder of what has been measured; each scan and method is measured once.
+        page: Markdown file; only what stands in the marked block of a data set is replaced.
+        methods, datasets: What to measure.
+    """
+
+    data: Path
+    models: Path
+    tables: Path
+    cache: Path
+    page: Path
+    methods: list[BenchmarkMethod]
+    datasets: list[BenchmarkDataset]

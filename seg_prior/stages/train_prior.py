@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seg_prior.checkpoint import FORMAT_VERSION, Header, Kind, save_model
 from seg_prior.config import TrainPriorConfig
 from seg_prior.conform import group
-from seg_prior.errors import LabelsError
+from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
 from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
@@ -103,7 +103,7 @@ def align(config: TrainPriorConfig) -> Anatomies:
         group.find_landmarks(index, volume.grid.affine, table.is_structure)
         for index, volume in zip(indices, volumes, strict=True)
     ]
-    out = set(np.linspace(0, len(paths) - 1, config.holdout + 2)[1:-1].round().astype(int).tolist())
+    out = _held_out([subject_key(path) for path in paths], config.holdout)
     kept = [n for n in range(len(paths)) if n not in out]
     fitted = group.fit_group([landmarks[n] for n in kept], table.partner)
     moves = dict(zip(kept, fitted.prior_from_native, strict=True))
@@ -235,6 +235,20 @@ def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dic
     assert isinstance(model, LabelVAE)
     report = measure(model, anatomies, atlas)
     return {f"val_{name}": report[name] for name in ("dice", "nll", "kl", "active_units")}
+
+
+def _held_out(subjects: Sequence[str], holdout: Sequence[str]) -> set[int]:
+    """Positions of the held-out subjects; somebody must be left to train on."""
+    unknown = set(holdout) - set(subjects)
+    if unknown:
+        raise ConfigError(
+            f"holdout: found '{min(unknown)}', need subjects of the label maps, such as "
+            f"'{subjects[0]}'."
+        )
+    out = {n for n, subject in enumerate(subjects) if subject in holdout}
+    if len(out) == len(subjects):
+        raise ConfigError("holdout: names every label map, need at least one to train on.")
+    return out
 
 
 def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
