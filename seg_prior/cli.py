@@ -33,6 +33,9 @@ def main(argv: Sequence[str]) -> int:
         )
     except CycloptsError as error:
         return _tell(_wrong_usage(error), WRONG_REQUEST)
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     except (SegPriorError, OSError) as error:  # OSError: a full disk, a folder without leave
         return _tell(str(error), WRONG_REQUEST)
     except KeyboardInterrupt:

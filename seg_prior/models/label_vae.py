@@ -69,10 +69,10 @@ class LabelEncoder(nn.Module):
         force = _by_cell(location.force(soft_labels))  # (B, V/8, 3*8)
         features = self.stem(_by_cell(soft_labels)) + self.stem_expected(_by_cell(expected))
         features = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
-        cells = torch.cat([features, force.unflatten(2, (3, CELL)).mean(3)], dim=2)
+        cells = torch.cat([features, force.view(*force.shape[:2], 3, CELL).mean(3)], dim=2)
         grid = cells.new_zeros(batch, math.prod(self.half_shape), cells.shape[2])
         grid[:, location.cells] = cells
-        grid = grid.transpose(1, 2).unflatten(2, self.half_shape)
+        grid = grid.transpose(1, 2).reshape(batch, -1, *self.half_shape)
         mean, log_var = self.head(self.down(grid[:, :-3])).float().chunk(2, dim=1)
         push = self.force_gain * F.avg_pool3d(grid[:, -3:].float(), COARSENING // 2) / FORCE_SD
         mean = torch.cat([mean[:, :3] + push, mean[:, 3:]], dim=1)
