@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Width = Annotated[int, Field(gt=0, multiple_of=8)]
 
 
 class VAEConfig(_Config):
@@ -21,9 +24,9 @@ class VAEConfig(_Config):
         num_blocks: Residual blocks at 1/4 and at 1/8, in encoder and decoder each.
     """
 
-    latent_channels: int = 8
-    widths: tuple[int, int, int] = (32, 64, 128)
-    num_blocks: int = 2
+    latent_channels: int = Field(8, ge=3)
+    widths: tuple[Width, Width, Width] = (32, 64, 128)
+    num_blocks: int = Field(2, ge=0)
 
 
 class AugmentConfig(_Config):
@@ -57,17 +60,17 @@ class OptimConfig(_Config):
         log_every, validate_every, save_every: In steps.
     """
 
-    steps: int = 4000
-    batch_size: int = 1
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
+    steps: int = Field(2000, gt=0)
+    batch_size: int = Field(1, gt=0)
+    learning_rate: float = Field(1e-3, gt=0)
+    warmup_steps: int = Field(100, ge=0)
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    num_workers: int = 1
-    log_every: int = 20
-    validate_every: int = 500
-    save_every: int = 250
+    num_workers: int = Field(1, ge=0)
+    log_every: int = Field(20, gt=0)
+    validate_every: int = Field(500, gt=0)
+    save_every: int = Field(250, gt=0)
 
 
 class InferenceConfig(_Config):
@@ -82,9 +85,9 @@ class InferenceConfig(_Config):
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
-    refine_steps: int = 60
-    refine_rate: float = 0.1
-    image_weight: float = 0.1
+    refine_steps: int = Field(30, ge=0)
+    refine_rate: float = Field(0.1, gt=0)
+    image_weight: float = Field(0.1, gt=0)
 
 
 class IntensityConfig(_Config):
@@ -114,7 +117,7 @@ class RuntimeConfig(_Config):
     """
 
     device: str = "auto"
-    threads: int = 0
+    threads: int = Field(0, ge=0)
     seed: int = 0
     quiet: bool = False
 
@@ -141,11 +144,11 @@ class TrainPriorConfig(RuntimeConfig):
     out: Path
     label_table: Path | None = None
     kind: Literal["vae", "pca", "atlas"] = "vae"
-    spacing_mm: float | None = None
-    margin_mm: float = 6.0
+    spacing_mm: float | None = Field(None, gt=0)
+    margin_mm: float = Field(6.0, ge=0)
     holdout: list[str] = []
-    num_components: int = 19
-    kl_warmup_steps: int = 200
+    num_components: int = Field(19, ge=0)
+    kl_warmup_steps: int = Field(200, ge=0)
     vae: VAEConfig = VAEConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -205,8 +208,7 @@ class TrainEncoderConfig(RuntimeConfig):
         images: Unlabelled scans: files, folders, patterns or .txt lists. May be empty with
             `synthetic_only`.
         prior: Checkpoint of kind prior.
-        labels: Label maps that painted images are made of; without them they are drawn from the
-            prior itself.
+        labels: Label maps that painted images are made of; those of the prior will do.
         out: Checkpoint to write.
         synthetic_only: Stop after the painted images.
         n4: Correct the bias field of the scans first.

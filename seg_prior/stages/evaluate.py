@@ -198,7 +198,6 @@ def _report(result: EvaluateResult) -> list[str]:
         few = ", ".join(result.references_without_prediction[:8])
         count = len(result.references_without_prediction)
         lines.append(f"warning: references without a prediction, not counted: {count} ({few})")
-    lines += [f"failed: {failure.subject}: {failure.message}" for failure in result.failures]
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,16 @@ def start(config: RuntimeConfig) -> str:
             "Use --device cpu."
         )
     raise ConfigError(f"device: found '{config.device}', need auto, cpu, cuda or cuda:N.")
+
+
+def check_checkpoint_name(out: Path) -> None:
+    """Training leaves a folder of logs beside the checkpoint, named like it without its suffix.
+
+    Raises:
+        ConfigError: The name does not end in .safetensors.
+    """
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out}: found the suffix '{out.suffix}', need .safetensors.")
 
 
 def autocast(device: str) -> torch.autocast:

@@ -43,6 +43,7 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     Raises:
         SegPriorError: An input does not fit.
     """
+    runtime.check_checkpoint_name(config.out)
     if not config.labels:
         raise ConfigError("labels: found none, need the label maps that images are painted from.")
     if not config.images and not config.synthetic_only:

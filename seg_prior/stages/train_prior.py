@@ -63,8 +63,15 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
     Raises:
         ImageError, LabelsError, ConfigError: An input does not fit.
     """
+    runtime.check_checkpoint_name(config.out)
     device = runtime.start(config)
     anatomies = align(config)
+    views = len(anatomies.training) * (2 if anatomies.table.has_sides else 1)
+    if config.kind == "pca" and config.num_components >= views:
+        raise ConfigError(
+            f"num_components: found {config.num_components}, need fewer than the {views} label "
+            "maps and mirror images."
+        )
     show(
         f"{len(anatomies.training)} label maps, {len(anatomies.held_out)} held out, "
         f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -119,6 +120,9 @@ def learning_rate(step: int, config: OptimConfig) -> float:
 
 
 def _fabric(device: str, precision: str) -> Any:
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(
+        logging.WARNING
+    )  # it greets on stderr
     world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "cpu":
         accelerator, devices = "cpu", world

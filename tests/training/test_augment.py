@@ -74,9 +74,9 @@ def test_a_warp_has_the_stated_spread_in_millimetres() -> None:
 def test_a_warp_does_not_depend_on_the_voxel_size() -> None:
     """On a grid of half the spacing anatomies bend by as many millimetres."""
     config = STILL.model_copy(update={"warp_knots_mm": (40.0,), "warp_sd_mm": (3.0,)})
-    coarse, fine = warps(config, (16, 24, 16), 4.0), warps(config, (32, 48, 32), 2.0)
+    coarse, fine = warps(config, (24, 32, 24), 4.0), warps(config, (48, 64, 48), 2.0)
     ratio = coarse.square().mean().sqrt() / fine.square().mean().sqrt()
-    assert float(ratio) == pytest.approx(1, abs=0.1)
+    assert float(ratio) == pytest.approx(1, abs=0.15)
 
 
 def test_a_warp_folds_nothing() -> None:
