@@ -137,7 +137,7 @@ def test_a_label_map_that_does_not_fit_is_refused(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    bad, out = tmp_path / "bad_dseg.nii.gz", tmp_path / "out"
+    bad, out = tmp_path / "bad_dseg.nii.gz", tmp_path / "out.safetensors"
     good = phantom_folder / "sub-001_phantom_dseg.nii.gz"
     damage(bad, good)
     if command == "train-prior":
@@ -198,7 +198,7 @@ def test_the_encoder_needs_a_prior_with_a_network(
     phantom_folder: Path, tiny_atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["train-encoder", f"{phantom_folder}/*_phantom.nii.gz", "--prior", str(tiny_atlas)]
-    argv += ["--labels", f"{phantom_folder}/*_dseg.nii.gz", "--out", str(tmp_path / "out")]
+    argv += ["--labels", f"{phantom_folder}/*_dseg.nii.gz", "--out", str(tmp_path / "out.safetensors")]
     line = refusal(argv, capsys)
     assert line.startswith(f"{tiny_atlas}: found a checkpoint of kind 'atlas'")
     assert not any(tmp_path.iterdir())
@@ -209,7 +209,7 @@ FILE_DOORS = {
     "zzz: 1": "zzz: unknown key. Known are ",
     "optim: {steps: many}": "optim.steps: found 'many', need a valid integer",
     "optim: 3": "optim: found 3, need",
-    "vae: {widths: [1, 2]}": "vae.widths.2: found",
+    "vae: {widths: [8, 16]}": "vae.widths.2: found",
     "kind: forest": "kind: found 'forest', need 'vae', 'pca' or 'atlas'",
     "- 1": "found a list",
     "optim: [": "line 1: not YAML",
@@ -234,9 +234,9 @@ FLAG_DOORS = {
     "train-prior maps --out x --kind forest": "--kind: found 'forest', need 'vae',",
     "train-prior maps --out": 'Command "train-prior" parameter --out requires',
     "train-prior maps": "out: found nothing",
-    "train-prior --out x": "labels: found nothing",
+    "train-prior --out x.safetensors": "labels: found nothing",
     "train-prior maps --out x --config nowhere.yaml": "nowhere.yaml: no such file",
-    "train-prior nowhere.nii.gz --out x": "nowhere.nii.gz: no such file",
+    "train-prior nowhere.nii.gz --out x.safetensors": "nowhere.nii.gz: no such file",
     "segment scan.nii.gz --model x": "segment: found 1 path, scan.nii.gz the first, need IMAGES",
     "evaluate a b c": "evaluate: found 3 paths, a the first, need PRED REF",
     "sample prior out --num 0": "--num: found '0', need greater than",

@@ -152,7 +152,7 @@ def test_every_weight_learns(vae: LabelVAE, maps: Tensor, rng: torch.Generator) 
         if isinstance(module, nn.Conv3d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
     losses = stage1_losses(vae, (maps, torch.randn(2, vae.num_latents, generator=rng)), 1.0)
-    losses["loss"].backward()
+    losses["loss"].backward()  # type: ignore[no-untyped-call]
     still = [name for name, p in vae.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
 

@@ -134,3 +134,33 @@ def test_the_gradient_of_the_move_is_the_slope_of_the_log_prior(lattice: Locatio
         with torch.no_grad():
             ends = [float(lattice.sample_moved(start + s * step).sum()) for s in (1, -1)]
         assert (ends[0] - ends[1]) / 0.1 == pytest.approx(float(slope[0, axis]), rel=0.02, abs=0.5)
+
+
+def test_no_force_where_the_labels_are_as_expected(location: LocationPrior) -> None:
+    assert not location.force(location.log_prob.exp()[None]).any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("step", [-1, 1])
+def test_the_force_points_where_the_labels_are(
+    location: LocationPrior, axis: int, step: int
+) -> None:
+    """A step along it explains labels that were found one voxel further."""
+    displacement = torch.zeros(1, 3, 1, 1, 1)
+    displacement[:, axis] = step
+    with torch.no_grad():
+        labels = torch.softmax(location.sample_moved(displacement), dim=1)
+    force = location.force(labels).sum(2)[0]
+    assert int(force.abs().argmax()) == axis
+    assert float(force[axis]) * step > 0
+
+
+def test_the_force_is_the_slope_of_the_probability_of_the_labels(lattice: LocationPrior) -> None:
+    """By hand at one voxel, from central differences of p along W."""
+    grid = lattice.log_grid[0].exp()
+    soft = torch.zeros(1, 3, lattice.voxels.numel())
+    soft[:, 1] = 1
+    found = lattice.scatter(lattice.force(soft), 0.0)[0]
+    surprise = torch.tensor([0.0, 1.0, 0.0]) - grid[:, 3, 6, 7]
+    slope = (grid[:, 3, 6, 8] - grid[:, 3, 6, 6]) / 2
+    assert float(found[2, 3, 6, 7]) == pytest.approx(float(surprise @ slope), abs=1e-3)

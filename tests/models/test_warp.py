@@ -27,7 +27,8 @@ def smooth_velocity(rng: torch.Generator, size: float) -> Tensor:
 def moved_by(first: Tensor, second: Tensor) -> Tensor:
     """Displacement of x -> y + second(y), y = x + first(x)."""
     position = to_unit(indices() + first, first.shape[2:]).movedim(1, -1)
-    return first + F.grid_sample(second, position, padding_mode="border", align_corners=True)
+    further: Tensor = F.grid_sample(second, position, padding_mode="border", align_corners=True)
+    return first + further
 
 
 def jacobian_determinants(displacement: Tensor) -> Tensor:
@@ -36,7 +37,8 @@ def jacobian_determinants(displacement: Tensor) -> Tensor:
     d = place[:, 1:, :-1, :-1] - place[:, :-1, :-1, :-1]
     h = place[:, :-1, 1:, :-1] - place[:, :-1, :-1, :-1]
     w = place[:, :-1, :-1, 1:] - place[:, :-1, :-1, :-1]
-    return (d * torch.linalg.cross(h, w, dim=0)).sum(0)
+    determinants: Tensor = (d * torch.linalg.cross(h, w, dim=0)).sum(0)
+    return determinants
 
 
 def test_no_velocity_no_displacement() -> None:

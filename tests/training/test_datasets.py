@@ -110,7 +110,7 @@ def test_native_voxels_and_the_way_to_prior_space_are_honoured(
     num_outside = 0
     for index in np.ndindex(SIDE, SIDE, SIDE):
         world = apply_affine(cube().affine, np.array([index]))
-        native = apply_affine(np.linalg.inv(shift @ affine), world)[0]
+        native = (np.linalg.inv(shift @ affine) @ np.append(world[0], 1))[:3]
         near = tuple(np.rint(native).astype(int))
         is_inside = all(0 <= n < SIDE for n in near)
         num_outside += not is_inside
