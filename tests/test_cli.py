@@ -198,7 +198,12 @@ def test_the_encoder_needs_a_prior_with_a_network(
     phantom_folder: Path, tiny_atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     argv = ["train-encoder", f"{phantom_folder}/*_phantom.nii.gz", "--prior", str(tiny_atlas)]
-    argv += ["--labels", f"{phantom_folder}/*_dseg.nii.gz", "--out", str(tmp_path / "out.safetensors")]
+    argv += [
+        "--labels",
+        f"{phantom_folder}/*_dseg.nii.gz",
+        "--out",
+        str(tmp_path / "out.safetensors"),
+    ]
     line = refusal(argv, capsys)
     assert line.startswith(f"{tiny_atlas}: found a checkpoint of kind 'atlas'")
     assert not any(tmp_path.iterdir())

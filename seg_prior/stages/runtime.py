@@ -59,6 +59,18 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
 
 
+def settings_of(config: RuntimeConfig) -> dict[str, Any]:
+    """A config for a checkpoint that travels: everything but the paths of this machine."""
+    kept = {
+        name
+        for name, value in config
+        if not any(
+            isinstance(item, Path) for item in (value if isinstance(value, list) else [value])
+        )
+    }
+    return config.model_dump(mode="json", include=kept)
+
+
 def provenance() -> dict[str, Any]:
     """Versions and date, for sidecars and checkpoints."""
     packages = ("seg-prior", "torch", "numpy", "nibabel", "SimpleITK")

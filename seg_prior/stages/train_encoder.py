@@ -67,7 +67,7 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     header = model.header.model_copy(
         update={
             "kind": "model",
-            "training": model.header.training | {"train-encoder": config.model_dump(mode="json")},
+            "training": model.header.training | {"train-encoder": runtime.settings_of(config)},
             "provenance": model.header.provenance
             | {"train-encoder": runtime.provenance() | {"num_scans": num_scans}},
         }

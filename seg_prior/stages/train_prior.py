@@ -312,7 +312,7 @@ def _header(config: TrainPriorConfig, anatomies: Anatomies, report: dict[str, An
         label_table=anatomies.table,
         intensity=config.intensity,
         vae=config.vae if config.kind == "vae" else None,
-        training={"train-prior": config.model_dump(mode="json")},
+        training={"train-prior": runtime.settings_of(config)},
         provenance=runtime.provenance() | {"subjects": list(anatomies.names)},
         reference={"prior": report},
     )
