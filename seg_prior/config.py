@@ -208,7 +208,7 @@ class TrainEncoderConfig(RuntimeConfig):
         images: Unlabelled scans: files, folders, patterns or .txt lists. May be empty with
             `synthetic_only`.
         prior: Checkpoint of kind prior.
-        labels: Label maps that painted images are made of; those of the prior will do.
+        labels: Label maps that painted images are made of; without them the prior draws its own.
         out: Checkpoint to write.
         synthetic_only: Stop after the painted images.
         n4: Correct the bias field of the scans first.

@@ -25,7 +25,9 @@ _THIN, _SURROUND_IN = 0.25, 1 / 14
 _SURROUND = 1 / 14  # around the anatomy the metric looks this far at what should be empty
 _PADDING = 1 / 3  # zeros around a stripped image, so that its outline counts
 
-_MAX_STRIPPED_VOLUMES = 2.2  # in anatomies: a larger observed region is more than the anatomy
+# A stripped organ floats in its image; a whole head is cut off at the neck and larger.
+_MAX_STRIPPED_BORDER = 0.03  # of the faces may be observed
+_MAX_STRIPPED_VOLUMES = 5  # in anatomies of the prior
 _TISSUE_FLOOR = 0.1  # of the intensity range keeps a stripped background apart from dark tissue
 _BINS = 16  # with more, a coarse level's few voxels tell by chance as much as by anatomy
 
@@ -142,8 +144,12 @@ def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_
     """An image scaled between its 1st and 99th percentile, weighed by its field of view."""
     low, high = np.percentile(image[observed], [1, 99])
     tissue = np.clip((image - low) / (high - low), 0, 1) * (1 - _TISSUE_FLOOR) + _TISSUE_FLOOR
+    sides = [np.moveaxis(observed, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     observed_mm3 = float(observed.sum()) * grid.voxel_volume_mm3
-    is_stripped = not observed.all() and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
+    is_stripped = bool(
+        np.concatenate(sides).mean() < _MAX_STRIPPED_BORDER
+        and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
+    )
     pair = np.stack([tissue * observed, observed]).astype(np.float32)
     return _cropped(Side(pair, grid, is_stripped))
 

@@ -40,7 +40,7 @@ class Size(NamedTuple):
     Attributes:
         num_maps, num_scans, num_new: Heads of the label maps, of the unlabelled scans, and heads
             to segment; no head is in two of these.
-        spacing_mm: Of scans and of prior space.
+        spacing_mm, prior_spacing_mm: Of label maps and scans, and of prior space.
         prior_steps, painted_steps, scan_steps: Of label VAE and image encoder.
     """
 
@@ -48,12 +48,13 @@ class Size(NamedTuple):
     num_scans: int
     num_new: int
     spacing_mm: float
+    prior_spacing_mm: float
     prior_steps: int
     painted_steps: int
     scan_steps: int
 
 
-FULL = Size(24, 8, 5, 4.0, 600, 150, 60)
+FULL = Size(40, 8, 5, 4.0, 6.5, 2000, 150, 60)
 VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
 
 
@@ -93,23 +94,16 @@ class DemoResult(NamedTuple):
 def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult:
     """Make heads, train, segment new heads with every method, print Dice, write pictures.
 
-    Label maps, unlabelled scans and new scans are of different heads. Scans have only their air
-    set to 0, as if by a perfect brain extraction; that is the same for every method.
-
     Raises:
         ConfigError: The folder holds a demo of another seed.
     """
     start = time.perf_counter()
     device = runtime.start(config)
-    seeds = range(3 * config.seed, 3 * config.seed + 3)
-    numbers = (size.num_maps, size.num_scans, size.num_new)
-    maps, scans, new = (
-        make_phantoms.run(config.out / name, num, seed, size.spacing_mm)
-        for name, num, seed in zip(("maps", "scans", "new"), numbers, seeds, strict=True)
+    maps, scans, new = make_heads(config, size)
+    show(
+        f"made {size.num_maps} label maps, {size.num_scans} unlabelled scans and "
+        f"{size.num_new} new scans, all of different heads"
     )
-    for heads in (scans, new):
-        _strip(heads)
-    show(f"made heads: {numbers[0]} label maps, {numbers[1]} unlabelled scans, {numbers[2]} new")
     models = _train(config, size, maps, scans, show)
     readers = {kind: segment.load_reader(path, device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
@@ -124,6 +118,22 @@ def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult
     return DemoResult(dice, tuple(head.picture for head in results))
 
 
+def make_heads(config: DemoConfig, size: Size) -> list[PhantomFiles]:
+    """Heads of label maps, of unlabelled scans, and new ones; no head is in two of these.
+
+    The air of the scans is set to 0, as if a tool had cut out the head.
+    """
+    seeds = range(3 * config.seed, 3 * config.seed + 3)
+    numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
+    folders = [
+        make_phantoms.run(config.out / name, num, seed, size.spacing_mm)
+        for (name, num), seed in zip(numbers.items(), seeds, strict=True)
+    ]
+    for heads in folders[1:]:
+        _strip(heads)
+    return folders
+
+
 def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
     """What `train-prior` is asked for."""
     return {
@@ -131,7 +141,8 @@ def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str
         "out": config.out / f"{'prior' if kind == 'vae' else kind}.safetensors",
         "label_table": maps.label_table,
         "kind": kind,
-        "spacing_mm": size.spacing_mm,
+        "spacing_mm": size.prior_spacing_mm,
+        "num_components": min(19, size.num_maps - 1),
         "kl_warmup_steps": size.prior_steps,
         "vae": VAE,
         "optim": _optim(size.prior_steps, 3e-3),
@@ -197,7 +208,7 @@ def _train(
     for kind in ("atlas", "pca", "vae"):
         settings = prior_settings(config, size, maps, kind)
         train_prior.run(TrainPriorConfig.model_validate(settings), told)
-    show(f"trained the prior: atlas, {size.num_maps - 1} components, label VAE")
+    show("trained the priors: atlas, PCA and label VAE")
     settings = {
         "images": list(scans.images),
         "labels": list(maps.label_maps),

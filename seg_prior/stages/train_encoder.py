@@ -31,7 +31,12 @@ from seg_prior.stages import runtime
 from seg_prior.stages.align import align_label_maps
 from seg_prior.stages.inputs import find_images
 from seg_prior.stages.segment import atlas_of
-from seg_prior.training.datasets import RandomAnatomies, generator_of
+from seg_prior.training.datasets import (
+    Anatomies,
+    RandomAnatomies,
+    SampledAnatomies,
+    generator_of,
+)
 from seg_prior.training.loop import Run, train
 from seg_prior.training.painting import PaintedAnatomies
 from seg_prior.volume import read_volume
@@ -44,8 +49,6 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
         SegPriorError: An input does not fit.
     """
     runtime.check_checkpoint_name(config.out)
-    if not config.labels:
-        raise ConfigError("labels: found none, need the label maps that images are painted from.")
     if not config.images and not config.synthetic_only:
         raise ConfigError("images: found none; name scans, or ask for --synthetic-only.")
     device = runtime.start(config)
@@ -87,16 +90,7 @@ def pretrain(
     """Make q(z | painted x) cover q(z | s): no image-label pair of a real subject is used."""
     vae = model.prior
     assert isinstance(vae, LabelVAE)
-    anatomies = RandomAnatomies(
-        align_label_maps(find_images(config.labels), model),
-        model.header.grid,
-        model.location.voxels.cpu(),
-        model.header.label_table.partner,
-        config.augment,
-        0,
-        config.seed,
-        config.pretrain.steps * config.pretrain.batch_size,
-    )
+    anatomies = _anatomies(config, model)
     location = model.location
     painted = PaintedAnatomies(
         anatomies,
@@ -117,6 +111,25 @@ def pretrain(
 
     train(encoder, losses_of, painted, config.pretrain, run)
     _write_curve(run.folder)
+
+
+def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
+    """What images are painted from: augmented label maps, or draws from the prior itself."""
+    length = config.pretrain.steps * config.pretrain.batch_size
+    if config.labels:
+        return RandomAnatomies(
+            align_label_maps(find_images(config.labels), model),
+            model.header.grid,
+            model.location.voxels.cpu(),
+            model.header.label_table.partner,
+            config.augment,
+            0,
+            config.seed,
+            length,
+        )
+    vae = load_model(config.prior).prior  # a copy that stays on the CPU
+    assert isinstance(vae, LabelVAE)
+    return SampledAnatomies(vae, config.seed, length)
 
 
 def adapt(

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from seg_prior.config import AugmentConfig
 from seg_prior.conform.group import MIRROR
 from seg_prior.grid import Affine, Grid
+from seg_prior.models.label_vae import LabelVAE
 from seg_prior.training.augment import random_affine, random_warp
 
 
@@ -120,6 +121,33 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         if is_flipped and has_sides:
             labels = self.partner[labels.long()].to(torch.uint8)
         return labels, torch.randn(self.num_latents, generator=generator)
+
+
+class SampledAnatomies(Dataset[tuple[Tensor, Tensor]]):
+    """Label maps that a prior draws: the likeliest labels of a random z.
+
+    Args:
+        vae: The prior, on the CPU.
+        seed, length: Item n depends on (seed, n) alone.
+    """
+
+    def __init__(self, vae: LabelVAE, seed: int, length: int) -> None:
+        self.vae = vae
+        self.seed = seed
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        """(V,) uint8 label indices, and the (K,) z that they were drawn from."""
+        z = torch.randn(self.vae.num_latents, generator=generator_of(self.seed, item))
+        with torch.inference_mode():
+            labels = self.vae.decode(z[None])[0].argmax(0)
+        return labels.to(torch.uint8), z
+
+
+Anatomies = RandomAnatomies | SampledAnatomies
 
 
 def generator_of(seed: int, item: int) -> torch.Generator:

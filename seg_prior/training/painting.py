@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from seg_prior.config import PaintConfig
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
-from seg_prior.training.datasets import RandomAnatomies, generator_of
+from seg_prior.training.datasets import Anatomies, generator_of
 
 PaintedSample = tuple[Tensor, Tensor, Tensor]
 
@@ -27,7 +27,7 @@ class PaintedAnatomies(Dataset[PaintedSample]):
 
     def __init__(
         self,
-        anatomies: RandomAnatomies,
+        anatomies: Anatomies,
         location: LocationPrior,
         classes: IntensityClasses,
         config: PaintConfig,

@@ -98,10 +98,11 @@ def test_class_prior_adds_the_labels_of_a_class(location: LocationPrior) -> None
 
 
 def test_start_has_weighted_moments_and_spreads_components() -> None:
-    image = torch.tensor([[0.0, 2.0, 10.0, 14.0]])
-    prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]])
+    image = torch.tensor([[0.0, 2.0, 10.0, 14.0, 1e3]])
+    observed = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
+    prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.5], [0.0, 0.0, 1.0, 1.0, 0.5]]])
     classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1, 1, 1]))
-    first = start(image, torch.ones(1, 4), prior_of_class, classes)
+    first = start(image, observed, prior_of_class, classes)
     spread = torch.tensor([[1.0, 10.0, 12.0, 14.0]])  # 12 +- one deviation of 2
     torch.testing.assert_close(first.mean, spread, atol=5e-3, rtol=0)
     torch.testing.assert_close(first.var, torch.tensor([[1.0, 4, 4, 4]]), atol=5e-3, rtol=0)
