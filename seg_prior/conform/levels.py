@@ -21,8 +21,6 @@ Mask = NDArray[np.bool_]
 
 # Lengths are in sizes, the cube root of the anatomy's volume: 11 cm for a human brain.
 _VOXELS_PER_SIZE = (42, 28, 14)  # 2.7, 4 and 8 mm for a human brain
-_THIN, _SURROUND_IN = 0.25, 1 / 14
-_SURROUND = 1 / 14  # around the anatomy the metric looks this far at what should be empty
 _PADDING = 1 / 3  # zeros around a stripped image, so that its outline counts
 
 # A stripped organ floats in its image; a whole head is cut off at the neck and larger.
@@ -154,31 +152,26 @@ def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_
     return _cropped(Side(pair, grid, is_stripped))
 
 
-def levels(prior: Side, native: Side, size_mm: float) -> list[Level]:
-    """Fine, medium and coarse, each averaged from the one before."""
+def levels(prior: Side, native: Side, size_mm: float, surround_mm: float) -> list[Level]:
+    """Fine, medium and coarse, each averaged from the one before; none finer than the prior.
+
+    Args:
+        prior, native: The two sides.
+        size_mm: Cube root of the anatomy's volume.
+        surround_mm: So far around the anatomy the sides are compared too.
+    """
     finest_mm = float(prior.grid.spacing_mm.min())
-    margins_mm = (2 * _SURROUND * size_mm, _PADDING * size_mm if native.is_stripped else 0.0)
+    margins_mm = (surround_mm + size_mm / 14, _PADDING * size_mm if native.is_stripped else 0.0)
     found = []
     for voxels_per_size in _VOXELS_PER_SIZE:
         spacing_mm = max(finest_mm, size_mm / voxels_per_size)
         prior = prior.averaged(spacing_mm, margins_mm[0])
         native = native.averaged(spacing_mm, margins_mm[1])
         margins_mm = (0.0, 0.0)
-        found.append(Level(prior, native, _near(prior, size_mm, native.is_stripped)))
+        anatomy = to_itk(prior.pair[1] > 0.5, prior.grid)
+        near = from_itk(sitk.BinaryDilate(anatomy, [round(surround_mm / spacing_mm)] * 3))[0] > 0
+        found.append(Level(prior, native, near))
     return found
-
-
-def _near(prior: Side, size_mm: float, is_stripped: bool) -> Mask:
-    """The anatomy and its surround; of the surround a part if the image shows more than the anatomy."""
-    anatomy = to_itk(prior.pair[1] > 0.5, prior.grid)
-    radius = max(
-        1, round((_SURROUND if is_stripped else _SURROUND_IN) * size_mm / prior.grid.spacing_mm[0])
-    )
-    near = np.asarray(from_itk(sitk.BinaryDilate(anatomy, [radius] * 3))[0] > 0)
-    if not is_stripped:
-        drawn = np.random.default_rng(0).random(near.shape) < _THIN
-        near &= drawn | (prior.pair[1] > 0.5)
-    return near
 
 
 def _cropped(side: Side) -> Side:

@@ -8,20 +8,29 @@ fine. Lengths are shares of the anatomy's size, so that a mouse is registered li
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 from numpy.typing import NDArray
 
-from seg_prior.conform.levels import Level, Mask, entropy, levels, native_side, prior_side
+from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
 from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, point_to_itk, to_itk
 
-# The first glance: turns about each axis; and, where the image is not stripped and its middle
-# says little about the anatomy's, shifts along each axis in sizes.
+View = Literal["stripped", "crop", "whole"]
+
+# How far around the anatomy the sides are compared, in sizes. Around a stripped organ both are
+# empty, which tells its outline; a crop shows of the anatomy little else than its outline; in a
+# whole head the surround is a rind of skull and skin that would be taken for the outline.
+_SURROUND = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
+
+# The first glance: turns about each axis; and in a whole image, whose middle says little about
+# the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
 _TURNS_DEG = (-24, 0, 24)
 _SHIFTS = (-0.5, -0.25, 0, 0.25, 0.5)
 _NUM_CLIMBED, _NUM_ODD_CLIMBED, _NUM_REFINED = 6, 3, 2
@@ -44,8 +53,8 @@ class Registration:
 
     Attributes:
         prior_from_native: (4, 4), world mm -> world mm.
-        mutual_information: Nats per voxel of the prior's anatomy (of a stripped image: and its
-            surround); a voxel that the image does not reach counts as no information.
+        mutual_information: Nats per voxel of the prior's anatomy (and its surround, unless the
+            image is much larger); a voxel that the image does not reach counts as no information.
         overlap: Dice of the moved field of view with the prior's anatomy if the image is
             stripped, else NaN.
         warnings: What makes the fit doubtful, one line each.
@@ -68,9 +77,11 @@ def register(
 ) -> Registration:
     """The affine that lays an image on the prior.
 
-    Turns of up to 40 degrees, any shift and sizes from about 0.7 to 1.4 are found; also an
-    orientation that the header states wrongly by quarter turns, but never a reflection, which no
-    intensity betrays. One thread, the same bits for the same seed.
+    Found are turns of up to 40 degrees and sizes from about 0.7 to 1.4, wherever the header puts
+    the image, and an orientation that it states wrongly by quarter turns; never a reflection,
+    which no intensity betrays. A crop, an unstripped image smaller than the prior's grid, must
+    have the anatomy near its middle and the right way up. One thread, the same bits for the same
+    seed.
 
     Args:
         image: (I, J, K) on `grid`, any contrast; not constant.
@@ -85,10 +96,11 @@ def register(
     size_mm = float(np.cbrt(anatomy_mm3))
     prior = prior_side(painted, prior_grid, anatomy)
     native = native_side(image, observed, grid, anatomy_mm3)
-    fine, medium, coarse = levels(prior, native, size_mm)
+    view = _view(native, prior_grid)
+    fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
     found = []
-    for start, is_odd in _starts(coarse, size_mm):
+    for start, is_odd in _starts(coarse, view, size_mm):
         pose = _climb(coarse, start, sitk.Euler3DTransform())
         margin = _ODD_MARGIN if is_odd else 1.0
         found.append((margin * _information(coarse, pose), is_odd, pose))
@@ -98,14 +110,27 @@ def register(
         pose = _climb(medium, rigid, sitk.AffineTransform(3))
         refined.append((_information(medium, pose), is_odd, pose))
     _, is_odd, pose = max(refined, key=lambda scored: scored[0])
-    pose = _climb(_looking_deep(fine, seed), pose, sitk.AffineTransform(3))
+    finest = fine if view == "crop" else _looking_deep(fine, seed)
+    pose = _climb(finest, pose, sitk.AffineTransform(3))
     return _judge(fine, pose, is_odd)
 
 
-def _starts(coarse: Level, size_mm: float) -> list[tuple[Affine, bool]]:
+def _view(native: Side, prior_grid: Grid) -> View:
+    """What the image shows: the stripped organ, a crop no larger than the prior, or more."""
+    if native.is_stripped:
+        return "stripped"
+    prior_mm3 = math.prod(prior_grid.shape) * prior_grid.voxel_volume_mm3
+    return "crop" if native.volume_mm3 < prior_mm3 else "whole"
+
+
+def _starts(coarse: Level, view: View, size_mm: float) -> list[tuple[Affine, bool]]:
     """The most telling poses of a lattice, and whether they contradict the header's orientation."""
+    if view == "crop":
+        pose = np.eye(4)
+        pose[:3, 3] = coarse.native.grid.center_mm - coarse.prior.center_mm
+        return [(pose, False)]
     shifts_mm, scale = np.zeros((1, 3)), 1.0
-    if coarse.native.is_stripped:
+    if view == "stripped":
         scale = float(np.cbrt(coarse.native.volume_mm3)) / size_mm
     else:
         shifts_mm = np.array(list(itertools.product(_SHIFTS, repeat=3))) * size_mm

@@ -253,3 +253,15 @@ def test_moving_classes_keeps_what_they_say() -> None:
     moved = MIXED.to("cpu")
     assert moved.names == MIXED.names
     assert torch.equal(moved.class_of_component, MIXED.class_of_component)
+
+
+def test_a_class_of_one_value_keeps_the_smallest_variance() -> None:
+    """Where so many voxels agree, the floor has to hold what the prior cannot."""
+    labels = torch.arange(60_000) % 2
+    image = labels[None].float()
+    certain = torch.stack([1 - labels, labels])[None].float().clamp(1e-4, 1 - 1e-4)
+    classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    seen = torch.ones_like(image)
+    fitted = fit(image, seen, certain, start(image, seen, certain, classes), rounds=20)
+    floor = VAR_FLOOR * image.var(correction=0)
+    torch.testing.assert_close(fitted.var, floor.expand(1, 2), rtol=1e-3, atol=0)
