@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,21 @@ from numpy.typing import NDArray
 from seg_prior.grid import Affine, Grid
 
 _LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Filters and metrics made inside run on one thread, whatever the machine has.
+
+    A registration's own number of threads does not reach its metric, whose sums then differ in
+    the last bits from run to run.
+    """
+    before = sitk.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
 
 
 def to_itk(data: NDArray[Any], grid: Grid) -> sitk.Image:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
-from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, point_to_itk, to_itk
+from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, one_thread, point_to_itk, to_itk
 
 View = Literal["stripped", "crop", "whole"]
 
@@ -178,7 +178,6 @@ def _climb(level: Level, start: Affine, change: sitk.Transform) -> Affine:
     spacing_mm = float(level.prior.grid.spacing_mm[0])
     values, is_known = level.native.known()
     method = sitk.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)  # sums over threads are not bit-reproducible
     method.SetMetricAsMattesMutualInformation(_BINS)
     method.SetMetricFixedMask(to_itk(level.near, level.prior.grid))
     method.SetMetricMovingMask(to_itk(is_known, level.native.grid))
@@ -195,7 +194,8 @@ def _climb(level: Level, start: Affine, change: sitk.Transform) -> Affine:
     method.SetInitialTransform(change, inPlace=True)
     painted = to_itk(level.prior.pair[0], level.prior.grid)
     try:
-        method.Execute(painted, to_itk(values, level.native.grid))
+        with one_thread():
+            method.Execute(painted, to_itk(values, level.native.grid))
     except RuntimeError:  # too little of the image is in reach of the start
         return start
     return start @ affine_from_itk(change)
