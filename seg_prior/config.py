@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 
+BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
+
+
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -161,7 +164,7 @@ class SegmentConfig(RuntimeConfig):
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
-        model: Checkpoint of any kind.
+        model: Checkpoint of any kind; the human brain model of the package if none is named.
         output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
         n4: Correct the bias field before anything else.
         posteriors, entropy, volumes: Further files to write.
@@ -170,7 +173,7 @@ class SegmentConfig(RuntimeConfig):
 
     images: list[Path]
     out: Path
-    model: Path
+    model: Path = BRAIN_MODEL
     output: Literal["posterior", "prior"] = "posterior"
     n4: bool = False
     posteriors: bool = False

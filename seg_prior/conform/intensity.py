@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
-from seg_prior.itk import from_itk, to_itk
+from seg_prior.itk import from_itk, one_thread, to_itk
 
 NORMALISED_RANGE = (-1.0, 4.0)
 
@@ -93,11 +93,11 @@ def correct_bias(
     factors = [min(_N4_SHRINK, max(1, n // _N4_MIN_VOXELS)) for n in data.shape]
     full = to_itk(data.astype(np.float32), lattice)
     n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    n4.SetNumberOfThreads(1)  # more than one is not bit-reproducible
     knots = max(2, min(8, max(data.shape) // _N4_KNOT_VOXELS))
     n4.SetMaximumNumberOfIterations([_N4_ITERATIONS] * (1 + int(np.log2(knots))))
-    n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(to_itk(bright, lattice), factors))
-    log_field, _ = from_itk(n4.GetLogBiasFieldAsImage(full))
+    with one_thread():
+        n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(to_itk(bright, lattice), factors))
+        log_field, _ = from_itk(n4.GetLogBiasFieldAsImage(full))
     return np.asarray(data / np.exp(log_field), dtype=np.float32)
 
 

@@ -139,7 +139,10 @@ def prior_side(painted: NDArray[np.float32], grid: Grid, anatomy: Mask) -> Side:
 
 
 def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_mm3: float) -> Side:
-    """An image scaled between its 1st and 99th percentile, weighed by its field of view."""
+    """An image scaled between its 1st and 99th percentile, weighed by its field of view.
+
+    Its axes are put in the world's order first, so that the order of the file leaves no trace.
+    """
     low, high = np.percentile(image[observed], [1, 99])
     tissue = np.clip((image - low) / (high - low), 0, 1) * (1 - _TISSUE_FLOOR) + _TISSUE_FLOOR
     sides = [np.moveaxis(observed, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
@@ -149,7 +152,25 @@ def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_
         and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
     )
     pair = np.stack([tissue * observed, observed]).astype(np.float32)
-    return _cropped(Side(pair, grid, is_stripped))
+    return _cropped(_reoriented(Side(pair, grid, is_stripped)))
+
+
+def _reoriented(side: Side) -> Side:
+    """Axes permuted and flipped to the nearest to RAS; voxels stay where they are."""
+    direction = side.grid.affine[:3, :3] / side.grid.spacing_mm
+    order = max(
+        itertools.permutations(range(3)),
+        key=lambda order: float(np.abs(direction[range(3), order]).sum()),
+    )
+    pair = side.pair.transpose(0, *[axis + 1 for axis in order])
+    affine = side.grid.affine[:, [*order, 3]]
+    for axis in range(3):
+        if affine[axis, axis] < 0:
+            affine[:3, 3] += affine[:3, axis] * (pair.shape[axis + 1] - 1)
+            affine[:3, axis] *= -1
+            pair = np.flip(pair, axis + 1)
+    i, j, k = pair.shape[1:]
+    return Side(np.ascontiguousarray(pair), Grid((i, j, k), affine), side.is_stripped)
 
 
 def levels(prior: Side, native: Side, size_mm: float, surround_mm: float) -> list[Level]:

@@ -45,10 +45,10 @@ def centered(shape: tuple[int, int, int], affine: Affine) -> Grid:
     return Grid(shape, affine)
 
 
-PRIOR_GRID = centered((32, 36, 30), np.diag([3.0, 3.0, 3.0, 1.0]))
+PRIOR_GRID = centered((22, 26, 20), np.diag([4.5, 4.5, 4.5, 1.0]))
 PAINTED = paint(PRIOR_GRID, np.eye(4))
 ANATOMY = PAINTED > 0.1
-SPACING_MM = 3.0
+SPACING_MM = 4.5
 
 
 def pose(degrees: float, shift_mm: tuple[float, float, float], scale: float) -> Affine:
@@ -80,10 +80,10 @@ def error_mm(found: Affine, true: Affine) -> float:
     return float(np.sqrt((shift**2).sum(axis=1).mean()))
 
 
-PLAIN = centered((52, 56, 50), np.diag([2.5, 2.5, 2.5, 1.0]))
+PLAIN = centered((34, 38, 30), np.diag([3.8, 3.8, 3.8, 1.0]))
 TILTED = centered(
-    (50, 60, 36),
-    np.array([[0.0, -2.4, 0.3, 0], [2.4, 0, 0.4, 0], [0.2, 0.1, -4, 0], [0, 0, 0, 1]]),
+    (40, 36, 26),
+    np.array([[0.0, -3.4, 0.3, 0], [3.4, 0, 0.4, 0], [0.2, 0.1, -5, 0], [0, 0, 0, 1]]),
 )
 
 
@@ -91,9 +91,9 @@ TILTED = centered(
 def test_a_known_affine_is_recovered_whatever_the_contrast(is_inverted: bool) -> None:
     true = pose(12, (6, -9, 4), 1.08)
     found = fit(stripped_scan(true, PLAIN, is_inverted))
-    assert error_mm(np.eye(4), true) > 3 * SPACING_MM
+    assert error_mm(np.eye(4), true) > 2 * SPACING_MM
     assert error_mm(found.prior_from_native, true) < SPACING_MM / 2
-    assert found.overlap > 0.95
+    assert found.overlap > 0.9
     assert found.mutual_information > 0.5
     assert found.warnings == ()
 
@@ -120,10 +120,10 @@ def test_an_orientation_the_header_states_wrongly_is_found_and_said() -> None:
 
 def test_the_anatomy_is_found_amid_other_tissue() -> None:
     true = pose(8, (-5, 6, 3), 0.95)
-    grid = centered((56, 64, 56), np.diag([3.0, 3.0, 3.0, 1.0]))
+    grid = centered((42, 48, 42), np.diag([4.0, 4.0, 4.0, 1.0]))
     values = paint(grid, true)
     rng = np.random.default_rng(0)
-    blocks = rng.uniform(0.1, 1, (8, 8, 8)).repeat(7, 0).repeat(8, 1).repeat(7, 2)
+    blocks = rng.uniform(0.1, 1, (7, 8, 7)).repeat(6, 0).repeat(6, 1).repeat(6, 2)
     data = np.where(values > 0.1, values, blocks) + rng.normal(0, 0.03, grid.shape)
     scan = Scan(data.astype(np.float32), np.ones(grid.shape, dtype=bool), grid)
     found = fit(scan)
@@ -151,7 +151,7 @@ def test_reorienting_the_array_changes_nothing_in_the_world() -> None:
 
     other = Scan(turned(scan.data), turned(scan.observed), Grid((i, j, k), affine))  # type: ignore[arg-type]
     first, second = fit(scan), fit(other)
-    assert error_mm(second.prior_from_native, first.prior_from_native) < SPACING_MM / 50
+    assert error_mm(second.prior_from_native, first.prior_from_native) < 1e-3
 
 
 def test_an_image_of_noise_is_doubtful() -> None:
@@ -164,6 +164,6 @@ def test_an_image_of_noise_is_doubtful() -> None:
 def test_half_an_anatomy_and_a_wrong_outline_are_doubtful() -> None:
     scan = stripped_scan(np.eye(4), PLAIN)
     observed = scan.observed.copy()
-    observed[:, 26:] = False
+    observed[:, 18:] = False
     found = fit(Scan(np.where(observed, scan.data, 0), observed, PLAIN))
     assert any("outline" in warning or "size" in warning for warning in found.warnings)
