@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
 BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
 
 
