@@ -154,9 +154,8 @@ def test_maps_without_a_common_label_meet_by_centre_and_size() -> None:
     found = fit_affine(first, second)
     scale = second.radius_mm / first.radius_mm
     np.testing.assert_allclose(found[:3, :3], scale * np.eye(3), atol=1e-9)
-    np.testing.assert_allclose(
-        apply_affine(found, first.center_mm[None])[0], second.center_mm, atol=1e-9
-    )
+    center = apply_affine(found, first.center_mm[None])[0]
+    np.testing.assert_allclose(center, second.center_mm, atol=1e-9)
 
 
 def test_moved_copies_meet() -> None:
@@ -169,8 +168,7 @@ def test_moved_copies_meet() -> None:
         distance = rms(there - group.reference.centroids_mm[1:])
         assert distance < 1.0
         assert residual_mm == pytest.approx(distance)
-    apart = [rms(m.centroids_mm[1:] - maps[0].centroids_mm[1:]) for m in maps[1:]]
-    assert min(apart) > 5
+    assert min(rms(m.centroids_mm[1:] - maps[0].centroids_mm[1:]) for m in maps[1:]) > 5
 
 
 def test_the_frame_has_the_mean_size_and_lies_about_the_origin() -> None:
@@ -237,10 +235,8 @@ def test_an_absent_label_costs_a_map_little() -> None:
     maps[2] = without(maps[2], 6)
     group = fit_group(maps, PARTNER)
     for first, second in zip(whole.prior_from_native, group.prior_from_native, strict=True):
-        distance = apply_affine(first, maps[2].centroids_mm) - apply_affine(
-            second, maps[2].centroids_mm
-        )
-        assert np.nanmax(np.abs(distance)) < 1.0
+        there = [apply_affine(affine, maps[2].centroids_mm) for affine in (first, second)]
+        assert np.nanmax(np.abs(there[0] - there[1])) < 1.0
     assert np.isfinite(group.residual_mm).all()
     assert np.isfinite(group.reference.centroids_mm[6]).all()
 
@@ -254,10 +250,7 @@ def test_a_label_that_no_map_has_is_left_out() -> None:
 
 @pytest.mark.parametrize("labels", [[5], [1, 2], [5, 7]])
 def test_a_group_of_few_labels_meets(labels: list[int]) -> None:
-    maps = []
-    for seed in range(4):
-        few = moved(anatomy(), pose(seed, spread=0.3))
-        maps.append(only(few, labels))
+    maps = [only(moved(anatomy(), pose(seed, spread=0.3)), labels) for seed in range(4)]
     group = fit_group(maps, PARTNER)
     for landmarks, affine in zip(maps, group.prior_from_native, strict=True):
         stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)

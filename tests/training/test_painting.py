@@ -39,6 +39,15 @@ def test_plain_paint_is_one_value_a_class(location: LocationPrior, labels: Tenso
     assert observed.all()
 
 
+def test_background_alone_changes_from_place_to_place(
+    location: LocationPrior, labels: Tensor
+) -> None:
+    config = PLAIN.model_copy(update={"background_sd": 0.3})
+    image, _ = paint(labels, location, toy.CLASSES, config, generator_of(0, 0))
+    assert float(image[labels == 0].std()) > 0.1
+    assert float(image[labels == toy.CORE].std()) < 1e-6
+
+
 def test_labels_of_a_class_differ_by_the_stated_spread(
     location: LocationPrior, labels: Tensor
 ) -> None:
