@@ -174,7 +174,7 @@ def test_moved_copies_meet() -> None:
 def test_the_frame_has_the_mean_size_and_lies_about_the_origin() -> None:
     maps = [moved(anatomy(), pose(seed)) for seed in range(6)]
     group = fit_group(maps, ALONE)
-    linear = np.mean([affine[:3, :3] for affine in group.prior_from_native], axis=0)
+    linear = np.mean(group.prior_from_native, axis=0)[:3, :3]
     np.testing.assert_allclose(linear, np.eye(3), atol=1e-9)
     assert np.abs(group.reference.center_mm).max() < 0.05
     sizes = [m.radius_mm for m in maps]
@@ -210,9 +210,8 @@ def test_reordering_maps_reorders_the_result() -> None:
     order = [3, 0, 4, 2, 1]
     group, shuffled = fit_group(maps, PARTNER), fit_group([maps[n] for n in order], PARTNER)
     for place, n in enumerate(order):
-        np.testing.assert_allclose(
-            shuffled.prior_from_native[place], group.prior_from_native[n], atol=1e-8
-        )
+        found = shuffled.prior_from_native[place]
+        np.testing.assert_allclose(found, group.prior_from_native[n], atol=1e-8)
         assert shuffled.residual_mm[place] == pytest.approx(group.residual_mm[n])
 
 
@@ -242,8 +241,7 @@ def test_an_absent_label_costs_a_map_little() -> None:
 
 
 def test_a_label_that_no_map_has_is_left_out() -> None:
-    maps = [without(moved(anatomy(), pose(seed)), 6) for seed in range(3)]
-    group = fit_group(maps, PARTNER)
+    group = fit_group([without(moved(anatomy(), pose(seed)), 6) for seed in range(3)], PARTNER)
     assert np.isnan(group.reference.centroids_mm[6]).all()
     assert np.isfinite(np.stack(group.prior_from_native)).all()
 
