@@ -154,7 +154,8 @@ def bounding_grid(
     if low[0] < 0 < high[0]:
         high[0] = max(high[0], -low[0])
         low[0] = -high[0]
-    blocks = np.ceil((high - low) / (spacing_mm * multiple)).astype(int)
+    # Three at least: bfloat16 convolutions of torch 2.13 go wrong on CPUs where a side is 2.
+    blocks = np.ceil((high - low) / (spacing_mm * multiple)).astype(int).clip(min=3)
     i, j, k = (int(n) for n in blocks * multiple)
     affine = np.diag([spacing_mm, spacing_mm, spacing_mm, 1.0])
     affine[:3, 3] = (low + high) / 2 - (np.array([i, j, k]) - 1) / 2 * spacing_mm

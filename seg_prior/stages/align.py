@@ -21,7 +21,7 @@ def align_label_maps(paths: Sequence[Path], model: Model) -> list[AlignedLabelMa
         ImageError, LabelsError: A map cannot be read, holds unknown ids or no structure.
     """
     table, location = model.header.label_table, model.location
-    frequent = location.scatter(location.log_prob.argmax(0)[None, None].float(), 0.0)[0, 0]
+    frequent = location.scatter(location.log_prob.argmax(0)[None, None].float(), 0.0)[0, 0].cpu()
     reference = find_landmarks(
         frequent.long().numpy(), model.header.grid.affine, table.is_structure
     )

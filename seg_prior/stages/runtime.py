@@ -59,6 +59,11 @@ def autocast(device: str) -> torch.autocast:
     return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())
 
 
+def request_of(config: RuntimeConfig) -> str:
+    """What must be the same for a training to be resumed."""
+    return config.model_dump_json(exclude={"out", "device", "threads", "quiet"})
+
+
 def settings_of(config: RuntimeConfig) -> dict[str, Any]:
     """A config for a checkpoint that travels: everything but the paths of this machine."""
     kept = {

@@ -59,13 +59,23 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     encoder = model.image_encoder or ImageEncoder(vae)
     encoder.requires_grad_(True)
     folder = config.out.with_suffix("")
-    pretrain(config, model, encoder, classes, Run(folder / "pretrain", device, config.quiet))
+    request = runtime.request_of(config) + model.sha256
+    pretrain(
+        config, model, encoder, classes, Run(folder / "pretrain", device, config.quiet, request)
+    )
     show(f"pre-trained on {config.pretrain.steps * config.pretrain.batch_size} painted images")
     num_scans = 0
     if not config.synthetic_only:
         scans = conform_scans(config, model, show)
         num_scans = len(scans)
-        adapt(config, vae, encoder, scans, classes, Run(folder / "adapt", device, config.quiet))
+        adapt(
+            config,
+            vae,
+            encoder,
+            scans,
+            classes,
+            Run(folder / "adapt", device, config.quiet, request),
+        )
         show(f"adapted to {num_scans} scans")
     header = model.header.model_copy(
         update={

@@ -150,10 +150,12 @@ def measure(
     """
     maps = anatomies.held_out or anatomies.training
     rows: list[dict[str, float]] = []
-    kl_of_dimension = torch.zeros(prior.num_latents)
+    kl_of_dimension = torch.zeros(prior.num_latents, device=prior.location.voxels.device)
     with torch.inference_mode():
         for label_map in maps:
-            labels = sample_labels(label_map, anatomies.grid).flatten()[prior.location.voxels]
+            voxels = prior.location.voxels
+            labels = sample_labels(label_map, anatomies.grid).flatten()[voxels.cpu()]
+            labels = labels.to(voxels.device)
             mean, log_var = prior.encode(one_hot(labels[None], len(anatomies.table)))
             kl = kl_to_standard_normal(mean, log_var)[0]
             kl_of_dimension += kl / len(maps)
@@ -230,7 +232,7 @@ def _train_vae(
         ),
         dataset,
         optim,
-        Run(folder, device, config.quiet),
+        Run(folder, device, config.quiet, runtime.request_of(config)),
         lambda model: _validate(model, anatomies, atlas),
     )
     with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
@@ -297,7 +299,7 @@ def _soft_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
 
 def _dice(log_prior: Tensor, labels: Tensor, table: LabelTable) -> float:
     """Mean Dice over the structures present."""
-    found = dice_by_id(log_prior[0].argmax(0).numpy(), labels.numpy())
+    found = dice_by_id(log_prior[0].argmax(0).cpu().numpy(), labels.cpu().numpy())
     return nan_mean([value for index, value in found.items() if table.is_structure[index]])
 
 
