@@ -37,7 +37,8 @@ class AugmentConfig(_Config):
     Attributes:
         rotation_sd_deg, shear_sd, log_scale_sd, shift_sd_mm: Standard deviations along each axis.
         warp_knots_mm, warp_sd_mm: Distance of the control points, and standard deviation of the
-            velocity there, for each scale of the smooth warp.
+            velocity there, for each scale of the smooth warp. Each draw has a strength between 0
+            and 1, so displacements have about 0.4 of this deviation.
         flip: Swap left and right in half of the draws, where the label table has partners.
     """
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import InferenceConfig, SegmentConfig
 from seg_prior.conform.chain import Atlas, Conformed, conform
-from seg_prior.errors import ConfigError, SegPriorError
+from seg_prior.errors import ConfigError, ImageError, SegPriorError
 from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
@@ -162,6 +162,11 @@ def segment_volume(reader: Reader, volume: Volume, config: SegmentConfig) -> Seg
         voxels = find_native_voxels(
             reader.model.location, reader.atlas.grid, conformed.moved, conformed.native_observed
         )
+        if not voxels.index.numel():
+            raise ImageError(
+                f"{volume.source}: after registration no voxel lies in the model's anatomy. "
+                "Is it an image of the organ that the model knows?"
+            )
         joints = joints_of(reader, conformed, estimate, voxels, config.output)
         posterior = summarise(joints)
         indices = torch.zeros(conformed.native.numel(), dtype=torch.uint8)
