@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import csv
 import logging
 import math
@@ -69,6 +70,9 @@ def train(
     """
     fabric = _fabric(run.device, config.precision)
     fabric.launch()
+    if fabric.world_size > 1:
+        # Threads of a group that is still open at exit abort the process now and then.
+        atexit.register(_leave_group)
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
         lr=config.learning_rate,
@@ -117,6 +121,11 @@ def learning_rate(step: int, config: OptimConfig) -> float:
         return config.learning_rate * (step + 1) / config.warmup_steps
     done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _leave_group() -> None:
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _fabric(device: str, precision: str) -> Any:
