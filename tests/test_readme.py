@@ -174,7 +174,7 @@ def test_the_python_runs(desk: Path, tiny_prior: Path, capsys: pytest.CaptureFix
     assert read_label_map(desk / written[0]).grid.same_as(read_volume(desk / "scan.nii.gz").grid)
 
 
-def test_flags_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_and_commands_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     flags = {flag for span in INLINE for flag in re.findall(r"(?<!\S)--[a-z][\w.-]*", span)}
     helps = ""
     for command in COMMANDS:
@@ -183,6 +183,8 @@ def test_flags_in_the_text_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = set(re.findall(r"--[a-z][\w.-]*", helps)) | {"--nproc-per-node"}
     assert {"--dry-run", "--volumes"} <= flags
     assert flags <= known
+    named = {span.split()[1] for span in INLINE if re.match(r"seg-prior \w", span)}
+    assert named <= {"info"} | {command.name for command in COMMANDS}
 
 
 def test_files_in_the_text_exist() -> None:

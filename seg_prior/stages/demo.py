@@ -54,7 +54,7 @@ class Size(NamedTuple):
     scan_steps: int
 
 
-FULL = Size(40, 8, 5, 4.0, 6.5, 2000, 150, 60)
+FULL = Size(40, 8, 5, 4.0, 4.0, 800, 150, 60)
 VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
 
 
@@ -98,6 +98,8 @@ def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult
         ConfigError: The folder holds a demo of another seed.
     """
     start = time.perf_counter()
+    # On tensors this small a second thread takes more time than it gives.
+    config = config.model_copy(update={"threads": config.threads or 1})
     device = runtime.start(config)
     maps, scans, new = make_heads(config, size)
     show(
@@ -143,7 +145,7 @@ def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str
         "kind": kind,
         "spacing_mm": size.prior_spacing_mm,
         "num_components": min(19, size.num_maps - 1),
-        "kl_warmup_steps": size.prior_steps,
+        "kl_warmup_steps": size.prior_steps // 4,
         "vae": VAE,
         "optim": _optim(size.prior_steps, 3e-3),
     } | _runtime(config)
