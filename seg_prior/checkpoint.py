@@ -25,7 +25,7 @@ from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import FLOOR, LocationPrior
 from seg_prior.volume import whole_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 Kind = Literal["atlas", "pca", "prior", "model"]
 KINDS = ("atlas", "pca", "prior", "model")
 LOG_STEPS = 25

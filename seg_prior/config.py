@@ -22,11 +22,14 @@ class VAEConfig(_Config):
 
     Attributes:
         latent_channels: C; z has C numbers for each block of 8 x 8 x 8 voxels of prior space.
+        detail_channels: F; z has F more numbers for each block of 2 x 2 x 2 voxels with anatomy.
+            0 leaves the detail out, which few or small label maps do not teach.
         widths: Channels at 1/2, 1/4 and 1/8 of the grid, each a multiple of 8.
         num_blocks: Residual blocks at 1/4 and at 1/8, in encoder and decoder each.
     """
 
     latent_channels: int = Field(8, ge=3)
+    detail_channels: int = Field(0, ge=0)
     widths: tuple[Width, Width, Width] = (32, 64, 128)
     num_blocks: int = Field(2, ge=0)
 
@@ -141,6 +144,8 @@ class TrainPriorConfig(RuntimeConfig):
         num_components: Of kind pca; at most one less than there are maps and mirror images.
         kl_warmup_steps: The KL term is ramped up (quadratically) over so many steps: with the full
             term from the start, q collapses onto N(0, I) before the decoder has learned to listen.
+        decoded_share: Of the anatomy, drawn anew at each step, that is decoded and compared; the
+            decoder is what takes most of the time.
     """
 
     labels: list[Path]
@@ -152,6 +157,7 @@ class TrainPriorConfig(RuntimeConfig):
     holdout: list[str] = []
     num_components: int = Field(19, ge=0)
     kl_warmup_steps: int = Field(200, ge=0)
+    decoded_share: float = Field(1.0, gt=0, le=1)
     vae: VAEConfig = VAEConfig()
     augment: AugmentConfig = AugmentConfig()
     optim: OptimConfig = OptimConfig()
@@ -186,19 +192,23 @@ class PaintConfig(_Config):
     """Spread of painted images; means of intensity classes are uniform between 0 and 1.
 
     Attributes:
-        label_sd: How far labels of one class differ in mean.
+        max_label_sd: Largest deviation of the means of labels within one class.
         max_sd: Largest standard deviation within a label.
         background_sd: How far background differs from place to place.
         blur_sd_voxels: Range of the Gaussian blur, in voxels of prior space.
+        thick_share, max_slice_voxels: Share of images with thick slices along one axis, and how
+            thick at most, in voxels of prior space, at most 4.
         max_log_bias: Largest standard deviation of the log bias field.
         max_noise: Largest standard deviation of white noise.
         stripped_share: Share of images of which only the anatomy is in the field of view.
     """
 
-    label_sd: float = 0.04
+    max_label_sd: float = 0.12
     max_sd: float = 0.1
     background_sd: float = 0.3
     blur_sd_voxels: tuple[float, float] = (0.3, 0.9)
+    thick_share: float = 0.2
+    max_slice_voxels: float = Field(3.0, ge=1, le=4)
     max_log_bias: float = 0.2
     max_noise: float = 0.05
     stripped_share: float = 0.5
@@ -217,6 +227,10 @@ class TrainEncoderConfig(RuntimeConfig):
         n4: Correct the bias field of the scans first.
         likelihood: exact mixture, or the jensen bound of 2018.
         augment, paint, pretrain: Of the painted images and the training on them.
+        decoded_share: Of the anatomy, drawn anew at each step, that painted images are read on.
+        dice_weight: Of one minus the soft Dice over structures, beside the nats per voxel that
+            the posterior leaves: small structures hardly count in these.
+        cover_weight: Of KL(q(z|s) || q(z|x)), in nats per voxel: it teaches how unsure q(z|x) is.
         adapt: Of the training on real scans.
     """
 
@@ -230,6 +244,9 @@ class TrainEncoderConfig(RuntimeConfig):
     augment: AugmentConfig = AugmentConfig()
     paint: PaintConfig = PaintConfig()
     pretrain: OptimConfig = OptimConfig(steps=1500)
+    decoded_share: float = Field(1.0, gt=0, le=1)
+    dice_weight: float = Field(0.3, ge=0)
+    cover_weight: float = Field(0.1, gt=0)
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class ResidualBlock(nn.Module):
@@ -40,9 +42,20 @@ def halve(width_in: int, width_out: int) -> nn.Module:
     return nn.Conv3d(width_in, width_out, kernel_size=2, stride=2)
 
 
-def double(width_in: int, width_out: int) -> nn.Module:
+class Double(nn.Module):
     """Twice the size along each axis: mixed on the coarse grid, where it is cheap, then smooth."""
-    return nn.Sequential(
-        nn.Conv3d(width_in, width_out, kernel_size=1),
-        nn.Upsample(scale_factor=2, mode="trilinear", align_corners=False),
-    )
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.mix = nn.Conv3d(width_in, width_out, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width_in, D, H, W) -> (B, width_out, 2 D, 2 H, 2 W)."""
+        mixed = self.mix(x)
+        # Autocast on CPUs would interpolate in float32, and all that follows would take twice as
+        # long.
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = F.interpolate(
+                mixed, scale_factor=2, mode="trilinear", align_corners=False
+            )
+        return out

@@ -29,6 +29,7 @@ class LocationPrior(nn.Module):
     """
 
     log_prob: Tensor
+    prob: Tensor
     cells: Tensor
     voxels: Tensor
     log_grid: Tensor
@@ -38,6 +39,7 @@ class LocationPrior(nn.Module):
         super().__init__()
         self.shape = shape
         self.register_buffer("log_prob", log_prob)
+        self.register_buffer("prob", log_prob.exp(), persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
         log_grid = self.scatter(log_prob[None], math.log(FLOOR))
@@ -48,7 +50,7 @@ class LocationPrior(nn.Module):
         slopes = torch.stack(
             [self.gather(s)[0] for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])]
         )
-        self.register_buffer("slope", slopes.half(), persistent=False)
+        self.register_buffer("slope", slopes, persistent=False)
 
     @property
     def num_labels(self) -> int:
@@ -71,25 +73,27 @@ class LocationPrior(nn.Module):
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        surprise = soft_labels - self.log_prob.exp()
-        return torch.einsum("blv,alv->bav", surprise, self.slope.to(surprise.dtype))
+        surprise = soft_labels - self.prob
+        # One axis after the other: an einsum over labels would copy everything by voxel first.
+        return torch.stack([(surprise * slope).sum(1) for slope in self.slope], dim=1)
 
-    def sample_moved(self, displacement: Tensor) -> Tensor:
+    def sample_moved(self, displacement: Tensor, cells: Tensor | None = None) -> Tensor:
         """log p_loc at displaced voxels, interpolated in log space.
 
         Args:
             displacement: (B, 3, d, h, w) in voxels of the full grid, on a coarser grid whose
                 cells tile the full one; interpolated linearly.
+            cells: (N,) which cells of the mask; all if None.
 
         Returns:
-            (B, L, V), not normalised.
+            (B, L, V), or (B, L, 8 N) of the chosen cells; not normalised.
         """
         batch = displacement.shape[0]
         full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
-        voxels = self.voxels
+        voxels = self.voxels if cells is None else self.voxels.view(-1, CELL)[cells].flatten()
         _, height, width = self.shape
         index = torch.stack([voxels // (height * width), voxels // width % height, voxels % width])
-        moved = to_unit(index + self.gather(full), torch.Size(self.shape))
+        moved = to_unit(index + full.flatten(2).index_select(2, voxels), torch.Size(self.shape))
         return F.grid_sample(
             self.log_grid.expand(batch, -1, -1, -1, -1),
             moved.transpose(1, 2)[:, :, None, None],
@@ -97,12 +101,34 @@ class LocationPrior(nn.Module):
             align_corners=True,
         ).flatten(2)
 
+    def some_cells(self, share: float, seed: int, step: int) -> Tensor | None:
+        """(N,) a random share of the cells, a function of seed and step; None for all of them."""
+        if share == 1:
+            return None
+        generator = torch.Generator().manual_seed(hash((seed, step)))
+        order = torch.randperm(self.cells.numel(), generator=generator)
+        chosen = order[: max(1, round(share * order.numel()))]
+        return chosen.sort().values.to(self.cells.device)  # neighbours in memory are read faster
+
     def scatter(self, values: Tensor, outside: float) -> Tensor:
         """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
         batch, channels, _ = values.shape
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
+
+
+def by_cell(values: Tensor) -> Tensor:
+    """(B, C, V) -> (B, V / 8, C * 8): the eight voxels of a cell side by side."""
+    batch, channels, num_voxels = values.shape
+    return values.view(batch, channels, num_voxels // CELL, CELL).permute(0, 2, 1, 3).flatten(2)
+
+
+def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
+    """(..., V) -> (..., 8 N): the voxels of N cells; all if None."""
+    if cells is None:
+        return values
+    return values.unflatten(-1, (-1, CELL)).index_select(-2, cells).flatten(-2)
 
 
 def location_prior(frequency: Tensor) -> LocationPrior:

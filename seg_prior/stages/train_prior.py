@@ -19,10 +19,10 @@ from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
 from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
-from seg_prior.models.label_vae import COARSENING, LabelVAE, one_hot
+from seg_prior.models.label_vae import COARSENING, LabelVAE, fit_surprise, one_hot
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
-from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.location import LocationPrior, location_prior, of_cells
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
@@ -198,13 +198,17 @@ def describe(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def stage1_losses(model: nn.Module, batch: Any, kl_weight: float) -> dict[str, Tensor]:
-    """-ELBO(s) in nats per voxel, mean over the batch; reconstruction and KL share one scale."""
+def stage1_losses(
+    model: nn.Module, batch: Any, kl_weight: float, cells: Tensor | None = None
+) -> dict[str, Tensor]:
+    """-ELBO(s) in nats per voxel, mean over the batch; reconstruction and KL share one scale.
+
+    With `cells` the reconstruction's mean over voxels is estimated on these cells alone.
+    """
     label_map, noise = batch
-    log_prior, mean, log_var = model(label_map, noise)
-    num_voxels = label_map.shape[1]
-    nll = -log_prob_of_labels(log_prior, label_map).mean() / num_voxels
-    kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / num_voxels
+    log_prior, mean, log_var = model(label_map, noise, cells)
+    nll = -log_prob_of_labels(log_prior, of_cells(label_map, cells)).mean() / log_prior.shape[2]
+    kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / label_map.shape[1]
     return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
 
 
@@ -212,6 +216,10 @@ def _train_vae(
     config: TrainPriorConfig, anatomies: Anatomies, location: LocationPrior, device: str
 ) -> LabelVAE:
     vae = LabelVAE(location, config.vae)
+    if config.vae.detail_channels:
+        vae.start_detail(
+            fit_surprise(location, _flat_maps(anatomies, location), config.vae.detail_channels)
+        )
     optim = config.optim
     dataset = RandomAnatomies(
         anatomies.training,
@@ -228,7 +236,10 @@ def _train_vae(
     train(
         vae,
         lambda model, batch, step: stage1_losses(
-            model, batch, min(1.0, step / max(1, config.kl_warmup_steps)) ** 2
+            model,
+            batch,
+            min(1.0, step / max(1, config.kl_warmup_steps)) ** 2,
+            location.some_cells(config.decoded_share, config.seed, step),
         ),
         dataset,
         optim,
@@ -292,8 +303,13 @@ def _views(anatomies: Anatomies) -> list[Tensor]:
     return views
 
 
+def _flat_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
+    """(V,) label indices of every view."""
+    return [labels.flatten()[location.voxels] for labels in _views(anatomies)]
+
+
 def _soft_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
-    flat = (labels.flatten()[location.voxels] for labels in _views(anatomies))
+    flat = _flat_maps(anatomies, location)
     return [one_hot(labels[None], len(anatomies.table))[0] for labels in flat]
 
 

@@ -14,6 +14,9 @@ from seg_prior.training.datasets import Anatomies, generator_of
 
 PaintedSample = tuple[Tensor, Tensor, Tensor]
 
+_MAX_TAPS = 5
+"""Voxels that a blur or a slice reaches along one axis."""
+
 
 class PaintedAnatomies(Dataset[PaintedSample]):
     """Random anatomies and images painted from them [Billot2023].
@@ -74,7 +77,9 @@ def paint(
     num_labels = classes.class_of_label.numel()
     of_class = torch.rand(len(classes.names), generator=generator)
     mean = of_class[classes.class_of_label]
-    mean = mean + config.label_sd * torch.randn(num_labels, generator=generator)
+    # Labels of one class differ, from hardly at all to so much that the tie is wrong.
+    label_sd = uniform(0.0, config.max_label_sd)
+    mean = mean + label_sd * torch.randn(num_labels, generator=generator)
     sd = config.max_sd * torch.rand(num_labels, generator=generator)
 
     labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
@@ -84,6 +89,9 @@ def paint(
     patches = _smooth_field(location.shape, 12, generator)
     texture = torch.where(labels == 0, texture + config.background_sd * patches, texture)
     texture = _blur(texture, uniform(*config.blur_sd_voxels))
+    if uniform(0.0, 1.0) < config.thick_share:
+        axis = int(torch.randint(3, (1,), generator=generator))
+        texture = _thicken(texture, axis, uniform(1.0, config.max_slice_voxels))
     field = _smooth_field(location.shape, 4, generator) * uniform(0.0, config.max_log_bias)
     noise = torch.randn(labels.shape, generator=generator) * uniform(0.0, config.max_noise)
     image = texture * torch.exp(field) + noise
@@ -106,14 +114,25 @@ def _smooth_field(
     return F.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0]
 
 
+def _thicken(image: Tensor, axis: int, thickness_voxels: float) -> Tensor:
+    """Mean over slices of a thickness along one axis, as a scan of thick slices that has been
+    interpolated shows it."""
+    offset = torch.arange(-(_MAX_TAPS // 2), _MAX_TAPS // 2 + 1.0)
+    weight = (thickness_voxels / 2 + 0.5 - offset.abs()).clamp(0, 1)
+    return _convolve(image, weight / weight.sum(), axis)
+
+
+def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
+    """(D, H, W), along one axis; an odd kernel."""
+    size, padding = [1, 1, 1], [0, 0, 0]
+    size[axis], padding[axis] = kernel.numel(), kernel.numel() // 2
+    return F.conv3d(image[None, None], kernel.view(1, 1, *size), padding=padding)[0, 0]
+
+
 def _blur(image: Tensor, sd_voxels: float) -> Tensor:
     """Gaussian blur of (D, H, W), two voxels to each side."""
-    offset = torch.arange(-2.0, 3.0)
+    offset = torch.arange(-(_MAX_TAPS // 2), _MAX_TAPS // 2 + 1.0)
     kernel = torch.exp(-0.5 * (offset / max(sd_voxels, 1e-3)).square())
-    kernel = kernel / kernel.sum()
-    out = image[None, None]
     for axis in range(3):
-        size, padding = [1, 1, 1], [0, 0, 0]
-        size[axis], padding[axis] = 5, 2
-        out = F.conv3d(out, kernel.view(1, 1, *size), padding=padding)
-    return out[0, 0]
+        image = _convolve(image, kernel / kernel.sum(), axis)
+    return image

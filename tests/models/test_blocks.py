@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seg_prior.models.blocks import ResidualBlock, double, halve
+from seg_prior.models.blocks import Double, ResidualBlock, halve
 
 
 def test_a_residual_block_starts_as_the_identity(rng: torch.Generator) -> None:
@@ -22,6 +22,6 @@ def test_halving_looks_at_disjoint_cells(rng: torch.Generator) -> None:
 
 
 def test_doubling_keeps_a_constant() -> None:
-    out = double(16, 8)(torch.ones(1, 16, 2, 3, 4)).detach()
+    out = Double(16, 8)(torch.ones(1, 16, 2, 3, 4)).detach()
     assert out.shape == (1, 8, 4, 6, 8)
     assert float(out.std(dim=(2, 3, 4)).max()) == pytest.approx(0, abs=1e-6)

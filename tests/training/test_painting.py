@@ -12,12 +12,13 @@ from seg_prior.training.painting import PaintedAnatomies, paint
 from tests.models import toy
 
 PLAIN = PaintConfig(
-    label_sd=0,
+    max_label_sd=0,
     max_sd=0,
     background_sd=0,
     blur_sd_voxels=(0.0, 0.0),
     max_log_bias=0,
     max_noise=0,
+    thick_share=0,
     stripped_share=0,
 )
 
@@ -51,12 +52,24 @@ def test_background_alone_changes_from_place_to_place(
 def test_labels_of_a_class_differ_by_the_stated_spread(
     location: LocationPrior, labels: Tensor
 ) -> None:
-    config = PLAIN.model_copy(update={"label_sd": 0.04})
+    config = PLAIN.model_copy(update={"max_label_sd": 0.06})
     gaps = []
     for n in range(60):
         image, _ = paint(labels, location, toy.CLASSES, config, generator_of(1, n))
         gaps.append(float(image[labels == toy.LEFT].mean() - image[labels == toy.RIGHT].mean()))
-    assert np.std(gaps) == pytest.approx(0.04 * 2**0.5, rel=0.3)
+    assert np.std(gaps) == pytest.approx(0.06 / 3**0.5 * 2**0.5, rel=0.3)
+
+
+def test_thick_slices_smear_along_one_axis_alone(location: LocationPrior, labels: Tensor) -> None:
+    """Plain paint, then slices: one of three axes loses its steps, the others keep them."""
+    config = PLAIN.model_copy(update={"thick_share": 1.0, "max_slice_voxels": 4.0})
+    plain, _ = paint(labels, location, toy.CLASSES, PLAIN, generator_of(0, 0))
+    thick, _ = paint(labels, location, toy.CLASSES, config, generator_of(0, 0))
+    before = location.scatter(plain[None, None], 0.0)[0, 0]
+    after = location.scatter(thick[None, None], 0.0)[0, 0]
+    kept = [float((after.diff(dim=a).abs().max() / before.diff(dim=a).abs().max())) for a in range(3)]
+    assert sorted(kept)[0] < 0.9
+    assert sorted(kept)[1] > 0.9
 
 
 def test_stripped_images_show_the_anatomy_alone(location: LocationPrior, labels: Tensor) -> None:
