@@ -59,3 +59,14 @@ class Double(nn.Module):
                 mixed, scale_factor=2, mode="trilinear", align_corners=False
             )
         return out
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lay out a network's convolutions as matrix units of CPUs and GPUs read them.
+
+    Channels side by side in memory: with bfloat16 several times as fast. What comes out of such a
+    convolution is laid out likewise, and so on through the network.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv3d):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)

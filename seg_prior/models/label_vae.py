@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_prior.config import VAEConfig
-from seg_prior.models.blocks import Double, ResidualBlock, halve
+from seg_prior.models.blocks import Double, ResidualBlock, channels_last, halve
 from seg_prior.models.location import CELL, LocationPrior, by_cell
 from seg_prior.models.warp import integrate
 
@@ -58,8 +58,7 @@ class LabelEncoder(nn.Module):
             self.detail = DetailHead(location.num_labels, config)
         # Training starts with a narrow q, so that the decoder learns to listen to z.
         _narrow(self.head[-1])
-        # Matrix units of CPUs and GPUs read channels side by side: five times as fast.
-        self.to(memory_format=torch.channels_last_3d)
+        channels_last(self)
 
     def forward(
         self, soft_labels: Tensor, location: LocationPrior, beside: Tensor | None = None
@@ -177,7 +176,7 @@ class LabelDecoder(nn.Module):
             assert last.bias is not None
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
-        self.to(memory_format=torch.channels_last_3d)
+        channels_last(self)
 
     @property
     def num_latents(self) -> int:
@@ -296,7 +295,7 @@ def fit_surprise(
     for label_map in label_maps:
         surprise = by_cell(one_hot(label_map[None], location.num_labels))[0] - expected
         moment += surprise.T @ surprise
-    _, vectors = torch.linalg.eigh(moment)
+    vectors: Tensor = torch.linalg.eigh(moment).eigenvectors
     return vectors.flip(1)[:, :num_channels]
 
 

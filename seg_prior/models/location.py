@@ -101,15 +101,6 @@ class LocationPrior(nn.Module):
             align_corners=True,
         ).flatten(2)
 
-    def some_cells(self, share: float, seed: int, step: int) -> Tensor | None:
-        """(N,) a random share of the cells, a function of seed and step; None for all of them."""
-        if share == 1:
-            return None
-        generator = torch.Generator().manual_seed(hash((seed, step)))
-        order = torch.randperm(self.cells.numel(), generator=generator)
-        chosen = order[: max(1, round(share * order.numel()))]
-        return chosen.sort().values.to(self.cells.device)  # neighbours in memory are read faster
-
     def scatter(self, values: Tensor, outside: float) -> Tensor:
         """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
         batch, channels, _ = values.shape
@@ -128,7 +119,7 @@ def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
     """(..., V) -> (..., 8 N): the voxels of N cells; all if None."""
     if cells is None:
         return values
-    return values.unflatten(-1, (-1, CELL)).index_select(-2, cells).flatten(-2)
+    return values.view(*values.shape[:-1], -1, CELL).index_select(-2, cells).flatten(-2)
 
 
 def location_prior(frequency: Tensor) -> LocationPrior:

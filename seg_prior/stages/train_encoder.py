@@ -39,6 +39,7 @@ from seg_prior.training.datasets import (
     RandomAnatomies,
     SampledAnatomies,
     generator_of,
+    some_cells,
 )
 from seg_prior.training.loop import Run, train
 from seg_prior.training.painting import PaintedAnatomies
@@ -114,7 +115,7 @@ def pretrain(
     on_device = classes.to(run.device)
 
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
-        cells = location.some_cells(config.decoded_share, config.seed, step)
+        cells = some_cells(location, config.decoded_share, config.seed, step)
         return painted_losses(network, vae, batch, on_device, cells, config)
 
     train(encoder, losses_of, painted, config.pretrain, run)

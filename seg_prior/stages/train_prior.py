@@ -27,7 +27,12 @@ from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
 from seg_prior.stages.inputs import find_images, subject_key
-from seg_prior.training.datasets import AlignedLabelMap, RandomAnatomies, sample_labels
+from seg_prior.training.datasets import (
+    AlignedLabelMap,
+    RandomAnatomies,
+    sample_labels,
+    some_cells,
+)
 from seg_prior.training.loop import Run, train
 from seg_prior.volume import Volume, read_label_map
 
@@ -239,7 +244,7 @@ def _train_vae(
             model,
             batch,
             min(1.0, step / max(1, config.kl_warmup_steps)) ** 2,
-            location.some_cells(config.decoded_share, config.seed, step),
+            some_cells(location, config.decoded_share, config.seed, step),
         ),
         dataset,
         optim,

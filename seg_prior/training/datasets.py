@@ -15,6 +15,7 @@ from seg_prior.config import AugmentConfig
 from seg_prior.conform.group import MIRROR
 from seg_prior.grid import Affine, Grid
 from seg_prior.models.label_vae import LabelVAE
+from seg_prior.models.location import LocationPrior
 from seg_prior.training.augment import random_affine, random_warp
 
 
@@ -148,6 +149,19 @@ class SampledAnatomies(Dataset[tuple[Tensor, Tensor]]):
 
 
 Anatomies = RandomAnatomies | SampledAnatomies
+
+
+def some_cells(location: LocationPrior, share: float, seed: int, step: int) -> Tensor | None:
+    """(N,) a random share of the cells of the anatomy mask, other ones at every step.
+
+    None for all of them. A function of seed and step alone, so that all processes draw the same.
+    """
+    if share == 1:
+        return None
+    order = torch.randperm(location.cells.numel(), generator=generator_of(seed, step))
+    chosen = order[: max(1, round(share * order.numel()))]
+    # Neighbours in memory are read faster.
+    return chosen.sort().values.to(location.cells.device)
 
 
 def generator_of(seed: int, item: int) -> torch.Generator:

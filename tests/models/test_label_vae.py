@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_prior.models.label_vae import LabelVAE, one_hot
-from seg_prior.models.location import CELL, LocationPrior, location_prior
+from seg_prior.models.label_vae import LabelVAE, fit_surprise, one_hot
+from seg_prior.models.location import CELL, LocationPrior, by_cell, location_prior, of_cells
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.stages.train_prior import stage1_losses
 from tests.models import toy
@@ -201,3 +201,75 @@ def test_buffers_of_the_grid_are_not_stored_twice(vae: LabelVAE) -> None:
     stored = {name for name in vae.state_dict() if name.startswith("location.")}
     assert stored == {"location.log_prob", "location.cells"}
     assert math.prod(vae.decoder.latent_shape) == vae.num_latents
+
+
+@pytest.fixture
+def detailed(location: LocationPrior) -> LabelVAE:
+    """A VAE with detail that starts from the maps' main surprises."""
+    torch.manual_seed(0)
+    vae = LabelVAE(location, toy.TINY.model_copy(update={"detail_channels": 6})).eval()
+    flat = [toy.inside(location, labels)[0] for labels in toy.label_maps()]
+    vae.start_detail(fit_surprise(location, flat, 6))
+    return vae
+
+
+def test_the_main_surprises_are_orthonormal_and_explain_the_most(location: LocationPrior) -> None:
+    flat = [toy.inside(location, labels)[0] for labels in toy.label_maps()]
+    basis = fit_surprise(location, flat, 6)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(6), atol=1e-5, rtol=0)
+    expected = by_cell(location.prob[None])[0]
+    surprise = torch.cat([by_cell(one_hot(s[None], toy.NUM_LABELS))[0] - expected for s in flat])
+    explained = (surprise @ basis).square().sum(0)
+    assert (explained.diff() <= 1e-3).all()
+    other, _ = torch.linalg.qr(torch.randn(basis.shape, generator=torch.Generator().manual_seed(1)))
+    assert explained.sum() > 2 * (surprise @ other).square().sum()
+
+
+def test_detail_tells_an_anatomy_before_any_training(
+    detailed: LabelVAE, location: LocationPrior
+) -> None:
+    """Alone, with the coarse part of z at zero, it undoes most of the atlas's surprise."""
+    new = toy.inside(location, toy.label_map(1.03, 0.95, 0.8))
+    with torch.inference_mode():
+        z, _ = detailed.encode(one_hot(new, toy.NUM_LABELS))
+        z[:, : detailed.decoder.num_coarse] = 0
+        nats = -log_prob_of_labels(detailed.decode(z), new).item()
+        atlas = -log_prob_of_labels(location.log_prob[None], new).item()
+    assert nats < 0.7 * atlas
+
+
+def test_detail_is_f_numbers_for_every_cell_and_stays_in_its_cell(
+    vae: LabelVAE, detailed: LabelVAE, location: LocationPrior
+) -> None:
+    num_cells = location.cells.numel()
+    assert detailed.num_latents == vae.num_latents + 6 * num_cells
+    z = torch.zeros(1, detailed.num_latents)
+    before = detailed.decode(z)
+    z[0, vae.num_latents :].view(6, num_cells)[2, 7] = 3.0
+    changed = (detailed.decode(z) - before).abs().amax((0, 1)) > 1e-5
+    assert changed.nonzero().flatten().div(CELL, rounding_mode="floor").unique().tolist() == [7]
+
+
+def test_decoding_some_cells_is_decoding_all_and_choosing(
+    detailed: LabelVAE, rng: torch.Generator
+) -> None:
+    wake(detailed)
+    z = torch.randn(2, detailed.num_latents, generator=rng)
+    cells = torch.tensor([1, 5, 30])
+    torch.testing.assert_close(detailed.decode(z, cells), of_cells(detailed.decode(z), cells))
+
+
+def test_every_weight_of_the_detail_learns(
+    detailed: LabelVAE, maps: Tensor, rng: torch.Generator
+) -> None:
+    wake(detailed)
+    assert detailed.encoder.detail is not None
+    nn.init.normal_(detailed.encoder.detail.head.weight, std=0.05)
+    for module in detailed.modules():
+        if isinstance(module, nn.Conv3d) and not module.weight.any():
+            nn.init.normal_(module.weight, std=0.05)
+    noise = torch.randn(2, detailed.num_latents, generator=rng)
+    stage1_losses(detailed, (maps, noise), 1.0)["loss"].backward()  # type: ignore[no-untyped-call]
+    learnt = detailed.named_parameters()
+    still = [name for name, p in learnt if p.grad is None or not p.grad.any()]
+    assert not still

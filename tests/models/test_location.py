@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.location import CELL, FLOOR, LocationPrior, location_prior
+from seg_prior.models.location import CELL, FLOOR, LocationPrior, by_cell, location_prior, of_cells
 from tests.models import toy
 
 SIDES = (8, 12, 16)  # unequal, so that no axis passes for another
@@ -164,3 +164,24 @@ def test_the_force_is_the_slope_of_the_probability_of_the_labels(lattice: Locati
     surprise = torch.tensor([0.0, 1.0, 0.0]) - grid[:, 3, 6, 7]
     slope = (grid[:, 3, 6, 8] - grid[:, 3, 6, 6]) / 2
     assert float(found[2, 3, 6, 7]) == pytest.approx(float(surprise @ slope), abs=1e-3)
+
+
+def test_chosen_cells_are_what_all_of_them_hold(lattice: LocationPrior) -> None:
+    cells = torch.tensor([0, 3, 4])
+    displacement = torch.zeros(1, 3, 2, 3, 4)
+    displacement[:, 1] = 0.7
+    everywhere = lattice.sample_moved(displacement)
+    torch.testing.assert_close(
+        lattice.sample_moved(displacement, cells), of_cells(everywhere, cells)
+    )
+    assert torch.equal(of_cells(everywhere, None), everywhere)
+    wanted = (cells[:, None] * CELL + torch.arange(CELL)).flatten()
+    assert torch.equal(of_cells(everywhere, cells), everywhere[..., wanted])
+
+
+def test_by_cell_puts_a_cell_s_voxels_side_by_side() -> None:
+    values = torch.arange(2 * 2 * 2 * CELL).view(2, 2, 2 * CELL)
+    found = by_cell(values)
+    assert found.shape == (2, 2, 2 * CELL)
+    assert found[1, 1, CELL : 2 * CELL].tolist() == values[1, 1, CELL:].tolist()
+    assert found[1, 0, CELL : 2 * CELL].tolist() == values[1, 1, :CELL].tolist()

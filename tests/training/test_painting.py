@@ -67,7 +67,7 @@ def test_thick_slices_smear_along_one_axis_alone(location: LocationPrior, labels
     thick, _ = paint(labels, location, toy.CLASSES, config, generator_of(0, 0))
     before = location.scatter(plain[None, None], 0.0)[0, 0]
     after = location.scatter(thick[None, None], 0.0)[0, 0]
-    kept = [float((after.diff(dim=a).abs().max() / before.diff(dim=a).abs().max())) for a in range(3)]
+    kept = [float(after.diff(dim=a).abs().max() / before.diff(dim=a).abs().max()) for a in range(3)]
     assert sorted(kept)[0] < 0.9
     assert sorted(kept)[1] > 0.9
 
