@@ -84,14 +84,16 @@ class InferenceConfig(_Config):
 
     Attributes:
         likelihood: exact mixture, or the jensen bound of 2018.
-        refine_steps, refine_rate: Adam steps on z; 0 steps takes z from the encoder as it is.
+        refine_steps, refine_rate: Adam steps on z; 0 takes z from the encoder as it is. None is 30,
+            but 0 for a prior with detail, whose first reading the climb does not better: measured
+            in docs/benchmark.md.
         image_weight: Of log p(x | z) beside log p(z) in those steps. Neighbouring voxels share
             their errors (texture, partial volume, labelling), so a scan holds fewer independent
             observations than voxels; 1 takes each voxel at its word.
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
-    refine_steps: int = Field(30, ge=0)
+    refine_steps: int | None = Field(None, ge=0)
     refine_rate: float = Field(0.1, gt=0)
     image_weight: float = Field(0.1, gt=0)
 
@@ -227,10 +229,6 @@ class TrainEncoderConfig(RuntimeConfig):
         n4: Correct the bias field of the scans first.
         likelihood: exact mixture, or the jensen bound of 2018.
         augment, paint, pretrain: Of the painted images and the training on them.
-        decoded_share: Of the anatomy, drawn anew at each step, that painted images are read on.
-        dice_weight: Of one minus the soft Dice over structures, beside the nats per voxel that
-            the posterior leaves: small structures hardly count in these.
-        cover_weight: Of KL(q(z|s) || q(z|x)), in nats per voxel: it teaches how unsure q(z|x) is.
         adapt: Of the training on real scans.
     """
 
@@ -244,9 +242,6 @@ class TrainEncoderConfig(RuntimeConfig):
     augment: AugmentConfig = AugmentConfig()
     paint: PaintConfig = PaintConfig()
     pretrain: OptimConfig = OptimConfig(steps=1500)
-    decoded_share: float = Field(1.0, gt=0, le=1)
-    dice_weight: float = Field(0.3, ge=0)
-    cover_weight: float = Field(0.1, gt=0)
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
 
 

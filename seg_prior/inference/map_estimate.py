@@ -49,6 +49,7 @@ class Estimate:
 
 
 EM_ROUNDS = 20
+REFINE_STEPS = 30
 
 
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
@@ -59,7 +60,11 @@ def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intens
 
 
 def climb(
-    decode: Callable[[Tensor], Tensor], seen: Observation, z: Tensor, config: InferenceConfig
+    decode: Callable[[Tensor], Tensor],
+    seen: Observation,
+    z: Tensor,
+    config: InferenceConfig,
+    usual_steps: int = REFINE_STEPS,
 ) -> Estimate:
     """Maximise image_weight log p(x | z) + log p(z) by Adam, with an EM round inside every step.
 
@@ -68,11 +73,14 @@ def climb(
         seen: The image.
         z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
         config: Steps, rate, weight, likelihood.
+        usual_steps: Steps where the config names none.
     """
     with torch.no_grad():
         log_prior = decode(z)
         intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
-    steps = config.refine_steps if z.shape[1] else 0
+    steps = usual_steps if config.refine_steps is None else config.refine_steps
+    if not z.shape[1]:
+        steps = 0
     z = z.detach().clone().requires_grad_(steps > 0)
     optimizer = torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if steps else None
     trace: list[float] = []

@@ -20,7 +20,7 @@ from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import InferenceConfig, SegmentConfig
 from seg_prior.conform.chain import Atlas, Conformed, conform
 from seg_prior.errors import ConfigError, ImageError, SegPriorError
-from seg_prior.inference.map_estimate import Estimate, Observation, climb
+from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
     Posterior,
@@ -196,7 +196,9 @@ def infer(reader: Reader, conformed: Conformed, config: InferenceConfig) -> Esti
                 mean, _ = model.prior.encode(read)
             else:
                 mean, _ = model.image_encoder(read, seen.image, seen.observed, location)
-    return climb(decode, seen, mean.float(), config)
+    vae = model.header.vae
+    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
+    return climb(decode, seen, mean.float(), config, usual_steps)
 
 
 def joints_of(
