@@ -60,15 +60,12 @@ class LabelEncoder(nn.Module):
         _narrow(self.head[-1])
         channels_last(self)
 
-    def forward(
-        self, soft_labels: Tensor, location: LocationPrior, beside: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, soft_labels: Tensor, location: LocationPrior) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q.
 
         Args:
             soft_labels: (B, L, V) label probabilities; a one-hot map for known labels.
             location: Where the V voxels lie.
-            beside: (B, V / 8, fine) what else is known of each cell, added to the first features.
 
         Returns:
             mean, log_var: (B, K), float32.
@@ -77,10 +74,7 @@ class LabelEncoder(nn.Module):
         force = by_cell(location.force(soft_labels))  # (B, V/8, 3*8)
         labels, expected = by_cell(soft_labels), by_cell(location.prob[None])
         features = self.stem(labels) + self.stem_expected(expected)
-        features = features + self.stem_force(force / FORCE_SD)
-        if beside is not None:
-            features = features + beside
-        cells = F.silu(features)  # (B, V/8, fine)
+        cells = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
         half = self._scatter(cells, location)
         middle = self.to_middle(half)
         coarse = self.to_coarse(middle)

@@ -48,33 +48,6 @@ def log_prob_of_labels(log_prior: Tensor, label_map: Tensor) -> Tensor:
     return log_prior.gather(1, label_map[:, None].long()).squeeze(1).sum(dim=1)
 
 
-def log_posterior(
-    log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities
-) -> Tensor:
-    """log p(s_j | x_j, z) = log f_j + log N(x_j), normalised: (B, L, V); f where not observed."""
-    log_joint = log_prior + log_likelihood(image, intensities) * observed[:, None]
-    return torch.log_softmax(log_joint, dim=1)
-
-
-def soft_dice(log_prob: Tensor, label_map: Tensor) -> Tensor:
-    """Expected overlap of every label: 2 sum_j p_jl 1[s_j = l] / sum_j (p_jl + 1[s_j = l]).
-
-    Args:
-        log_prob: (B, L, V).
-        label_map: (B, V) label indices.
-
-    Returns:
-        (B, L) in 0..1; NaN for labels that the map does not hold.
-    """
-    label_map = label_map.long()
-    of_truth = log_prob.gather(1, label_map[:, None]).squeeze(1).exp()
-    zeros = log_prob.new_zeros(log_prob.shape[:2])
-    both = zeros.scatter_add(1, label_map, of_truth)
-    known = zeros.scatter_add(1, label_map, torch.ones_like(of_truth))
-    dice = 2 * both / (log_prob.exp().sum(2) + known)
-    return dice.where(known > 0, torch.nan)
-
-
 def log_prob_of_image(
     log_prior: Tensor,
     image: Tensor,

@@ -28,7 +28,7 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
-from seg_prior.models.image_encoder import read_through_atlas
+from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import runtime
@@ -190,12 +190,12 @@ def infer(reader: Reader, conformed: Conformed, config: InferenceConfig) -> Esti
             return model.prior.decode(z)
 
     with torch.no_grad():
-        read, _ = read_through_atlas(location, seen.image, seen.observed, seen.classes)
+        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
         with runtime.autocast(reader.device):
             if model.image_encoder is None:
                 mean, _ = model.prior.encode(read)
             else:
-                mean, _ = model.image_encoder(read, seen.image, seen.observed, location)
+                mean, _ = model.image_encoder(read, location)
     vae = model.header.vae
     usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
     return climb(decode, seen, mean.float(), config, usual_steps)
@@ -269,7 +269,11 @@ def describe(
             "overlap": None if np.isnan(registration.overlap) else registration.overlap,
         },
         "elbo": result.estimate.elbo,
-        "refinement": {"first": result.estimate.trace[0], "last": result.estimate.trace[-1]},
+        "refinement": {
+            "steps": len(result.estimate.trace) - 1,
+            "first": result.estimate.trace[0],
+            "last": result.estimate.trace[-1],
+        },
         "mean_entropy": float(result.posterior.entropy.mean()),
         "intensities": gaussians,
         "warnings": list(result.warnings),

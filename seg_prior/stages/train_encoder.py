@@ -17,17 +17,14 @@ from seg_prior.config import TrainEncoderConfig
 from seg_prior.conform.chain import conform
 from seg_prior.errors import ConfigError
 from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensities
-from seg_prior.models.image_encoder import ImageEncoder, read_through_atlas
+from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
 from seg_prior.models.label_vae import LabelVAE, one_hot
-from seg_prior.models.likelihood import IntensityClasses, class_prior, fit, intensity_classes
-from seg_prior.models.location import LocationPrior, of_cells
+from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import (
     kl_between_normals,
     kl_to_standard_normal,
-    log_posterior,
     log_prob_of_image,
-    log_prob_of_labels,
-    soft_dice,
 )
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
@@ -39,7 +36,6 @@ from seg_prior.training.datasets import (
     RandomAnatomies,
     SampledAnatomies,
     generator_of,
-    some_cells,
 )
 from seg_prior.training.loop import Run, train
 from seg_prior.training.painting import PaintedAnatomies
@@ -115,43 +111,16 @@ def pretrain(
     on_device = classes.to(run.device)
 
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
-        cells = some_cells(location, config.decoded_share, config.seed, step)
-        return painted_losses(network, vae, batch, on_device, cells, config)
+        image, observed, label_map = batch
+        with torch.no_grad():
+            read = atlas_posterior(location, image, observed, on_device)
+            target = vae.encode(one_hot(label_map, location.num_labels))
+        mean, log_var = network(read, location)
+        loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[1]
+        return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
 
     train(encoder, losses_of, painted, config.pretrain, run)
     _write_curve(run.folder)
-
-
-def painted_losses(
-    network: nn.Module,
-    vae: LabelVAE,
-    batch: tuple[Tensor, Tensor, Tensor],
-    classes: IntensityClasses,
-    cells: Tensor | None,
-    config: TrainEncoderConfig,
-) -> dict[str, Tensor]:
-    """How well painted images are read: what `segment` does with z, against the known labels.
-
-    -log p(s | x, z) at the mean of q(z|x), in nats per voxel, with Gaussians by EM; one minus
-    soft Dice; and KL(q(z|s) || q(z|x)), which teaches the width of q(z|x).
-    """
-    image, observed, label_map = batch
-    location = vae.location
-    with torch.no_grad():
-        read, fitted = read_through_atlas(location, image, observed, classes)
-        target = vae.encode(one_hot(label_map, location.num_labels))
-    mean, log_var = network(read, image, observed, location)
-    log_prior = vae.decode(mean, cells)
-    some = [of_cells(values, cells) for values in (image, observed, label_map)]
-    with torch.no_grad():
-        prior_of_class = class_prior(log_prior, classes)
-        fitted = fit(some[0], some[1], prior_of_class, fitted, rounds=2)
-    log_post = log_posterior(log_prior, some[0], some[1], fitted)
-    nll = -log_prob_of_labels(log_post, some[2]).mean() / log_post.shape[2]
-    overlap = soft_dice(log_post, some[2])[:, 1:].nanmean()
-    cover = kl_between_normals(mean, log_var, *target).mean() / image.shape[1]
-    loss = nll + config.dice_weight * (1 - overlap) + config.cover_weight * cover
-    return {"loss": loss, "nll": nll, "dice": overlap, "cover": cover}
 
 
 def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
@@ -190,8 +159,8 @@ def adapt(
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         image, observed, noise = batch
         with torch.no_grad():
-            read, _ = read_through_atlas(location, image, observed, on_device)
-        mean, log_var = network(read, image, observed, location)
+            read = atlas_posterior(location, image, observed, on_device)
+        mean, log_var = network(read, location)
         log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
         with torch.no_grad():
             seen = Observation(image, observed, on_device)

@@ -11,7 +11,7 @@ from seg_prior.config import InferenceConfig, IntensityConfig
 from seg_prior.inference.map_estimate import Estimate, Observation, climb, fit_intensities
 from seg_prior.inference.posterior import find_native_voxels, log_joints, summarise
 from seg_prior.labels import LabelTable
-from seg_prior.models.image_encoder import read_through_atlas
+from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
@@ -170,7 +170,7 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     classes = intensity_classes(table, IntensityConfig(components={"background": 2}))
     inside = location.gather(image[None, None])[:, 0]
     seen = Observation(inside, torch.ones_like(inside), classes)
-    start, _ = prior.encode(read_through_atlas(location, inside, seen.observed, classes)[0])
+    start, _ = prior.encode(atlas_posterior(location, inside, seen.observed, classes))
     decode: Callable[[Tensor], Tensor] = prior.decode
     found = climb(decode, seen, start, InferenceConfig(refine_steps=5))
     everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)

@@ -12,10 +12,8 @@ from seg_prior.models.likelihood import Intensities, log_likelihood
 from seg_prior.models.objective import (
     kl_between_normals,
     kl_to_standard_normal,
-    log_posterior,
     log_prob_of_image,
     log_prob_of_labels,
-    soft_dice,
 )
 from tests.models import toy
 
@@ -154,34 +152,3 @@ def test_terms_are_sums_over_voxels_one_for_each_subject(
     )
     second = log_prob_of_image(log_prior[1:], image[1:], observed[1:], alone, likelihood)
     torch.testing.assert_close(second, once[1:])
-
-
-def test_the_posterior_is_bayes_rule_and_the_prior_where_nothing_is_observed(
-    rng: torch.Generator,
-) -> None:
-    logits, image, observed, intensities = random_case(rng)
-    log_prior = torch.log_softmax(logits, dim=1)
-    found = log_posterior(log_prior, image, observed, intensities).exp()
-    joint = (log_prior + log_likelihood(image, intensities)).exp()
-    bayes = joint / joint.sum(1, keepdim=True)
-    seen = observed[:, None].expand_as(found) > 0
-    torch.testing.assert_close(found[seen], bayes[seen])
-    torch.testing.assert_close(found[~seen], log_prior.exp()[~seen])
-    assert (~seen).any()
-
-
-def test_soft_dice_of_a_certain_map_is_dice() -> None:
-    """Two of three voxels of label 1 found, one of label 0 taken for it: 2 * 2 / (3 + 3)."""
-    truth = torch.tensor([[0, 0, 1, 1, 1]])
-    guess = torch.tensor([[0, 1, 1, 1, 0]])
-    log_prob = torch.nn.functional.one_hot(guess, 3).float().movedim(2, 1).clamp_min(1e-30).log()
-    found = soft_dice(log_prob, truth)[0]
-    torch.testing.assert_close(found[:2], torch.tensor([0.5, 2 / 3]))
-    assert found[2].isnan()  # label 2 is in neither
-
-
-def test_soft_dice_of_doubt_counts_expected_voxels() -> None:
-    """Half a voxel each: label 1 has 2 * 0.5 / (1 + 1)."""
-    log_prob = torch.full((1, 2, 2), 0.5).log()
-    found = soft_dice(log_prob, torch.tensor([[0, 1]]))
-    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5]]))
