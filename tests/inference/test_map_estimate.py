@@ -99,6 +99,14 @@ def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels
     torch.testing.assert_close(found.intensities.mean, alone.mean, atol=2e-3, rtol=0)
 
 
+def test_steps_that_nobody_named_are_the_usual_ones(pca: LinearPrior, labels: Tensor) -> None:
+    seen, start = observe(toy.paint(labels)), torch.zeros(1, 4)
+    unnamed, named = InferenceConfig(), InferenceConfig(refine_steps=2)
+    assert len(climb(pca.decode, seen, start, unnamed, usual_steps=3).trace) == 4
+    assert len(climb(pca.decode, seen, start, named, usual_steps=3).trace) == 3
+    assert torch.equal(climb(pca.decode, seen, start, unnamed, usual_steps=0).z, start)
+
+
 def test_without_steps_z_stays_where_it_starts(pca: LinearPrior, labels: Tensor) -> None:
     start = torch.tensor([[0.5, -0.3, 0.2, 0.1]])
     seen = observe(toy.paint(labels))

@@ -13,6 +13,7 @@ from seg_prior.training.datasets import (
     RandomAnatomies,
     generator_of,
     sample_labels,
+    some_cells,
 )
 from tests.models import toy
 from tests.training.test_augment import STILL
@@ -183,3 +184,20 @@ def test_generators_of_neighbours_are_unrelated() -> None:
     correlation = torch.corrcoef(draws) - torch.eye(6)
     assert correlation.abs().max() < 0.2
     assert torch.equal(draws[0], torch.randn(500, generator=generator_of(0, 0)))
+
+
+def test_some_cells_are_a_share_of_the_mask_and_other_ones_at_every_step(
+    location: LocationPrior,
+) -> None:
+    num_cells = location.cells.numel()
+    first = some_cells(location, 0.25, 3, 10)
+    again, next_ = some_cells(location, 0.25, 3, 10), some_cells(location, 0.25, 3, 11)
+    assert first is not None
+    assert again is not None
+    assert next_ is not None
+    assert torch.equal(first, again)
+    assert not torch.equal(first, next_)
+    assert first.numel() == round(0.25 * num_cells)
+    assert first.unique().numel() == first.numel()
+    assert 0 <= int(first.min()) <= int(first.max()) < num_cells
+    assert some_cells(location, 1.0, 3, 10) is None
