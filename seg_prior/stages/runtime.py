@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -46,6 +47,11 @@ def check_checkpoint_name(out: Path) -> None:
     """
     if out.suffix != ".safetensors":
         raise ConfigError(f"{out}: found the suffix '{out.suffix}', need .safetensors.")
+
+
+def is_first_process() -> bool:
+    """Whether this process writes; of those that torchrun starts, one does."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def autocast(device: str) -> torch.autocast:

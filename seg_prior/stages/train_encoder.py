@@ -85,8 +85,9 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
             | {"train-encoder": runtime.provenance() | {"num_scans": num_scans}},
         }
     )
-    save_model(config.out, header, vae, encoder)
-    show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+    if runtime.is_first_process():
+        save_model(config.out, header, vae, encoder)
+        show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
     return header
 
 

@@ -96,8 +96,9 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
     for line in describe(report):
         show(line)
     header = _header(config, anatomies, report)
-    save_model(config.out, header, prior, None)
-    show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+    if runtime.is_first_process():
+        save_model(config.out, header, prior, None)
+        show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
     return header
 
 
