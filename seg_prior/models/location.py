@@ -90,7 +90,7 @@ class LocationPrior(nn.Module):
         """
         batch = displacement.shape[0]
         full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
-        voxels = self.voxels if cells is None else self.voxels.view(-1, CELL)[cells].flatten()
+        voxels = of_cells(self.voxels, cells)
         _, height, width = self.shape
         index = torch.stack([voxels // (height * width), voxels // width % height, voxels % width])
         moved = to_unit(index + full.flatten(2).index_select(2, voxels), torch.Size(self.shape))

@@ -144,7 +144,7 @@ def atlas_of(model: Model) -> Atlas:
     names = list(dict.fromkeys(label.intensity_class for label in table.labels))
     paint = {name: n / len(names) for n, name in enumerate(names)} | model.header.intensity.typical
     values = torch.tensor([paint[label.intensity_class] for label in table.labels])
-    probability = location.log_prob.cpu().exp()
+    probability = location.prob.cpu()
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
     painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
