@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
 
+LabelFormat = Literal["bids", "freesurfer", "itksnap", "slicer", "fsleyes"]
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -136,8 +138,8 @@ class TrainPriorConfig(RuntimeConfig):
     Attributes:
         labels: Label maps: files, folders, patterns or .txt lists.
         out: Checkpoint to write; logs and resume state go to a folder beside it.
-        label_table: Tab-separated id, name, scored_as, intensity_class[, partner]; without one
-            every id is a label of its own.
+        label_table: Tab-separated id, name, scored_as, intensity_class[, partner], or a BIDS
+            dseg.tsv, or a FreeSurfer color table; without one every id is a label of its own.
         kind: vae, pca (linear latent) or atlas (no latent).
         spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
         margin_mm: Of prior space around the anatomy.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
+from seg_prior.files import whole_file
 from seg_prior.grid import Affine, Grid
 
 Image: TypeAlias = str | Path | SpatialImage | NDArray[Any]
@@ -171,18 +171,6 @@ def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
         image.header.set_xyzt_units("mm")
     with whole_file(path) as temporary:
         nib.save(image, temporary)
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _load(path: Path) -> Any:

@@ -10,7 +10,6 @@ from typing import NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from seg_prior.checkpoint import read_header
 from seg_prior.config import (
     DemoConfig,
     EvaluateConfig,
@@ -22,6 +21,7 @@ from seg_prior.config import (
     TrainPriorConfig,
 )
 from seg_prior.errors import ConfigError
+from seg_prior.header import read_header
 from seg_prior.stages import reconstruct, sample, segment
 from seg_prior.stages.inputs import find_images
 from seg_prior.volume import stem

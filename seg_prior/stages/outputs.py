@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seg_prior.files import whole_file
 from seg_prior.stages import runtime
 from seg_prior.stages.segmenter import Segmentation
-from seg_prior.volume import stem, whole_file, write_volume
+from seg_prior.volume import stem, write_volume
 
 
 class Extras(NamedTuple):
