@@ -78,24 +78,29 @@ def paint(
     label_sd = _uniform(0.0, config.max_label_sd, generator)
     mean = mean + label_sd * torch.randn(num_labels, generator=generator)
     labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
-    image, in_view = render(labels, mean, config, generator)
+    image, in_view = render(labels, labels > 0, mean, config, generator)
     observed = location.gather(in_view[None, None].float())[0, 0]
     return location.gather(image[None, None])[0, 0] * observed, observed
 
 
 def render(
-    labels: Tensor, mean: Tensor, config: PaintConfig, generator: torch.Generator
+    labels: Tensor,
+    kept: Tensor,
+    mean: Tensor,
+    config: PaintConfig,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """One image of labels whose means are known; lengths in the config are in its voxels.
 
     Args:
         labels: (D, H, W) int64 label indices.
+        kept: (D, H, W) bool, what a stripping tool would leave.
         mean: (L,) intensity of each label.
         config: Spread of the paint.
         generator: Of everything random.
 
     Returns:
-        image (D, H, W) float32, and in_view (D, H, W) bool: all, or a smooth mask of the anatomy.
+        image (D, H, W) float32, and in_view (D, H, W) bool: all, or a smooth mask of `kept`.
     """
     sd = config.max_sd * torch.rand(mean.numel(), generator=generator)
     noise = torch.randn(labels.shape, generator=generator)
@@ -114,8 +119,7 @@ def render(
     if _uniform(0.0, 1.0, generator) >= config.stripped_share:
         return image, torch.ones(shape, dtype=torch.bool)
     # Stripped: a smooth mask whose edge lies a little in or out of the anatomy.
-    is_anatomy = _blur((labels > 0).float(), 1.0)
-    return image, is_anatomy > _uniform(0.2, 0.6, generator)
+    return image, _blur(kept.float(), 1.0) > _uniform(0.2, 0.6, generator)
 
 
 def _uniform(low: float, high: float, generator: torch.Generator) -> float:
