@@ -166,28 +166,36 @@ class TrainPriorConfig(RuntimeConfig):
     intensity: IntensityConfig = IntensityConfig()
 
 
-class SegmentConfig(RuntimeConfig):
+class ReadingConfig(RuntimeConfig):
+    """How a scan is read: all that a label map depends on beside the scan.
+
+    Attributes:
+        model: Checkpoint of any kind; the human brain model of the package if none is named.
+        output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
+        n4: Correct the bias field before anything else.
+        inference: How an image is read.
+    """
+
+    model: Path = BRAIN_MODEL
+    output: Literal["posterior", "prior"] = "posterior"
+    n4: bool = False
+    inference: InferenceConfig = InferenceConfig()
+
+
+class SegmentConfig(ReadingConfig):
     """`segment`: scans in, label maps on the scans' own grids out.
 
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
-        model: Checkpoint of any kind; the human brain model of the package if none is named.
-        output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
-        n4: Correct the bias field before anything else.
         posteriors, entropy, volumes: Further files to write.
-        inference: How an image is read.
     """
 
     images: list[Path]
     out: Path
-    model: Path = BRAIN_MODEL
-    output: Literal["posterior", "prior"] = "posterior"
-    n4: bool = False
     posteriors: bool = False
     entropy: bool = False
     volumes: bool = False
-    inference: InferenceConfig = InferenceConfig()
 
 
 class PaintConfig(_Config):

@@ -7,17 +7,20 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nibabel as nib
 import numpy as np
+from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
-from seg_prior.grid import Grid
+from seg_prior.grid import Affine, Grid
 
+Image: TypeAlias = str | Path | SpatialImage | NDArray[Any]
+"""What a caller may call an image: a path, a nibabel image, or an array."""
 SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
 
@@ -49,6 +52,29 @@ def stem(path: Path) -> str:
     return path.stem
 
 
+def as_volume(image: Image, affine: Affine | None = None) -> Volume:
+    """What a caller calls an image, as a Volume.
+
+    Args:
+        image: A path, a nibabel image, or an array of three axes, which needs an affine.
+        affine: (4, 4), voxel -> millimetres in RAS+, of an array; nothing else takes one.
+
+    Raises:
+        ImageError: As `read_volume`, or the affine is missing or too much.
+    """
+    if isinstance(image, np.ndarray) != (affine is not None):
+        raise ImageError(
+            f"image: found a {type(image).__name__} {'without' if affine is None else 'with'} an "
+            "affine, need one with an array and none with anything else."
+        )
+    if isinstance(image, np.ndarray):
+        image = nib.Nifti1Image(image, np.asarray(affine), dtype=image.dtype)
+        return replace(_checked(image, "<array>"), header=None)
+    if isinstance(image, SpatialImage):
+        return _checked(image, image.get_filename() or "<image>")
+    return read_volume(Path(image))
+
+
 def read_volume(path: Path) -> Volume:
     """Read a 3-D image of finite intensities; a singleton fourth axis is dropped.
 
@@ -56,37 +82,43 @@ def read_volume(path: Path) -> Volume:
         ImageError: The file is missing, truncated, not an image, not 3-D, empty, has a singular
             affine, or holds NaN or infinite values.
     """
-    image = _load(path)
+    return _checked(_load(path), str(path))
+
+
+def _checked(image: Any, source: str) -> Volume:
+    """A nibabel image as a Volume, if it can be one."""
     shape = image.shape
     if len(shape) == 4 and shape[3] == 1:
         shape = shape[:3]
     if len(shape) != 3:
         raise ImageError(
-            f"{path}: found a {len(shape)}D image of shape {shape}, need one 3D volume. "
+            f"{source}: found a {len(shape)}D image of shape {shape}, need one 3D volume. "
             "Extract one volume into a file of its own."
         )
     if min(shape) < 2:
-        raise ImageError(f"{path}: found shape {shape}, need at least 2 voxels along each axis.")
+        raise ImageError(f"{source}: found shape {shape}, need at least 2 voxels along each axis.")
     try:
         data = np.asanyarray(image.dataobj).reshape(shape)
     except Exception as error:  # what the decompressor or the memory map met
         raise ImageError(
-            f"{path}: its voxels cannot be read ({_first_line(error)}); the file is "
+            f"{source}: its voxels cannot be read ({_first_line(error)}); the file is "
             "truncated or damaged. Copy or convert it again."
         ) from error
     if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
-        raise ImageError(f"{path}: found voxels of type {data.dtype}, need real numbers.")
+        raise ImageError(f"{source}: found voxels of type {data.dtype}, need real numbers.")
     if not np.isfinite(data).all():
         count = int(np.size(data) - np.isfinite(data).sum())
         raise ImageError(
-            f"{path}: found {count} NaN or infinite voxels, need finite intensities. "
+            f"{source}: found {count} NaN or infinite voxels, need finite intensities. "
             "Replace them, for instance by 0."
         )
     affine = np.asarray(image.affine, dtype=np.float64)
     if not _is_invertible(affine):
-        raise ImageError(f"{path}: its affine is singular; the voxels have no place in the world.")
+        raise ImageError(
+            f"{source}: its affine is singular; the voxels have no place in the world."
+        )
     i, j, k = shape
-    return Volume(data, Grid((i, j, k), affine), image.header, str(path), _header_warnings(image))
+    return Volume(data, Grid((i, j, k), affine), image.header, source, _header_warnings(image))
 
 
 def read_label_map(path: Path) -> Volume:

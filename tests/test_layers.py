@@ -21,6 +21,7 @@ RANK = {
     "stages": 5,
     **dict.fromkeys(("commands", "cli"), 6),
     "__main__": 7,
+    "__init__": 7,
 }
 """A room may import rooms of lower rank, and its own files."""
 SAME_RANK = {"volume": {"grid"}, "cli": {"commands"}}
@@ -87,7 +88,7 @@ def test_there_is_something_to_read() -> None:
 
 def test_every_room_has_a_place() -> None:
     rooms = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in _modules()}
-    assert rooms - {"__init__"} == set(RANK)
+    assert rooms == set(RANK)
 
 
 def test_imports_point_right_only() -> None:
@@ -114,6 +115,10 @@ def test_each_library_has_its_door() -> None:
 def test_slow_libraries_are_imported_where_they_are_used() -> None:
     wrong = [i for i in IMPORTS if i.target.split(".")[0] in LAZY and not i.is_lazy]
     assert not wrong
+
+
+def test_the_package_imports_stages_when_they_are_asked_for() -> None:
+    assert [i for i in INTERNAL if i.room == "__init__" and not i.is_lazy] == []
 
 
 def test_the_command_line_imports_stages_when_it_calls_them() -> None:

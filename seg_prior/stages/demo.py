@@ -24,11 +24,11 @@ from seg_prior.conform.chain import Conformed, conform
 from seg_prior.inference.posterior import find_native_voxels, summarise
 from seg_prior.labels import LabelTable, read_label_table
 from seg_prior.report.overlay import Panel, write_overlay
-from seg_prior.stages import make_phantoms, runtime, segment, train_encoder, train_prior
+from seg_prior.stages import make_phantoms, runtime, train_encoder, train_prior
 from seg_prior.stages.cluster import label_by_intensity
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.stages.make_phantoms import PhantomFiles
-from seg_prior.stages.segment import Reader
+from seg_prior.stages.segmenter import Segmenter, infer, joints_of
 from seg_prior.volume import read_label_map, read_volume, write_volume
 
 Show = Callable[[str], None]
@@ -100,17 +100,17 @@ def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult
     start = time.perf_counter()
     # On tensors this small a second thread takes more time than it gives.
     config = config.model_copy(update={"threads": config.threads or 1})
-    device = runtime.start(config)
+    runtime.start(config)
     maps, scans, new = make_heads(config, size)
     show(
         f"made {size.num_maps} label maps, {size.num_scans} unlabelled scans and "
         f"{size.num_new} new scans, all of different heads"
     )
     models = _train(config, size, maps, scans, show)
-    readers = {kind: segment.load_reader(path, device) for kind, path in models.items()}
+    segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
     results = [
-        _segment_one(scan, label_map, readers, table, config)
+        _segment_one(scan, label_map, segmenters, table, config)
         for scan, label_map in zip(new.images, new.label_maps, strict=True)
     ]
     dice = {name: [head.dice[name] for head in results] for name in results[0].dice}
@@ -227,7 +227,7 @@ def _train(
 def _segment_one(
     image: Path,
     reference: Path,
-    readers: dict[str, Reader],
+    segmenters: dict[str, Segmenter],
     table: LabelTable,
     config: DemoConfig,
 ) -> _Head:
@@ -235,10 +235,10 @@ def _segment_one(
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     # All checkpoints share one prior space: one registration serves them all.
-    conformed = conform(volume, readers["atlas"].atlas, n4=False, seed=config.seed)
+    conformed = conform(volume, segmenters["atlas"].atlas, n4=False, seed=config.seed)
     found = {MIXTURE: label_by_intensity(volume, table, truth)}
     for method in METHODS:
-        found[method.name] = _read(readers[method.kind], conformed, method)
+        found[method.name] = _read(segmenters[method.kind], conformed, method)
     dice = {
         name: mean_dice(dice_of_structures(indices, truth, table), table)
         for name, indices in found.items()
@@ -256,13 +256,13 @@ def _segment_one(
     return _Head(dice, picture)
 
 
-def _read(reader: Reader, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
+def _read(segmenter: Segmenter, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
     """(I, J, K) label indices by one method."""
-    estimate = segment.infer(reader, conformed, method.inference)
+    estimate = infer(segmenter, conformed, method.inference)
     voxels = find_native_voxels(
-        reader.model.location, reader.atlas.grid, conformed.moved, conformed.native_observed
+        segmenter.model.location, segmenter.atlas.grid, conformed.moved, conformed.native_observed
     )
-    joints = segment.joints_of(reader, conformed, estimate, voxels, method.output)
+    joints = joints_of(segmenter, conformed, estimate, voxels, method.output)
     indices = torch.zeros(conformed.native.numel(), dtype=torch.uint8)
     indices[voxels.index.cpu()] = summarise(joints).best.cpu()
     return indices.view(conformed.native.shape).numpy()

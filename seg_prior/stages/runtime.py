@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,19 +26,39 @@ def start(config: RuntimeConfig) -> str:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    if config.device == "auto":
+    return find_device(config.device)
+
+
+def find_device(name: str) -> str:
+    """The device as torch names it.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = config.device.partition(":")
+    kind, _, index = name.partition(":")
     if kind == "cpu" and not index:
         return "cpu"
     if kind == "cuda" and (not index or index.isdecimal()):
         if int(index or 0) < torch.cuda.device_count():
-            return config.device
+            return name
         raise ConfigError(
-            f"device: found '{config.device}', but torch sees {torch.cuda.device_count()} GPUs. "
+            f"device: found '{name}', but torch sees {torch.cuda.device_count()} GPUs. "
             "Use --device cpu."
         )
-    raise ConfigError(f"device: found '{config.device}', need auto, cpu, cuda or cuda:N.")
+    raise ConfigError(f"device: found '{name}', need auto, cpu, cuda or cuda:N.")
+
+
+@contextmanager
+def cpu_threads(num: int) -> Iterator[None]:
+    """So many CPU threads while it lasts; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def check_checkpoint_name(out: Path) -> None:

@@ -1,0 +1,328 @@
+"""A loaded model that reads one scan after the other: the same for Python and the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from seg_prior.checkpoint import Model, load_model
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig
+from seg_prior.conform.chain import Atlas, Conformed, conform
+from seg_prior.errors import ConfigError, ImageError, LabelsError
+from seg_prior.grid import Affine
+from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
+from seg_prior.inference.posterior import (
+    NativeVoxels,
+    Posterior,
+    find_native_voxels,
+    log_joints,
+    summarise,
+)
+from seg_prior.labels import LabelTable
+from seg_prior.models.image_encoder import atlas_posterior
+from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.location import LocationPrior
+from seg_prior.stages import runtime
+from seg_prior.stages.settings import misfit
+from seg_prior.volume import Image, Volume, as_volume
+
+
+class Settings(TypedDict, total=False):
+    """What `Segmenter.load` takes beside the model; as in `config.ReadingConfig`."""
+
+    output: Literal["posterior", "prior"]
+    n4: bool
+    inference: InferenceConfig
+    device: str
+    threads: int
+    seed: int
+
+
+class LabelVolume(NamedTuple):
+    """How big one label of a scan is.
+
+    Attributes:
+        id, name: Of the label table.
+        hard_mm3: Of the voxels whose most probable label it is.
+        soft_mm3: Its posterior probability, summed over voxels.
+        low_mm3, high_mm3: 90 % credible interval; None where none was computed.
+        touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
+    """
+
+    id: int
+    name: str
+    hard_mm3: float
+    soft_mm3: float
+    low_mm3: float | None
+    high_mm3: float | None
+    touches_edge: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A loaded model, ready to read one scan after the other.
+
+    Attributes:
+        model: The checkpoint, its prior on the device.
+        classes: Its Gaussians.
+        atlas: Its prior as registration sees it.
+        device: Where networks run.
+        config: How scans are read.
+    """
+
+    model: Model
+    classes: IntensityClasses
+    atlas: Atlas
+    device: str
+    config: ReadingConfig
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, **settings: Unpack[Settings]) -> Self:
+        """Load a checkpoint and prepare what every scan needs of it.
+
+        Args:
+            model: A checkpoint of any kind; None is the human brain model of the package.
+            **settings: As `config.ReadingConfig` has them.
+
+        Raises:
+            CheckpointError: The file is not there or no checkpoint of this version.
+            ConfigError: A setting or the device does not fit.
+        """
+        path = BRAIN_MODEL if model is None else Path(model)
+        try:
+            config = ReadingConfig(model=path, **settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            raise ConfigError(f"{key}: {misfit(fault)}") from error
+        return cls.of(config)
+
+    @classmethod
+    def of(cls, config: ReadingConfig) -> Self:
+        """As `load`, from a config."""
+        device = runtime.find_device(config.device)
+        model = load_model(config.model)
+        classes = intensity_classes(model.header.label_table, model.header.intensity)
+        atlas = atlas_of(model)
+        model.prior.to(device)
+        if model.image_encoder is not None:
+            model.image_encoder.to(device)
+        return cls(model, classes.to(device), atlas, device, config)
+
+    @property
+    def label_table(self) -> LabelTable:
+        """The labels of the model."""
+        return self.model.header.label_table
+
+    def segment(self, image: Image | Volume, affine: Affine | None = None) -> Segmentation:
+        """Register, encode, climb, and take the posterior at the scan's own voxels.
+
+        Args:
+            image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
+            affine: (4, 4), voxel -> millimetres in RAS+, of an array.
+
+        Raises:
+            ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
+        """
+        volume = image if isinstance(image, Volume) else as_volume(image, affine)
+        with runtime.cpu_threads(self.config.threads):
+            return self._segment(volume)
+
+    def _segment(self, volume: Volume) -> Segmentation:
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "conform"):
+            conformed = conform(volume, self.atlas, self.config.n4, self.config.seed)
+        with _timed(seconds, "infer"):
+            estimate = infer(self, conformed, self.config.inference)
+        with _timed(seconds, "posterior"):
+            voxels = find_native_voxels(
+                self.model.location, self.atlas.grid, conformed.moved, conformed.native_observed
+            )
+            if not voxels.index.numel():
+                raise ImageError(
+                    f"{volume.source}: after registration no voxel lies in the model's anatomy. "
+                    "Is it an image of the organ that the model knows?"
+                )
+            summary = summarise(joints_of(self, conformed, estimate, voxels, self.config.output))
+        return Segmentation(self, volume, conformed, estimate, voxels, summary, seconds)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """One scan, read.
+
+    Attributes:
+        segmenter: What read it.
+        volume: The scan.
+        conformed: The scan in both spaces.
+        estimate: z, intensities and log prior.
+        voxels, summary: Where anatomy can be, and the posterior there.
+        seconds: Wall time of each step.
+    """
+
+    segmenter: Segmenter
+    volume: Volume
+    conformed: Conformed
+    estimate: Estimate
+    voxels: NativeVoxels
+    summary: Posterior
+    seconds: dict[str, float]
+
+    @cached_property
+    def label_map(self) -> NDArray[np.int32]:
+        """(I, J, K) label ids on the scan's grid."""
+        indices = torch.zeros(self.conformed.native.numel(), dtype=torch.uint8)
+        indices[self.voxels.index.cpu()] = self.summary.best.cpu()
+        ids = self.segmenter.label_table.ids[indices.view(self.volume.grid.shape).numpy()]
+        return np.asarray(ids)
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """(I, J, K) entropy of the posterior, in nats; 0 where anatomy cannot be."""
+        return self._whole(self.summary.entropy)
+
+    def posterior(self, label: str | int) -> NDArray[np.float32]:
+        """(I, J, K) probability of one label, named by its name or id.
+
+        Raises:
+            LabelsError: The model has no such label.
+        """
+        table = self.segmenter.label_table
+        known: list[Any] = table.names if isinstance(label, str) else table.ids.tolist()
+        if label not in known:
+            raise LabelsError(f"label: found {label!r}, need one of {', '.join(map(str, known))}.")
+        index = known.index(label)
+        if index == 0:  # background is whatever no other label has
+            return 1 - self._whole(1 - self._probability(0))
+        return self._whole(self._probability(index))
+
+    def posteriors(self) -> Iterator[NDArray[np.float32]]:
+        """(I, J, K) probability of every label but background, in the label table's order."""
+        for index, probability in enumerate(self._probabilities()):
+            if index > 0:
+                yield self._whole(probability)
+
+    @cached_property
+    def volumes(self) -> tuple[LabelVolume, ...]:
+        """One record for each label but background."""
+        voxel_mm3 = self.volume.grid.voxel_volume_mm3
+        counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
+        faces = [np.moveaxis(self.label_map, axis, 0)[[0, -1]].ravel() for axis in range(3)]
+        at_edge = set(np.unique(np.concatenate(faces)).tolist())
+        soft_mm3 = [float(p.double().sum()) * voxel_mm3 for p in self._probabilities()]
+        return tuple(
+            LabelVolume(
+                id=label.id,
+                name=label.name,
+                hard_mm3=int(counts[index]) * voxel_mm3,
+                soft_mm3=soft_mm3[index],
+                low_mm3=None,
+                high_mm3=None,
+                touches_edge=label.id in at_edge,
+            )
+            for index, label in enumerate(self._labels)
+            if index > 0
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of this result, one line each."""
+        return self.volume.warnings + self.conformed.registration.warnings
+
+    def save(self, folder: str | Path) -> tuple[Path, ...]:
+        """Write the label map, the volumes and the sidecar to a folder; the files.
+
+        They are named after the scan's file, and `image` where it never was one.
+        """
+        from seg_prior.stages import outputs
+
+        return tuple(outputs.save(self, Path(folder)))
+
+    @property
+    def _labels(self) -> tuple[Any, ...]:
+        return self.segmenter.label_table.labels
+
+    def _probabilities(self) -> Iterator[Tensor]:
+        """(N,) posterior probability of one label after the other at the scan's voxels."""
+        output = self.segmenter.config.output
+        joints = joints_of(self.segmenter, self.conformed, self.estimate, self.voxels, output)
+        for joint in joints:
+            yield torch.exp(joint - self.summary.log_evidence)
+
+    def _probability(self, index: int) -> Tensor:
+        return next(p for n, p in enumerate(self._probabilities()) if n == index)
+
+    def _whole(self, values: Tensor) -> NDArray[np.float32]:
+        """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
+        whole = torch.zeros(self.conformed.native.numel())
+        whole[self.voxels.index.cpu()] = values.cpu()
+        return whole.view(self.volume.grid.shape).numpy()
+
+
+def atlas_of(model: Model) -> Atlas:
+    """The prior as registration sees it: painted with typical intensities."""
+    table, location = model.header.label_table, model.location
+    names = list(dict.fromkeys(label.intensity_class for label in table.labels))
+    paint = {name: n / len(names) for n, name in enumerate(names)} | model.header.intensity.typical
+    values = torch.tensor([paint[label.intensity_class] for label in table.labels])
+    probability = location.prob.cpu()
+    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
+    on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
+    painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid)
+
+
+def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -> Estimate:
+    """z of q(z | x), then climbed on this image's ELBO."""
+    model, location = segmenter.model, segmenter.model.location
+    seen = Observation(
+        location.gather(conformed.image[None, None].to(segmenter.device))[:, 0],
+        location.gather(conformed.observed[None, None].to(segmenter.device))[:, 0],
+        segmenter.classes,
+    )
+
+    def decode(z: Tensor) -> Tensor:
+        with runtime.autocast(segmenter.device):
+            return model.prior.decode(z)
+
+    with torch.no_grad():
+        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
+        with runtime.autocast(segmenter.device):
+            if model.image_encoder is None:
+                mean, _ = model.prior.encode(read)
+            else:
+                mean, _ = model.image_encoder(read, location)
+    vae = model.header.vae
+    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
+    return climb(decode, seen, mean.float(), config, usual_steps)
+
+
+def joints_of(
+    segmenter: Segmenter,
+    conformed: Conformed,
+    estimate: Estimate,
+    voxels: NativeVoxels,
+    output: str,
+) -> Iterator[Tensor]:
+    """log joint of one label after the other at the scan's voxels; of the prior alone on demand."""
+    image = conformed.native.flatten().to(voxels.index.device)[voxels.index]
+    intensities = estimate.intensities if output == "posterior" else None
+    return log_joints(estimate.log_prior, segmenter.model.location, voxels, image, intensities)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
