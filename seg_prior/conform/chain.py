@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,14 +34,14 @@ class Atlas:
 
 @dataclass(frozen=True, eq=False)
 class Conformed:
-    """One image in both spaces.
+    """H contrasts of one subject in both spaces.
 
     Attributes:
-        native: (I, J, K) normalised intensity, 0 where not observed.
-        native_observed: (I, J, K), the field of view.
+        native, native_observed: (H, I, J, K) normalised intensity on the grid of the first, 0
+            where not observed; and where it is, bool.
         moved: The native grid, carried to prior space by the registration.
-        image, observed: (D, H, W) on the prior grid, float32; observed is 0 or 1.
-        registration: How it was carried.
+        image, observed: (H, D, H', W) on the prior grid, float32; observed is 0 or 1.
+        registration: How the first was carried, and all with it.
     """
 
     native: Tensor
@@ -52,32 +52,57 @@ class Conformed:
     registration: Registration
 
 
-def conform(volume: Volume, atlas: Atlas, n4: bool, seed: int) -> Conformed:
-    """Bring an image to prior space.
+def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Conformed:
+    """Bring a subject to prior space.
 
     Args:
-        volume: Any contrast, orientation and spacing.
+        volumes: At least one; contrasts of one subject that their affines lay upon each other. The
+            first is registered and lends its grid.
         atlas: The prior as registration sees it.
         n4: Divide by the bias field that N4 finds.
         seed: Of the registration.
 
     Raises:
-        ImageError: The image is constant.
+        ImageError: An image is constant.
     """
-    in_view = observed(volume.data)
-    data: NDArray[Any] = volume.data
-    native = normalise(data, in_view, volume.source)
-    if n4:
-        native = normalise(correct_bias(data, in_view, volume.grid), in_view, volume.source)
+    leader = volumes[0].grid
+    pairs = [_normalised(volume, n4) for volume in volumes]
+    image, in_view = (part.numpy() for part in pairs[0])
     registration = register(
-        native, in_view, volume.grid, atlas.painted, atlas.grid, atlas.anatomy, seed
+        image, in_view > 0, leader, atlas.painted, atlas.grid, atlas.anatomy, seed
     )
-    moved = Grid(volume.grid.shape, registration.prior_from_native @ volume.grid.affine)
-    weight = torch.from_numpy(in_view).float()
-    values = torch.from_numpy(native)
-    pair = resample_mean(torch.stack([values * weight, weight]), moved, atlas.grid)
-    is_observed = pair[1] >= 0.5
-    image = torch.where(is_observed, pair[0] / pair[1].clamp_min(0.5), 0.0)
+    moves = [registration.prior_from_native @ volume.grid.affine for volume in volumes]
+    moved = [Grid(volume.grid.shape, move) for volume, move in zip(volumes, moves, strict=True)]
+    in_prior = [_carry(pair, grid, atlas.grid) for pair, grid in zip(pairs, moved, strict=True)]
+    native = [
+        pair if volume.grid.same_as(leader) else _carry(pair, volume.grid, leader)
+        for pair, volume in zip(pairs, volumes, strict=True)
+    ]
     return Conformed(
-        values, torch.from_numpy(in_view), moved, image, is_observed.float(), registration
+        torch.stack([pair[0] for pair in native]),
+        torch.stack([pair[1] > 0 for pair in native]),
+        moved[0],
+        torch.stack([pair[0] for pair in in_prior]),
+        torch.stack([pair[1] for pair in in_prior]),
+        registration,
+    )
+
+
+def _normalised(volume: Volume, n4: bool) -> Tensor:
+    """(2, I, J, K): normalised intensity, and 1 where it was observed."""
+    in_view = observed(volume.data)
+    image = normalise(volume.data, in_view, volume.source)
+    if n4:
+        corrected = correct_bias(volume.data, in_view, volume.grid)
+        image = normalise(corrected, in_view, volume.source)
+    return torch.from_numpy(np.stack([image, in_view]))
+
+
+def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
+    """An image and its field of view on another grid; a voxel that is half in view is observed."""
+    image, weight = pair
+    total, share = resample_mean(torch.stack([image * weight, weight]), source, target)
+    is_observed = share >= 0.5
+    return torch.stack(
+        [torch.where(is_observed, total / share.clamp_min(0.5), 0.0), is_observed.float()]
     )
