@@ -75,4 +75,4 @@ def log_prob_of_image(
         per_voxel = torch.logsumexp(log_prior + log_prob, dim=1)
     else:
         per_voxel = (log_prior.exp() * log_prob).sum(dim=1)
-    return per_voxel.sum(dim=1)  # log sum_l f_l = 0 where nothing is observed
+    return (per_voxel * observed.amax(dim=1)).sum(dim=1)
