@@ -13,8 +13,12 @@ from torch import Tensor
 from seg_prior.conform.intensity import correct_bias, normalise, observed
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
+from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
 from seg_prior.volume import Volume
+
+MIN_OVERLAP = 0.5
+"""Share of the first contrast's field of view that every other has to show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +67,25 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         seed: Of the registration.
 
     Raises:
-        ImageError: An image is constant.
+        ImageError: An image is constant, or its field of view hardly meets that of the first.
     """
-    leader = volumes[0].grid
+    grids = [volume.grid for volume in volumes]
     pairs = [_normalised(volume, n4) for volume in volumes]
-    image, in_view = (part.numpy() for part in pairs[0])
+    native, native_observed = _carry_all(pairs, grids, grids[0])
+    is_observed = native_observed > 0
+    _check_overlap(volumes, is_observed)
     registration = register(
-        image, in_view > 0, leader, atlas.painted, atlas.grid, atlas.anatomy, seed
+        native[0].numpy(),
+        is_observed[0].numpy(),
+        grids[0],
+        atlas.painted,
+        atlas.grid,
+        atlas.anatomy,
+        seed,
     )
-    moves = [registration.prior_from_native @ volume.grid.affine for volume in volumes]
-    moved = [Grid(volume.grid.shape, move) for volume, move in zip(volumes, moves, strict=True)]
-    in_prior = [_carry(pair, grid, atlas.grid) for pair, grid in zip(pairs, moved, strict=True)]
-    native = [
-        pair if volume.grid.same_as(leader) else _carry(pair, volume.grid, leader)
-        for pair, volume in zip(pairs, volumes, strict=True)
-    ]
-    return Conformed(
-        torch.stack([pair[0] for pair in native]),
-        torch.stack([pair[1] > 0 for pair in native]),
-        moved[0],
-        torch.stack([pair[0] for pair in in_prior]),
-        torch.stack([pair[1] for pair in in_prior]),
-        registration,
-    )
+    moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
+    image, in_view = _carry_all(pairs, moved, atlas.grid)
+    return Conformed(native, is_observed, moved[0], image, in_view, registration)
 
 
 def _normalised(volume: Volume, n4: bool) -> Tensor:
@@ -98,8 +98,31 @@ def _normalised(volume: Volume, n4: bool) -> Tensor:
     return torch.from_numpy(np.stack([image, in_view]))
 
 
+def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:
+    """Refuse a contrast that shows less than half of what the first shows; (H, I, J, K)."""
+    for volume, in_view in zip(volumes[1:], is_observed[1:], strict=True):
+        share = float((in_view & is_observed[0]).sum() / is_observed[0].sum())
+        if share < MIN_OVERLAP:
+            raise ImageError(
+                f"{volume.source}: found {share:.0%} of the field of view of {volumes[0].source} "
+                f"in its own, need {MIN_OVERLAP:.0%}. Are both of one subject, and does the header "
+                "lay one upon the other? Register them first."
+            )
+
+
+def _carry_all(
+    pairs: Sequence[Tensor], sources: Sequence[Grid], target: Grid
+) -> tuple[Tensor, Tensor]:
+    """Images and fields of view of H contrasts on one grid: (H, *target.shape) each."""
+    carried = [_carry(pair, source, target) for pair, source in zip(pairs, sources, strict=True)]
+    image, in_view = torch.stack(carried, dim=1)
+    return image, in_view
+
+
 def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
     """An image and its field of view on another grid; a voxel that is half in view is observed."""
+    if source.same_as(target):
+        return pair
     image, weight = pair
     total, share = resample_mean(torch.stack([image * weight, weight]), source, target)
     is_observed = share >= 0.5
