@@ -30,6 +30,7 @@ from seg_prior.inference.posterior import (
     summarise,
 )
 from seg_prior.labels import LabelTable
+from seg_prior.metrics.intracranial import intracranial_ids
 from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -43,6 +44,7 @@ class Settings(TypedDict, total=False):
 
     output: Literal["posterior", "prior"]
     n4: bool
+    volume: int | None
     inference: InferenceConfig
     device: str
     threads: int
@@ -53,14 +55,14 @@ class LabelVolume(NamedTuple):
     """How big one label of a scan is.
 
     Attributes:
-        id, name: Of the label table.
+        id, name: Of the label table; a sum of labels has no id.
         hard_mm3: Of the voxels whose most probable label it is.
         soft_mm3: Its posterior probability, summed over voxels.
         low_mm3, high_mm3: 90 % credible interval; None where none was computed.
         touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
     """
 
-    id: int
+    id: int | None
     name: str
     hard_mm3: float
     soft_mm3: float
@@ -142,7 +144,7 @@ class Segmenter:
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = _volume_of(image, affine)
+        volume = _volume_of(image, affine, self.config.volume)
         further = [_volume_of(contrast) for contrast in contrasts]
         with runtime.cpu_threads(self.config.threads):
             return self._segment(volume, further)
@@ -248,6 +250,23 @@ class Segmentation:
         )
 
     @property
+    def intracranial(self) -> LabelVolume | None:
+        """The labels inside the skull together; None where the labels do not define it."""
+        ids = intracranial_ids(self.segmenter.label_table)
+        inside = [volume for volume in self.volumes if volume.id in ids]
+        if not inside:
+            return None
+        return LabelVolume(
+            id=None,
+            name="Intracranial-Volume",
+            hard_mm3=sum(volume.hard_mm3 for volume in inside),
+            soft_mm3=sum(volume.soft_mm3 for volume in inside),
+            low_mm3=None,  # the ends of intervals do not add up
+            high_mm3=None,
+            touches_edge=any(volume.touches_edge for volume in inside),
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
         return self.volume.warnings + self.conformed.registration.warnings
@@ -336,8 +355,10 @@ def joints_of(
     return log_joints(estimate.log_prior, location, voxels, image, observed.float(), intensities)
 
 
-def _volume_of(image: Image | Volume, affine: Affine | None = None) -> Volume:
-    return image if isinstance(image, Volume) else as_volume(image, affine)
+def _volume_of(
+    image: Image | Volume, affine: Affine | None = None, index: int | None = None
+) -> Volume:
+    return image if isinstance(image, Volume) else as_volume(image, affine, index)
 
 
 @contextmanager
