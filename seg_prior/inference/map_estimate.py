@@ -19,8 +19,8 @@ class Observation:
     """One image in prior space, on the V voxels of the anatomy mask.
 
     Attributes:
-        image: (1, V) normalised intensity.
-        observed: (1, V), 1 inside the field of view.
+        image: (1, H, V) normalised intensity of each contrast.
+        observed: (1, H, V), 1 inside its field of view.
         classes: Which Gaussians there are.
     """
 

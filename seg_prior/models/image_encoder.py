@@ -27,7 +27,7 @@ def atlas_posterior(
 
     Args:
         location: The location prior.
-        image, observed: (B, V).
+        image, observed: (B, H, V).
         classes: Which Gaussians there are.
 
     Returns:
@@ -35,7 +35,7 @@ def atlas_posterior(
     """
     log_prior = location.log_prob[None].expand(image.shape[0], -1, -1)
     prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
-    some, some_observed = image[:, ::EM_STRIDE], observed[:, ::EM_STRIDE]
+    some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
     first = likelihood.start(some, some_observed, prior_of_class, classes)
     fitted = likelihood.fit(some, some_observed, prior_of_class, first, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)

@@ -235,7 +235,7 @@ def _segment_one(
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     # All checkpoints share one prior space: one registration serves them all.
-    conformed = conform(volume, segmenters["atlas"].atlas, n4=False, seed=config.seed)
+    conformed = conform([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
     found = {MIXTURE: label_by_intensity(volume, table, truth)}
     for method in METHODS:
         found[method.name] = _read(segmenters[method.kind], conformed, method)
@@ -260,9 +260,12 @@ def _read(segmenter: Segmenter, conformed: Conformed, method: Method) -> NDArray
     """(I, J, K) label indices by one method."""
     estimate = infer(segmenter, conformed, method.inference)
     voxels = find_native_voxels(
-        segmenter.model.location, segmenter.atlas.grid, conformed.moved, conformed.native_observed
+        segmenter.model.location,
+        segmenter.atlas.grid,
+        conformed.moved,
+        conformed.native_observed.any(0),
     )
     joints = joints_of(segmenter, conformed, estimate, voxels, method.output)
-    indices = torch.zeros(conformed.native.numel(), dtype=torch.uint8)
-    indices[voxels.index.cpu()] = summarise(joints).best.cpu()
-    return indices.view(conformed.native.shape).numpy()
+    indices = torch.zeros(conformed.moved.shape, dtype=torch.uint8)
+    indices.view(-1)[voxels.index.cpu()] = summarise(joints).best.cpu()
+    return indices.numpy()

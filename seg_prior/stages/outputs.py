@@ -111,8 +111,8 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     gaussians = [
         {
             "class": segmenter.classes.names[int(c)],
-            "mean": float(intensities.mean[0, m]),
-            "var": float(intensities.var[0, m]),
+            "mean": intensities.mean[0, :, m].tolist(),  # one for each contrast
+            "var": intensities.var[0, :, m].tolist(),
             "weight": float(intensities.log_weight[0, m].exp()),
         }
         for m, c in enumerate(segmenter.classes.class_of_component)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -127,31 +127,41 @@ class Segmenter:
         """The labels of the model."""
         return self.model.header.label_table
 
-    def segment(self, image: Image | Volume, affine: Affine | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: Image | Volume,
+        affine: Affine | None = None,
+        contrasts: Sequence[Image | Volume] = (),
+    ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
         Args:
             image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
             affine: (4, 4), voxel -> millimetres in RAS+, of an array.
+            contrasts: Further images of the same subject, which their affines lay upon the first;
+                any grids. The result lies on the grid of the first.
 
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = (
-            image if isinstance(image, Volume) else as_volume(image, affine, self.config.volume)
-        )
+        volume = _volume_of(image, affine, self.config.volume)
+        further = [_volume_of(contrast) for contrast in contrasts]
         with runtime.cpu_threads(self.config.threads):
-            return self._segment(volume)
+            return self._segment(volume, further)
 
-    def _segment(self, volume: Volume) -> Segmentation:
+    def _segment(self, volume: Volume, further: list[Volume]) -> Segmentation:
         seconds: dict[str, float] = {}
         with _timed(seconds, "conform"):
-            conformed = conform(volume, self.atlas, self.config.n4, self.config.seed)
+            volumes = [volume, *further]
+            conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
             estimate = infer(self, conformed, self.config.inference)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
-                self.model.location, self.atlas.grid, conformed.moved, conformed.native_observed
+                self.model.location,
+                self.atlas.grid,
+                conformed.moved,
+                conformed.native_observed.any(0),
             )
             if not voxels.index.numel():
                 raise ImageError(
@@ -186,7 +196,7 @@ class Segmentation:
     @cached_property
     def label_map(self) -> NDArray[np.int32]:
         """(I, J, K) label ids on the scan's grid."""
-        indices = torch.zeros(self.conformed.native.numel(), dtype=torch.uint8)
+        indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
         indices[self.voxels.index.cpu()] = self.summary.best.cpu()
         ids = self.segmenter.label_table.ids[indices.view(self.volume.grid.shape).numpy()]
         return np.asarray(ids)
@@ -286,7 +296,7 @@ class Segmentation:
 
     def _whole(self, values: Tensor) -> NDArray[np.float32]:
         """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
-        whole = torch.zeros(self.conformed.native.numel())
+        whole = torch.zeros(self.volume.data.size)
         whole[self.voxels.index.cpu()] = values.cpu()
         return whole.view(self.volume.grid.shape).numpy()
 
@@ -308,8 +318,8 @@ def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -
     """z of q(z | x), then climbed on this image's ELBO."""
     model, location = segmenter.model, segmenter.model.location
     seen = Observation(
-        location.gather(conformed.image[None, None].to(segmenter.device))[:, 0],
-        location.gather(conformed.observed[None, None].to(segmenter.device))[:, 0],
+        location.gather(conformed.image[None].to(segmenter.device)),
+        location.gather(conformed.observed[None].to(segmenter.device)),
         segmenter.classes,
     )
 
@@ -337,9 +347,18 @@ def joints_of(
     output: str,
 ) -> Iterator[Tensor]:
     """log joint of one label after the other at the scan's voxels; of the prior alone on demand."""
-    image = conformed.native.flatten().to(voxels.index.device)[voxels.index]
+    where = voxels.index.cpu()
+    image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
+    observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
     intensities = estimate.intensities if output == "posterior" else None
-    return log_joints(estimate.log_prior, segmenter.model.location, voxels, image, intensities)
+    location = segmenter.model.location
+    return log_joints(estimate.log_prior, location, voxels, image, observed.float(), intensities)
+
+
+def _volume_of(
+    image: Image | Volume, affine: Affine | None = None, index: int | None = None
+) -> Volume:
+    return image if isinstance(image, Volume) else as_volume(image, affine, index)
 
 
 @contextmanager

@@ -36,8 +36,9 @@ def labels(location: LocationPrior) -> Tensor:
 
 
 def observe(image: Tensor, observed: Tensor | None = None) -> Observation:
+    """(1, V) image and field of view -> one channel of one subject."""
     seen = torch.ones_like(image) if observed is None else observed
-    return Observation(image, seen, toy.CLASSES)
+    return Observation(image[None], seen[None], toy.CLASSES)
 
 
 def wrong(estimate: Estimate, labels: Tensor) -> float:
@@ -59,7 +60,7 @@ def test_the_elbo_rises_and_the_prior_comes_nearer(
     assert found.elbo == pytest.approx(found.trace[-1])
     atlas = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), config)
     assert wrong(found, labels) < 0.8 * wrong(atlas, labels)
-    assert found.intensities.mean[0].tolist() == pytest.approx(toy.MEANS.tolist(), abs=0.03)
+    assert found.intensities.mean[0, 0].tolist() == pytest.approx(toy.MEANS.tolist(), abs=0.03)
 
 
 @Likelihoods
@@ -176,13 +177,15 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     soft = [one_hot(toy.inside(location, m), toy.NUM_LABELS)[0] for m in maps]
     prior = fit_atlas(location) if kind == "atlas" else fit_components(location, soft, 2)
     classes = intensity_classes(table, IntensityConfig(components={"background": 2}))
-    inside = location.gather(image[None, None])[:, 0]
+    inside = location.gather(image[None, None])
     seen = Observation(inside, torch.ones_like(inside), classes)
     start, _ = prior.encode(atlas_posterior(location, inside, seen.observed, classes))
     decode: Callable[[Tensor], Tensor] = prior.decode
     found = climb(decode, seen, start, InferenceConfig(refine_steps=5))
     everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everywhere)
-    values = image.flatten()[where.index]
-    best = summarise(log_joints(found.log_prior, location, where, values, found.intensities)).best
-    return torch.from_numpy(table.ids)[best.long()]
+    values = image.flatten()[where.index][None]
+    joints = log_joints(
+        found.log_prior, location, where, values, torch.ones_like(values), found.intensities
+    )
+    return torch.from_numpy(table.ids)[summarise(joints).best.long()]

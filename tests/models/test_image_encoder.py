@@ -20,9 +20,9 @@ def labels(location: LocationPrior) -> Tensor:
 def test_it_is_nearer_to_the_anatomy_than_the_atlas(
     location: LocationPrior, labels: Tensor
 ) -> None:
-    image = toy.paint(labels)
+    image = toy.paint(labels)[None]
     posterior = atlas_posterior(location, image, torch.ones_like(image), toy.CLASSES)
-    torch.testing.assert_close(posterior.sum(1), torch.ones_like(image))
+    torch.testing.assert_close(posterior.sum(1), torch.ones_like(image[:, 0]))
     wrong = (posterior.argmax(1) != labels).float().mean()
     atlas_wrong = (location.log_prob.argmax(0) != labels).float().mean()
     assert wrong < 0.02
@@ -41,7 +41,7 @@ def test_it_does_not_depend_on_scale_sign_and_offset(
     classes = IntensityClasses(
         toy.CLASSES.names, toy.CLASSES.class_of_label, torch.tensor(components)
     )
-    image = toy.paint(labels)
+    image = toy.paint(labels)[None]
     seen = torch.ones_like(image)
     plain = atlas_posterior(location, image, seen, classes)
     other = atlas_posterior(location, scale * image + offset, seen, classes)
@@ -50,17 +50,17 @@ def test_it_does_not_depend_on_scale_sign_and_offset(
 
 
 def test_unobserved_voxels_keep_the_location_prior(location: LocationPrior, labels: Tensor) -> None:
-    image = toy.paint(labels)
-    observed = (torch.arange(image.shape[1]) % 7 > 1).float()[None]
+    image = toy.paint(labels)[None]
+    observed = (torch.arange(image.shape[2]) % 7 > 1).float()[None, None]
     garbage = torch.where(observed > 0, image, 100.0)
     posterior = atlas_posterior(location, garbage, observed, toy.CLASSES)
-    hidden = (observed == 0)[0]
+    hidden = (observed == 0)[0, 0]
     torch.testing.assert_close(posterior[0][:, hidden], location.log_prob.exp()[:, hidden])
     torch.testing.assert_close(posterior, atlas_posterior(location, image, observed, toy.CLASSES))
 
 
 def test_images_of_a_batch_are_read_apart(location: LocationPrior, labels: Tensor) -> None:
-    images = torch.cat([toy.paint(labels), toy.paint(labels, 1 - toy.MEANS, seed=1)])
+    images = torch.stack([toy.paint(labels), toy.paint(labels, 1 - toy.MEANS, seed=1)])
     seen = torch.ones_like(images)
     both = atlas_posterior(location, images, seen, toy.CLASSES)
     alone = atlas_posterior(location, images[1:], seen[1:], toy.CLASSES)
