@@ -71,39 +71,59 @@ def paint(
         image, observed: (V,), float32.
     """
 
-    def uniform(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand(1, generator=generator))
-
     num_labels = classes.class_of_label.numel()
     of_class = torch.rand(len(classes.names), generator=generator)
     mean = of_class[classes.class_of_label]
     # Labels of one class differ, from hardly at all to so much that the tie is wrong.
-    label_sd = uniform(0.0, config.max_label_sd)
+    label_sd = _uniform(0.0, config.max_label_sd, generator)
     mean = mean + label_sd * torch.randn(num_labels, generator=generator)
-    sd = config.max_sd * torch.rand(num_labels, generator=generator)
-
     labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
+    image, in_view = render(labels, labels > 0, mean, config, generator)
+    observed = location.gather(in_view[None, None].float())[0, 0]
+    return location.gather(image[None, None])[0, 0] * observed, observed
+
+
+def render(
+    labels: Tensor,
+    kept: Tensor,
+    mean: Tensor,
+    config: PaintConfig,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """One image of labels whose means are known; lengths in the config are in its voxels.
+
+    Args:
+        labels: (D, H, W) int64 label indices.
+        kept: (D, H, W) bool, what a stripping tool would leave.
+        mean: (L,) intensity of each label.
+        config: Spread of the paint.
+        generator: Of everything random.
+
+    Returns:
+        image (D, H, W) float32, and in_view (D, H, W) bool: all, or a smooth mask of `kept`.
+    """
+    sd = config.max_sd * torch.rand(mean.numel(), generator=generator)
     noise = torch.randn(labels.shape, generator=generator)
     texture = mean[labels] + sd[labels] * noise
     # Background is a mixture: it changes its mean from place to place.
-    patches = _smooth_field(location.shape, 12, generator)
+    shape = (labels.shape[0], labels.shape[1], labels.shape[2])
+    patches = _smooth_field(shape, 12, generator)
     texture = torch.where(labels == 0, texture + config.background_sd * patches, texture)
-    texture = _blur(texture, uniform(*config.blur_sd_voxels))
-    if uniform(0.0, 1.0) < config.thick_share:
+    texture = _blur(texture, _uniform(*config.blur_sd_voxels, generator))
+    if _uniform(0.0, 1.0, generator) < config.thick_share:
         axis = int(torch.randint(3, (1,), generator=generator))
-        texture = _thicken(texture, axis, uniform(1.0, config.max_slice_voxels))
-    field = _smooth_field(location.shape, 4, generator) * uniform(0.0, config.max_log_bias)
-    noise = torch.randn(labels.shape, generator=generator) * uniform(0.0, config.max_noise)
-    image = texture * torch.exp(field) + noise
+        texture = _thicken(texture, axis, _uniform(1.0, config.max_slice_voxels, generator))
+    field = _smooth_field(shape, 4, generator) * _uniform(0.0, config.max_log_bias, generator)
+    noise = torch.randn(labels.shape, generator=generator)
+    image = texture * torch.exp(field) + noise * _uniform(0.0, config.max_noise, generator)
+    if _uniform(0.0, 1.0, generator) >= config.stripped_share:
+        return image, torch.ones(shape, dtype=torch.bool)
+    # Stripped: a smooth mask whose edge lies a little in or out of the anatomy.
+    return image, _blur(kept.float(), 1.0) > _uniform(0.2, 0.6, generator)
 
-    observed = torch.ones(label_map.shape)
-    if uniform(0.0, 1.0) < config.stripped_share:
-        # Stripped: a smooth brain mask whose edge lies a little in or out of the anatomy.
-        is_anatomy = _blur((labels > 0).float(), 1.0)
-        mask = is_anatomy > uniform(0.2, 0.6)
-        observed = location.gather(mask[None, None].float())[0, 0]
-    values = location.gather(image[None, None])[0, 0] * observed
-    return values, observed
+
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand(1, generator=generator))
 
 
 def _smooth_field(
