@@ -175,12 +175,14 @@ class ReadingConfig(RuntimeConfig):
         model: Checkpoint of any kind; the human brain model of the package if none is named.
         output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
         n4: Correct the bias field before anything else.
+        volume: Which volume of a 4-D series to take, from 0.
         inference: How an image is read.
     """
 
     model: Path = BRAIN_MODEL
     output: Literal["posterior", "prior"] = "posterior"
     n4: bool = False
+    volume: int | None = Field(None, ge=0)
     inference: InferenceConfig = InferenceConfig()
 
 
@@ -190,14 +192,22 @@ class SegmentConfig(ReadingConfig):
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
-        posteriors, entropy, volumes: Further files to write.
+        volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
+        posteriors: Write the probability of every label, as a 4-D image.
+        entropy: Write the entropy of the posterior.
+        bids: Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table.
+        overwrite: Segment again what is finished, of the same scan, model and settings.
+        shard: Of a long list, do part I of N, as `I/N`; other machines do the others.
     """
 
     images: list[Path]
     out: Path
+    volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
-    volumes: bool = False
+    bids: bool = False
+    overwrite: bool = False
+    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
 
 
 class PaintConfig(_Config):

@@ -35,10 +35,16 @@ def run(
     Raises:
         CheckpointError: The file is missing, not a checkpoint, or of another version.
     """
-    lines = describe(read_header(model).label_table, form)
+    table = read_header(model).label_table
     if out is None:
-        show("\n".join(lines))
-        return
+        show("\n".join(describe(table, form)))
+    else:
+        write(table, form, out)
+
+
+def write(table: LabelTable, form: LabelFormat, out: Path) -> None:
+    """Write a label table to a file."""
+    lines = describe(table, form)
     with whole_file(out) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -30,6 +30,7 @@ from seg_prior.inference.posterior import (
     summarise,
 )
 from seg_prior.labels import LabelTable
+from seg_prior.metrics.intracranial import intracranial_ids
 from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -43,6 +44,7 @@ class Settings(TypedDict, total=False):
 
     output: Literal["posterior", "prior"]
     n4: bool
+    volume: int | None
     inference: InferenceConfig
     device: str
     threads: int
@@ -53,14 +55,14 @@ class LabelVolume(NamedTuple):
     """How big one label of a scan is.
 
     Attributes:
-        id, name: Of the label table.
+        id, name: Of the label table; a sum of labels has no id.
         hard_mm3: Of the voxels whose most probable label it is.
         soft_mm3: Its posterior probability, summed over voxels.
         low_mm3, high_mm3: 90 % credible interval; None where none was computed.
         touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
     """
 
-    id: int
+    id: int | None
     name: str
     hard_mm3: float
     soft_mm3: float
@@ -135,7 +137,9 @@ class Segmenter:
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = image if isinstance(image, Volume) else as_volume(image, affine)
+        volume = (
+            image if isinstance(image, Volume) else as_volume(image, affine, self.config.volume)
+        )
         with runtime.cpu_threads(self.config.threads):
             return self._segment(volume)
 
@@ -233,6 +237,23 @@ class Segmentation:
             )
             for index, label in enumerate(self._labels)
             if index > 0
+        )
+
+    @property
+    def intracranial(self) -> LabelVolume | None:
+        """The labels inside the skull together; None where the labels do not define it."""
+        ids = intracranial_ids(self.segmenter.label_table)
+        inside = [volume for volume in self.volumes if volume.id in ids]
+        if not inside:
+            return None
+        return LabelVolume(
+            id=None,
+            name="Intracranial-Volume",
+            hard_mm3=sum(volume.hard_mm3 for volume in inside),
+            soft_mm3=sum(volume.soft_mm3 for volume in inside),
+            low_mm3=None,  # the ends of intervals do not add up
+            high_mm3=None,
+            touches_edge=any(volume.touches_edge for volume in inside),
         )
 
     @property
