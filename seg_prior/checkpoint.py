@@ -103,6 +103,20 @@ def save_model(
         save_file(tensors, temporary, metadata={"seg_prior": header.model_dump_json()})
 
 
+def write_reference(path: Path, more: dict[str, Any]) -> None:
+    """Add figures to the reference of a checkpoint that exists; its weights stay bit for bit.
+
+    Raises:
+        CheckpointError: As `read_header`.
+    """
+    header = read_header(path)
+    header = header.model_copy(update={"reference": header.reference | more})
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"seg_prior": header.model_dump_json()})
+
+
 def read_header(path: Path) -> Header:
     """The header alone, without weights.
 

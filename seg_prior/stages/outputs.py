@@ -83,14 +83,32 @@ def describe(result: Segmentation) -> dict[str, Any]:
             "first": estimate.trace[0],
             "last": estimate.trace[-1],
         },
-        "mean_entropy": float(result.summary.entropy.mean()),
+        "quality": {
+            "verdict": result.quality.verdict,
+            "findings": [finding._asdict() for finding in result.quality.findings],
+            "measures": result.quality.measures,
+            "volume_z": result.quality.volume_z,
+        },
         "intensities": gaussians,
         "warnings": list(result.warnings),
     }
 
 
 def _write_volumes(path: Path, result: Segmentation) -> None:
-    lines = ["id\tname\tvolume_mm3\tposterior_volume_mm3"]
-    lines += [f"{v.id}\t{v.name}\t{v.hard_mm3:.1f}\t{v.soft_mm3:.1f}" for v in result.volumes]
+    """One row a label; the scan's verdict stands in each, so that tables can be joined.
+
+    `n/a` where the model has no calibration.
+    """
+    columns = ("id", "name", "volume_mm3", "posterior_volume_mm3", "low_mm3", "high_mm3", "z")
+    lines = ["\t".join((*columns, "quality"))]
+    for v in result.volumes:
+        z = result.quality.volume_z.get(v.name)
+        figures = [_figure(n, 1) for n in (v.hard_mm3, v.soft_mm3, v.low_mm3, v.high_mm3)]
+        row = [str(v.id), v.name, *figures, _figure(z, 2), result.quality.verdict]
+        lines.append("\t".join(row))
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "n/a" if value is None else f"{value:.{digits}f}"

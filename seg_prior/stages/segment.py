@@ -48,7 +48,9 @@ def run(config: SegmentConfig, show: Callable[[str], None] = print) -> Outcome:
                 raise
             failed.append((image, str(error)))
         else:
-            for warning in result.warnings:
+            if result.quality.verdict != "PASS":
+                show(f"{image}: {result.quality.line}")
+            for warning in result.volume.warnings:
                 show(f"{image}: {warning}")
     return Outcome(tuple(written), tuple(failed))
 
