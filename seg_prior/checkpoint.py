@@ -3,67 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seg_prior.config import IntensityConfig, VAEConfig
 from seg_prior.errors import CheckpointError
-from seg_prior.grid import Grid
-from seg_prior.labels import LabelTable
+from seg_prior.files import whole_file
+from seg_prior.header import METADATA_KEY, Header, read_header
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import FLOOR, LocationPrior
-from seg_prior.volume import whole_file
 
-FORMAT_VERSION = 2
-Kind = Literal["atlas", "pca", "prior", "model"]
 KINDS = ("atlas", "pca", "prior", "model")
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
-
-
-class Header(BaseModel):
-    """What a checkpoint says of itself, stored as JSON.
-
-    Attributes:
-        format_version: Of this layout.
-        kind: atlas (no latent), pca (linear latent), prior (label VAE), model (with image encoder).
-        shape, affine: Prior grid.
-        label_table: The labels in index order.
-        intensity: Classes, ties and Gaussians of the likelihood.
-        vae: Form of the network; None for atlas and pca.
-        training: The resolved configuration of the stage that wrote the file.
-        provenance: Versions, subjects, dates; for people.
-        reference: Figures of held-out or training subjects that a new result is judged by.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    format_version: int
-    kind: Kind
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
-    label_table: LabelTable
-    intensity: IntensityConfig
-    vae: VAEConfig | None
-    training: dict[str, Any]
-    provenance: dict[str, Any]
-    reference: dict[str, Any]
-
-    @property
-    def grid(self) -> Grid:
-        """The prior grid."""
-        return Grid(self.shape, np.array(self.affine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +60,7 @@ def save_model(
         for name, tensor in image_encoder.state_dict().items():
             tensors[f"image_encoder.{name}"] = _half(tensor)
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"seg_prior": header.model_dump_json()})
+        save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
 
 
 def write_reference(path: Path, more: dict[str, Any]) -> None:
@@ -114,46 +74,7 @@ def write_reference(path: Path, more: dict[str, Any]) -> None:
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={"seg_prior": header.model_dump_json()})
-
-
-def read_header(path: Path) -> Header:
-    """The header alone, without weights.
-
-    Raises:
-        CheckpointError: The file is missing, not a checkpoint of this package, or of a version
-            that this package does not read.
-    """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file, need a checkpoint. Check the path.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{path}: found no safetensors file ({error}), need a checkpoint written by seg-prior."
-        ) from error
-    if "seg_prior" not in metadata:
-        raise CheckpointError(
-            f"{path}: found a safetensors file of another program, need one written by seg-prior."
-        )
-    try:
-        found = dict(json.loads(metadata["seg_prior"]))
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(
-            f"{path}: its header is not JSON ({error}). The file is damaged; copy it again."
-        ) from error
-    if found.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: found checkpoint version {found.get('format_version')}, need "
-            f"{FORMAT_VERSION}. Train it again or install the matching seg-prior."
-        )
-    try:
-        return Header.model_validate(found)
-    except ValidationError as error:
-        raise CheckpointError(
-            f"{path}: its header does not fit ({error.error_count()} faults). The file is damaged."
-        ) from error
+        save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
 
 
 def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from seg_prior import __version__
 from seg_prior.commands import COMMANDS, Command, Failures, Show
+from seg_prior.config import BRAIN_MODEL, LabelFormat
 from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.stages.settings import descriptions, misfit, partial, resolve
 
@@ -63,6 +64,13 @@ def build_app() -> App:
         usage="seg-prior info FILE [--json]",
         help="Show what a checkpoint holds.",
         help_epilogue=f"Example:\n{example}",
+    )
+    app.command(
+        _labels,
+        name="labels",
+        usage="seg-prior labels [MODEL] [--format FORMAT] [--out FILE]",
+        help="Show a model's label table, in the form of another program.",
+        help_epilogue="Example:\nseg-prior labels --format freesurfer --out lut.txt",
     )
     return app
 
@@ -147,6 +155,19 @@ def _info(
     from seg_prior.stages import info
 
     info.run(file, json)
+    return DONE
+
+
+def _labels(
+    model: Annotated[Path, Parameter(help="A checkpoint of any kind.")] = BRAIN_MODEL,
+    /,
+    *,
+    format: Annotated[LabelFormat, Parameter(help="Whose form the table has.")] = "bids",
+    out: Annotated[Path | None, Parameter(help="A file to write; else it is shown.")] = None,
+) -> int:
+    from seg_prior.stages import labels
+
+    labels.run(model, format, out)
     return DONE
 
 

@@ -5,9 +5,7 @@ Stages are imported when they are called: parsing and `--help` need none of what
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -23,7 +21,6 @@ from seg_prior.config import (
     TrainEncoderConfig,
     TrainPriorConfig,
 )
-from seg_prior.errors import ConfigError
 
 Show = Callable[[str], None]
 Failures = Sequence[tuple[object, str]]
@@ -76,28 +73,9 @@ def _calibrate(config: CalibrateConfig, show: Show) -> Failures:
 def _segment(config: SegmentConfig, show: Show) -> Failures:
     from seg_prior.stages import segment
 
-    _check_replaceable(config.out)
     outcome = segment.run(config, show)
     show(f"wrote {len(outcome.written)} files")
     return outcome.failed
-
-
-def _check_replaceable(out: Path) -> None:
-    """Refuse a label map that no earlier run wrote: OUT forgotten, the last scan stands there."""
-    from seg_prior.volume import stem
-
-    if not out.is_file():
-        return
-    sidecar = out.with_name(f"{stem(out)}.json")
-    try:
-        is_ours = "model_sha256" in json.loads(sidecar.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        is_ours = False
-    if not is_ours:
-        raise ConfigError(
-            f"{out}: found a file that segment did not write, need a place for the result. "
-            "Name OUT last, after the scans, or delete the file."
-        )
 
 
 def _evaluate(config: EvaluateConfig, show: Show) -> Failures:

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
 
+LabelFormat = Literal["bids", "freesurfer", "itksnap", "slicer", "fsleyes"]
+
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -136,8 +138,8 @@ class TrainPriorConfig(RuntimeConfig):
     Attributes:
         labels: Label maps: files, folders, patterns or .txt lists.
         out: Checkpoint to write; logs and resume state go to a folder beside it.
-        label_table: Tab-separated id, name, scored_as, intensity_class[, partner]; without one
-            every id is a label of its own.
+        label_table: Tab-separated id, name, scored_as, intensity_class[, partner], or a BIDS
+            dseg.tsv, or a FreeSurfer color table; without one every id is a label of its own.
         kind: vae, pca (linear latent) or atlas (no latent).
         spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
         margin_mm: Of prior space around the anatomy.
@@ -173,12 +175,14 @@ class ReadingConfig(RuntimeConfig):
         model: Checkpoint of any kind; the human brain model of the package if none is named.
         output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
         n4: Correct the bias field before anything else.
+        volume: Which volume of a 4-D series to take, from 0.
         inference: How an image is read.
     """
 
     model: Path = BRAIN_MODEL
     output: Literal["posterior", "prior"] = "posterior"
     n4: bool = False
+    volume: int | None = Field(None, ge=0)
     inference: InferenceConfig = InferenceConfig()
 
 
@@ -188,14 +192,22 @@ class SegmentConfig(ReadingConfig):
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
-        posteriors, entropy, volumes: Further files to write.
+        volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
+        posteriors: Write the probability of every label, as a 4-D image.
+        entropy: Write the entropy of the posterior.
+        bids: Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table.
+        overwrite: Segment again what is finished, of the same scan, model and settings.
+        shard: Of a long list, do part I of N, as `I/N`; other machines do the others.
     """
 
     images: list[Path]
     out: Path
+    volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
-    volumes: bool = False
+    bids: bool = False
+    overwrite: bool = False
+    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
 
 
 class PaintConfig(_Config):
@@ -267,7 +279,7 @@ class CalibrateConfig(RuntimeConfig):
 
     model: Path
     labels: list[Path]
-    num_scans: int = 40
+    num_scans: int = 32
     spacing_mm: float | None = Field(None, gt=0)
     augment: AugmentConfig = AugmentConfig()
     paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)

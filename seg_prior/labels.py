@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,13 +133,21 @@ def label_table_from_ids(ids: Iterable[int]) -> LabelTable:
     return _from_rows(rows, "<label maps>")
 
 
-def read_label_table(path: Path) -> LabelTable:
+def read_label_table(path: Path, occurring: Collection[int] | None = None) -> LabelTable:
     """Read a tab-separated table with columns id, name, scored_as, intensity_class[, partner].
 
     Ids of one `scored_as` become one structure, named after the row whose id it is. Ids scored as 0
     become background where they have its intensity class, and one nuisance label a class where
-    not. Without a column `partner`, a name that begins with Left or Right pairs with its mirror
-    image.
+    not. Without a column `partner`, a name with left or right (or lh, rh) in it pairs with its
+    mirror image.
+
+    A BIDS dseg.tsv (index, name) and a FreeSurfer color table (id name R G B A) will do, too. There
+    each id is a structure of its own, and both sides of one structure share an intensity class.
+
+    Args:
+        path: The table.
+        occurring: Ids that are needed; of the rows of a dseg.tsv or a color table, which may name
+            a thousand, the others are left out.
 
     Raises:
         LabelsError: The file is missing, lacks a column, or repeats or misses an id.
@@ -149,7 +158,37 @@ def read_label_table(path: Path) -> LabelTable:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except ValueError as error:
         raise LabelsError(f"{path}: not text in UTF-8, need a tab-separated table.") from error
-    return _from_rows(_parse(lines, path), str(path))
+    names = _parse_color_table(lines) or _parse_dseg(lines, path)
+    if not names:
+        return _from_rows(_parse(lines, path), str(path))
+    rows = [_Row(BACKGROUND, "Background", BACKGROUND, "background", None)]
+    for id_, name in names:
+        if id_ != BACKGROUND and (occurring is None or id_ in occurring):
+            rows.append(_Row(id_, name, id_, _without_side(name), None))
+    return _from_rows(rows, str(path))
+
+
+def _parse_color_table(lines: Sequence[str]) -> list[tuple[int, str]]:
+    """(id, name) of FreeSurfer's `id name R G B A`; empty where one line is something else."""
+    content = [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    found = [re.fullmatch(r"\s*(\d+)\s+(\S+)(?:\s+\d+){4}\s*", line) for line in content]
+    return [(int(match[1]), match[2]) for match in found if match] if all(found) else []
+
+
+def _parse_dseg(lines: Sequence[str], path: Path) -> list[tuple[int, str]]:
+    """(index, name) of a BIDS dseg.tsv; empty where there are no such columns."""
+    reader = csv.DictReader(lines, delimiter="\t", restval="")
+    if not {"index", "name"} <= set(reader.fieldnames or ()):
+        return []
+    found = []
+    for row in reader:
+        if not row["index"].isdecimal() or not row["name"]:
+            raise LabelsError(
+                f"{path}: line {reader.line_num}: found index '{row['index']}' and name "
+                f"'{row['name']}', need a whole number >= 0 and a name; mend the row."
+            )
+        found.append((int(row["index"]), row["name"]))
+    return found
 
 
 def _parse(lines: Sequence[str], path: Path) -> list[_Row]:
@@ -228,11 +267,19 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
     return LabelTable(labels=tuple(labels))
 
 
+_SIDES = {"Left": "Right", "left": "right", "lh": "rh"}
+_OTHER_SIDE = _SIDES | {right: left for left, right in _SIDES.items()}
+_SIDE = re.compile(
+    r"^(?:Left|Right|left|right)|(?<![A-Za-z])(?:Left|Right|left|right|lh|rh)(?![A-Za-z])"
+)
+
+
 def _mirrored(name: str) -> str:
-    for side, other in (("Left", "Right"), ("Right", "Left"), ("left", "right"), ("right", "left")):
-        if name.startswith(side):
-            return other + name[len(side) :]
-    return name
+    return _SIDE.sub(lambda match: _OTHER_SIDE[match[0]], name, count=1)
+
+
+def _without_side(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", _SIDE.sub("", name, count=1).lower()).strip("_") or name
 
 
 def _few(values: Sequence[int]) -> str:

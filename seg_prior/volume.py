@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import Opener
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
+from seg_prior.files import whole_file
 from seg_prior.grid import Affine, Grid
 
 Image: TypeAlias = str | Path | SpatialImage | NDArray[Any]
@@ -52,12 +53,13 @@ def stem(path: Path) -> str:
     return path.stem
 
 
-def as_volume(image: Image, affine: Affine | None = None) -> Volume:
+def as_volume(image: Image, affine: Affine | None = None, index: int | None = None) -> Volume:
     """What a caller calls an image, as a Volume.
 
     Args:
-        image: A path, a nibabel image, or an array of three axes, which needs an affine.
+        image: A path, a nibabel image, or an array, which needs an affine.
         affine: (4, 4), voxel -> millimetres in RAS+, of an array; nothing else takes one.
+        index: Which volume of a series to take, from 0.
 
     Raises:
         ImageError: As `read_volume`, or the affine is missing or too much.
@@ -69,36 +71,33 @@ def as_volume(image: Image, affine: Affine | None = None) -> Volume:
         )
     if isinstance(image, np.ndarray):
         image = nib.Nifti1Image(image, np.asarray(affine), dtype=image.dtype)
-        return replace(_checked(image, "<array>"), header=None)
+        return replace(_checked(image, "<array>", index), header=None)
     if isinstance(image, SpatialImage):
-        return _checked(image, image.get_filename() or "<image>")
-    return read_volume(Path(image))
+        return _checked(image, image.get_filename() or "<image>", index)
+    return read_volume(Path(image), index)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: Path, index: int | None = None) -> Volume:
     """Read a 3-D image of finite intensities; a singleton fourth axis is dropped.
+
+    Args:
+        path: The file.
+        index: Which volume of a series to take, from 0.
 
     Raises:
         ImageError: The file is missing, truncated, not an image, not 3-D, empty, has a singular
-            affine, or holds NaN or infinite values.
+            affine, holds NaN or infinite values, or has no such volume.
     """
-    return _checked(_load(path), str(path))
+    return _checked(_load(path), str(path), index)
 
 
-def _checked(image: Any, source: str) -> Volume:
+def _checked(image: Any, source: str, index: int | None) -> Volume:
     """A nibabel image as a Volume, if it can be one."""
-    shape = image.shape
-    if len(shape) == 4 and shape[3] == 1:
-        shape = shape[:3]
-    if len(shape) != 3:
-        raise ImageError(
-            f"{source}: found a {len(shape)}D image of shape {shape}, need one 3D volume. "
-            "Extract one volume into a file of its own."
-        )
+    shape, part = _one_volume(image.shape, source, index)
     if min(shape) < 2:
         raise ImageError(f"{source}: found shape {shape}, need at least 2 voxels along each axis.")
     try:
-        data = np.asanyarray(image.dataobj).reshape(shape)
+        data = np.asanyarray(image.dataobj[part]).reshape(shape)
     except Exception as error:  # what the decompressor or the memory map met
         raise ImageError(
             f"{source}: its voxels cannot be read ({_first_line(error)}); the file is "
@@ -119,6 +118,29 @@ def _checked(image: Any, source: str) -> Volume:
         )
     i, j, k = shape
     return Volume(data, Grid((i, j, k), affine), image.header, source, _header_warnings(image))
+
+
+def _one_volume(
+    shape: tuple[int, ...], source: str, index: int | None
+) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    """Shape of one volume of an image, and which part of the image that is."""
+    if len(shape) == 4 and shape[3] == 1 and not index:
+        return shape[:3], (...,)
+    if len(shape) == 4 and index is not None and 0 <= index < shape[3]:
+        return shape[:3], (..., index)
+    if len(shape) == 3 and not index:
+        return shape, (...,)
+    if len(shape) in (3, 4) and index is not None:
+        num = shape[3] if len(shape) == 4 else 1
+        raise ImageError(f"{source}: found no volume {index}, need 0 to {num - 1}.")
+    advice = (
+        f"Choose one with --volume 0 to {shape[3] - 1}."
+        if len(shape) == 4
+        else "Extract one volume into a file of its own."
+    )
+    raise ImageError(
+        f"{source}: found a {len(shape)}D image of shape {shape}, need one 3D volume. {advice}"
+    )
 
 
 def read_label_map(path: Path) -> Volume:
@@ -158,31 +180,48 @@ def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
         # MGH knows no unsigned type beyond 8 bits.
         data = data.astype(np.int32) if data.dtype in (np.uint16, np.uint32) else data
         image: Any = nib.freesurfer.MGHImage(data, like.grid.affine)
-    elif isinstance(like.header, nib.Nifti1Header):
-        # The header carries codes, units and both forms; only what describes the values goes.
-        header = like.header.copy()
-        header.set_data_dtype(data.dtype)
-        header.set_intent("none")
-        header["cal_min"], header["cal_max"] = 0, 0
-        image = nib.Nifti1Image(data, like.grid.affine, header)
     else:
-        image = nib.Nifti1Image(data, like.grid.affine)
-        image.set_sform(like.grid.affine, 1)
-        image.header.set_xyzt_units("mm")
+        image = nib.Nifti1Image(data, like.grid.affine, _nifti_header(like, data.dtype))
     with whole_file(path) as temporary:
         nib.save(image, temporary)
 
 
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_series(path: Path, volumes: Iterable[NDArray[Any]], num: int, like: Volume) -> None:
+    """Write volumes along a fourth axis, one after the other, so that one is in memory at a time.
+
+    Args:
+        path: Ends in .nii or .nii.gz.
+        volumes: `num` arrays of the shape of `like`, stored as float32.
+        num: Length of the fourth axis.
+        like: The volume whose space they live in.
+    """
+    header = _nifti_header(like, np.dtype(np.float32))
+    header.set_data_shape((*like.grid.shape, num))
+    header.set_slope_inter(1, 0)
+    written = 0
+    with whole_file(path) as temporary, Opener(str(temporary), "wb") as file:
+        header.write_to(file)
+        file.write(b"\0" * (header.get_data_offset() - file.tell()))
+        for volume in volumes:
+            assert volume.shape == like.grid.shape, (volume.shape, like.grid.shape)
+            stored = volume.astype(header.get_data_dtype(), copy=False)
+            file.write(stored.tobytes(order="F"))
+            written += 1
+        assert written == num, (written, num)
+
+
+def _nifti_header(like: Volume, dtype: np.dtype[Any]) -> Any:
+    """A header with codes, units and both forms of `like`; only what describes values is new."""
+    if isinstance(like.header, nib.Nifti1Header):
+        header = like.header.copy()
+        header.set_data_dtype(dtype)
+        header.set_intent("none")
+        header["cal_min"], header["cal_max"] = 0, 0
+        return header
+    image = nib.Nifti1Image(np.zeros((1, 1, 1), dtype), like.grid.affine)
+    image.set_sform(like.grid.affine, 1)
+    image.header.set_xyzt_units("mm")
+    return image.header
 
 
 def _load(path: Path) -> Any:

@@ -14,17 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seg_prior.checkpoint import (
-    FORMAT_VERSION,
-    LOG_STEPS,
-    Header,
-    Kind,
-    load_model,
-    read_header,
-    save_model,
-)
+from seg_prior.checkpoint import LOG_STEPS, load_model, save_model
 from seg_prior.config import IntensityConfig
 from seg_prior.errors import CheckpointError
+from seg_prior.header import FORMAT_VERSION, Header, Kind, read_header
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components

@@ -14,8 +14,8 @@ NAME = PACKAGE.name
 
 RANK = {
     "errors": 0,
-    **dict.fromkeys(("volume", "grid", "labels", "config"), 1),
-    "itk": 2,
+    **dict.fromkeys(("volume", "grid", "labels", "config", "files"), 1),
+    **dict.fromkeys(("itk", "header"), 2),
     **dict.fromkeys(("models", "conform", "metrics", "phantom"), 3),
     **dict.fromkeys(("training", "inference", "report", "checkpoint"), 4),
     "stages": 5,
@@ -24,7 +24,7 @@ RANK = {
     "__init__": 7,
 }
 """A room may import rooms of lower rank, and its own files."""
-SAME_RANK = {"volume": {"grid"}, "cli": {"commands"}}
+SAME_RANK = {"volume": {"grid", "files"}, "cli": {"commands"}}
 """Rooms of its own rank that a room may also import."""
 NEVER = {
     "models": {"volume", "grid", "itk"},  # never a file or an affine
@@ -147,6 +147,16 @@ def test_the_command_line_starts_at_once() -> None:
     script = "import sys, time, seg_prior.cli as cli; cli.build_app()"
     modules, time_s = _run(f"{script}; print(*sys.modules, time.process_time())")
     assert "cyclopts" in modules
+    assert not modules & set(HEAVY)
+    assert time_s < 1.5
+
+
+def test_a_label_table_is_shown_at_once(tiny_atlas: Path) -> None:
+    script = (
+        f"import sys, time; from seg_prior.cli import main; main(['labels', {str(tiny_atlas)!r}])"
+    )
+    modules, time_s = _run(f"{script}; print(*sys.modules, time.process_time())")
+    assert "seg_prior.stages.labels" in modules
     assert not modules & set(HEAVY)
     assert time_s < 1.5
 

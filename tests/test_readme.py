@@ -184,7 +184,7 @@ def test_flags_and_commands_in_the_text_exist(capsys: pytest.CaptureFixture[str]
     assert {"--dry-run", "--volumes"} <= flags
     assert flags <= known
     named = {span.split()[1] for span in INLINE if re.match(r"seg-prior \w", span)}
-    assert named <= {"info"} | {command.name for command in COMMANDS}
+    assert named <= {"info", "labels"} | {command.name for command in COMMANDS}
 
 
 def test_files_in_the_text_exist() -> None:

@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
+from seg_prior.files import whole_file
 from seg_prior.grid import Grid
-from seg_prior.volume import Volume, read_label_map, read_volume, stem, whole_file, write_volume
+from seg_prior.volume import Volume, read_label_map, read_volume, stem, write_volume
 
 SHAPE = (5, 6, 7)
 

@@ -61,6 +61,11 @@ def credible_interval(
     )
 
 
+def log_volume(volume_mm3: float) -> float:
+    """Its logarithm; that of next to nothing where there is nothing."""
+    return math.log(max(volume_mm3, _TINY))
+
+
 def log_volume_spread(
     decode: Callable[[Tensor], Tensor],
     seen: Observation,

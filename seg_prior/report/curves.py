@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.volume import whole_file
+from seg_prior.files import whole_file
 
 STEP = "step"
 _DPI = 100

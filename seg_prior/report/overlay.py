@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_prior.files import whole_file
 from seg_prior.grid import Grid
 from seg_prior.labels import BACKGROUND, LabelTable
 from seg_prior.report.colours import Rgb, label_colours
@@ -24,7 +25,6 @@ from seg_prior.report.slices import (
     magnify_linear,
     magnify_nearest,
 )
-from seg_prior.volume import whole_file
 
 PLANE_PX, GAP_PX, TITLE_PX, LEGEND_ROW_PX, BAR_PX = 420, 10, 26, 20, 84
 FILL_OPACITY, BORDER_OPACITY = 0.25, 0.9

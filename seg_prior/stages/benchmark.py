@@ -22,12 +22,13 @@ from pydantic import BaseModel, ConfigDict
 
 from seg_prior.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod, SegmentConfig
 from seg_prior.errors import ConfigError
+from seg_prior.files import whole_file
 from seg_prior.labels import read_label_table
 from seg_prior.stages.compare import dice_of_structures
 from seg_prior.stages.inputs import find_images, subject_key
 from seg_prior.stages.settings import resolve
 from seg_prior.stages.stopwatch import Cost, measure
-from seg_prior.volume import read_label_map, whole_file
+from seg_prior.volume import read_label_map
 
 MIXTURE = (
     "import sys; from pathlib import Path; from seg_prior.stages import cluster;"

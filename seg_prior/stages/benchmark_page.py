@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seg_prior.config import BenchmarkConfig, BenchmarkDataset
+from seg_prior.files import whole_file
 from seg_prior.labels import LabelTable, read_label_table
 from seg_prior.report.overlay import Panel, write_overlay
 from seg_prior.stages.benchmark import Cell, Scan, find_scans
 from seg_prior.stages.compare import dice_by_name, has_mean17, mean_dice, mean_sd_n
-from seg_prior.volume import read_label_map, read_volume, whole_file
+from seg_prior.volume import read_label_map, read_volume
 
 MIXTURE_NOTE = (
     "The Gaussian mixture has no anatomy: after fitting, each Gaussian is named after the label it "

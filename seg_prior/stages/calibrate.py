@@ -15,12 +15,14 @@ from tqdm import tqdm
 from seg_prior.checkpoint import write_reference
 from seg_prior.config import CalibrateConfig, ReadingConfig
 from seg_prior.errors import ConfigError, LabelsError
+from seg_prior.files import whole_file
 from seg_prior.inference.uncertainty import (
     VolumeError,
     calibration_error,
     credible_interval,
     fit_temperature,
     fit_volume_error,
+    log_volume,
     soften,
 )
 from seg_prior.stages import quality, runtime
@@ -29,7 +31,7 @@ from seg_prior.stages.inputs import find_images
 from seg_prior.stages.segmenter import Segmentation, Segmenter, typical_intensities
 from seg_prior.training.datasets import generator_of
 from seg_prior.training.painted_scan import PaintedScan, centered, paint_scan
-from seg_prior.volume import read_label_map, whole_file
+from seg_prior.volume import read_label_map
 
 COVERAGE = 0.9
 WARN_RATE, FAIL_RATE = 0.005, 1e-5
@@ -101,12 +103,12 @@ def fit(records: Sequence[Record]) -> Calibration:
     )
     confidence, is_right = votes_of(records)
     errors = {name: _volume_error(records, name) for name in records[0].true_mm3}
-    log_volume = {
-        name: _spread([math.log(max(r.soft_mm3[name], 1e-9)) for r in records]) for name in errors
+    log_volumes = {
+        name: _spread([log_volume(r.soft_mm3[name]) for r in records]) for name in errors
     }
     deviation = [
         quality.volume_deviation(
-            {name: log_volume[name].z(math.log(max(r.soft_mm3[name], 1e-9))) for name in errors}
+            {name: log_volumes[name].z(log_volume(r.soft_mm3[name])) for name in errors}
         )
         for r in records
     ]
@@ -120,7 +122,7 @@ def fit(records: Sequence[Record]) -> Calibration:
         fail_z=fail_z,
         temperature=fit_temperature(confidence, is_right),
         volume_error={name: error for name, error in errors.items() if error is not None},
-        log_volume=log_volume,
+        log_volume=log_volumes,
         measures={name: measures[name] for name in quality.MEASURES if name in measures},
         check={},
     )
@@ -190,13 +192,12 @@ def measure_one(segmenter: Segmenter, scan: PaintedScan, name: str) -> Record:
     voxel_mm3 = scan.volume.grid.voxel_volume_mm3
     true_mm3 = np.bincount(scan.indices.ravel(), minlength=len(table)) * voxel_mm3
     spread = result.log_volume_spread(_NUM_DRAWS)
-    soft_mm3 = {volume.name: volume.soft_mm3 for volume in result.volumes}
     is_asked = [(n, label.name) for n, label in enumerate(table.labels) if label.is_structure]
     return Record(
         map=name,
         contrast=scan.contrast,
         true_mm3={name: float(true_mm3[n]) for n, name in is_asked},
-        soft_mm3={name: soft_mm3[name] for _, name in is_asked},
+        soft_mm3={name: result.soft_mm3[n] for n, name in is_asked},
         spread={name: float(spread[n]) for n, name in is_asked},
         measures=quality.measure(result),
         votes=_votes(result, scan),
@@ -217,7 +218,9 @@ def _votes(result: Segmentation, scan: PaintedScan) -> list[float]:
 def _measure_all(config: CalibrateConfig, segmenter: Segmenter, log: Path) -> list[Record]:
     """Scan after scan, each written to the log at once."""
     paths = find_images(config.labels)
-    request = runtime.request_of(config) + segmenter.model.sha256 + str([p.name for p in paths])
+    # More scans than before go on from those that are there.
+    request = runtime.request_of(config.model_copy(update={"num_scans": 0}))
+    request += segmenter.model.sha256 + str([path.name for path in paths])
     records = _read_log(log, request)
     table = segmenter.label_table
     typical = torch.from_numpy(typical_intensities(segmenter.model))

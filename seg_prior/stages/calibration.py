@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from seg_prior.checkpoint import Header
 from seg_prior.errors import CheckpointError
+from seg_prior.header import Header
 from seg_prior.inference.uncertainty import VolumeError
 
 KEY = "calibration"

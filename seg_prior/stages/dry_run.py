@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import singledispatch
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +9,6 @@ from typing import NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from seg_prior.checkpoint import read_header
 from seg_prior.config import (
     CalibrateConfig,
     DemoConfig,
@@ -23,9 +21,11 @@ from seg_prior.config import (
     TrainPriorConfig,
 )
 from seg_prior.errors import ConfigError
-from seg_prior.stages import reconstruct, sample, segment
+from seg_prior.stages import naming, reconstruct, sample, segment
+from seg_prior.stages.cohort import part_of
 from seg_prior.stages.inputs import find_images
-from seg_prior.volume import stem
+from seg_prior.stages.outputs import Extras
+from seg_prior.stages.outputs import files_of as files_of_scan
 
 TRAINING_FILES = ("last.pt", "log.csv", "log.png")
 
@@ -90,9 +90,14 @@ def _(config: CalibrateConfig) -> Files:
 
 @files_of.register
 def _(config: SegmentConfig) -> Files:
-    images = find_images(config.images)
-    targets = segment.plan(images, config.out)
-    return Files([config.model, *images], [p for t in targets for p in _of_scan(config, t)])
+    jobs, extras = segment.plan(config), Extras.of(config)
+    mine = part_of(jobs, config.shard)
+    writes = [file for job in mine for file in files_of_scan(job.target, extras).values()]
+    if config.bids:
+        writes = [config.out / naming.DESCRIPTION, config.out / naming.IGNORE, *writes]
+    if extras.volumes and not naming.is_file(config.out):
+        writes.append(config.out / "volumes.tsv")
+    return Files([config.model, *(job.image for job in mine)], writes)
 
 
 @files_of.register
@@ -133,17 +138,3 @@ def _given(path: Path | None) -> list[Path]:
 
 def _training_files(folder: Path) -> list[Path]:
     return [folder / name for name in TRAINING_FILES]
-
-
-def _of_scan(config: SegmentConfig, target: Path) -> Iterator[Path]:
-    """The label map of one scan, what else was asked for, and the sidecar."""
-    name = stem(target).removesuffix("_dseg")
-    yield target
-    if config.entropy:
-        yield target.with_name(f"{name}_entropy.nii.gz")
-    if config.posteriors:
-        for label in read_header(config.model).label_table.names[1:]:
-            yield target.with_name(f"{name}_label-{label}_probseg.nii.gz")
-    if config.volumes:
-        yield target.with_name(f"{name}_volumes.tsv")
-    yield target.with_name(f"{stem(target)}.json")

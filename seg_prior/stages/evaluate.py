@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
+from seg_prior.files import whole_file
 from seg_prior.grid import Grid
 from seg_prior.labels import BACKGROUND, LabelTable
 from seg_prior.metrics.overlap import nan_mean
@@ -24,7 +25,7 @@ from seg_prior.metrics.scores import (
     summarise,
 )
 from seg_prior.stages.inputs import find_images, subject_key
-from seg_prior.volume import Volume, read_label_map, stem, whole_file
+from seg_prior.volume import Volume, read_label_map, stem
 
 Show = Callable[[str], None]
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import numpy as np
 
 from seg_prior.errors import ConfigError
+from seg_prior.files import whole_file
 from seg_prior.labels import BACKGROUND, LabelTable
 from seg_prior.phantom import make_phantom, phantom_label_table
-from seg_prior.volume import whole_file, write_volume
+from seg_prior.volume import write_volume
 
 
 class PhantomFiles(NamedTuple):

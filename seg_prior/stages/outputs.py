@@ -1,24 +1,78 @@
-"""What `segment` writes: names, label maps, probabilities, volumes, and the sidecar."""
+"""What `segment` writes of one scan: names, label map, probabilities, volumes, and the sidecar."""
 
 from __future__ import annotations
 
+import glob
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seg_prior.stages import runtime
-from seg_prior.stages.segmenter import Segmentation
-from seg_prior.volume import stem, whole_file, write_volume
+from seg_prior.config import SegmentConfig
+from seg_prior.files import whole_file
+from seg_prior.metrics.intracranial import intracranial_ids
+from seg_prior.stages import labels, runtime
+from seg_prior.stages.segmenter import LabelVolume, Segmentation
+from seg_prior.volume import stem, write_series, write_volume
+
+VOLUME_COLUMNS = (
+    "index",
+    "name",
+    "volume_mm3",
+    "posterior_volume_mm3",
+    "low_mm3",
+    "high_mm3",
+    "touches_edge",
+    "z",
+    "quality",
+)
+"""z: deviations of log volume from painted scans; quality: the verdict, the scan's in every row."""
+INTRACRANIAL = (
+    "all labels inside the skull together: brain, ventricles and the CSF around it, "
+    "as far as the scan shows them"
+)
 
 
 class Extras(NamedTuple):
-    """Files to write beside the label map and its sidecar."""
+    """Files to write beside the label map and its sidecar; `bids` wants them named and more."""
 
+    volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
-    volumes: bool = False
+    bids: bool = False
+
+    @classmethod
+    def of(cls, config: SegmentConfig) -> Extras:
+        """What a request wants; a BIDS derivatives folder has all but the entropy."""
+        return cls(
+            config.volumes or config.bids,
+            config.posteriors or config.bids,
+            config.entropy,
+            config.bids,
+        )
+
+
+def files_of(target: Path, extras: Extras) -> dict[str, Path]:
+    """What is written for one scan, in this order; a scan with its label map is finished.
+
+    Args:
+        target: The label map.
+        extras: What else.
+    """
+    base = stem(target).removesuffix("_dseg")
+    volumes = f"{base}_desc-volumes_morph.tsv" if extras.bids else f"{base}_volumes.tsv"
+    names = {
+        "entropy": f"{base}_entropy.nii.gz" if extras.entropy else "",
+        "probseg": f"{base}_probseg.nii.gz" if extras.posteriors else "",
+        "probseg_sidecar": f"{base}_probseg.json" if extras.posteriors else "",
+        "volumes": volumes if extras.volumes else "",
+        "label_table": f"{stem(target)}.tsv" if extras.bids else "",
+        "sidecar": f"{stem(target)}.json",
+        "label_map": target.name,
+    }
+    return {kind: target.with_name(name) for kind, name in names.items() if name}
 
 
 def save(result: Segmentation, folder: Path) -> list[Path]:
@@ -28,31 +82,31 @@ def save(result: Segmentation, folder: Path) -> list[Path]:
     return write(result, folder / f"{name}_dseg.nii.gz", Extras(volumes=True))
 
 
-def write(result: Segmentation, target: Path, extras: Extras) -> list[Path]:
-    """Write the label map, what else was asked for, and last the sidecar that names them all."""
-    table, volume = result.segmenter.label_table, result.volume
-    base = target.with_name(stem(target).removesuffix("_dseg"))
-    files = [target]
-    write_volume(target, result.label_map, volume)
-    if extras.entropy:
-        files.append(base.with_name(f"{base.name}_entropy.nii.gz"))
-        write_volume(files[-1], result.entropy, volume)
-    if extras.posteriors:
-        for name, probability in zip(table.names[1:], result.posteriors(), strict=True):
-            files.append(base.with_name(f"{base.name}_label-{name}_probseg.nii.gz"))
-            write_volume(files[-1], probability, volume)
-    if extras.volumes:
-        files.append(base.with_name(f"{base.name}_volumes.tsv"))
-        _write_volumes(files[-1], result)
-    sidecar = target.with_name(f"{stem(target)}.json")
-    files.append(sidecar)
-    with whole_file(sidecar) as temporary:
-        content = describe(result) | {"files": [f.name for f in files]}
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    return files
+def write(
+    result: Segmentation, target: Path, extras: Extras, request: dict[str, Any] | None = None
+) -> list[Path]:
+    """Write the files of one scan, each whole or not at all, and the label map last.
+
+    Args:
+        result: The scan, read.
+        target: The label map.
+        extras: What else to write.
+        request: What the result depends on, for the sidecar.
+    """
+    files = files_of(target, extras)
+    target.unlink(missing_ok=True)  # until all of them are new, the scan is not finished
+    for kind, file in files.items():
+        for left_over in file.parent.glob(f".[0-9]*-{glob.escape(file.name)}"):
+            left_over.unlink(missing_ok=True)  # of a run that was killed
+        if kind == "sidecar":
+            names = [other.name for other in files.values()]
+            _write_json(file, describe(result, extras) | {"request": request, "files": names})
+        else:
+            _WRITERS[kind](result, file)
+    return list(files.values())
 
 
-def describe(result: Segmentation) -> dict[str, Any]:
+def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
     segmenter, estimate = result.segmenter, result.estimate
     intensities, registration = estimate.intensities, result.conformed.registration
@@ -65,7 +119,9 @@ def describe(result: Segmentation) -> dict[str, Any]:
         }
         for m, c in enumerate(segmenter.classes.class_of_component)
     ]
-    return {
+    return (
+        _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}
+    ) | {
         "source": result.volume.source,
         "model": str(segmenter.config.model),
         "model_sha256": segmenter.model.sha256,
@@ -89,26 +145,73 @@ def describe(result: Segmentation) -> dict[str, Any]:
             "measures": result.quality.measures,
             "volume_z": result.quality.volume_z,
         },
+        "intracranial": _intracranial(result),
         "intensities": gaussians,
         "warnings": list(result.warnings),
     }
 
 
-def _write_volumes(path: Path, result: Segmentation) -> None:
-    """One row a label; the scan's verdict stands in each, so that tables can be joined.
+def _intracranial(result: Segmentation) -> dict[str, Any] | None:
+    """What the intracranial volume is the sum of, where the labels define it."""
+    ids = intracranial_ids(result.segmenter.label_table)
+    return {"definition": INTRACRANIAL, "ids": list(ids)} if ids else None
 
-    `n/a` where the model has no calibration.
-    """
-    columns = ("id", "name", "volume_mm3", "posterior_volume_mm3", "low_mm3", "high_mm3", "z")
-    lines = ["\t".join((*columns, "quality"))]
-    for v in result.volumes:
-        z = result.quality.volume_z.get(v.name)
-        figures = [_figure(n, 1) for n in (v.hard_mm3, v.soft_mm3, v.low_mm3, v.high_mm3)]
-        row = [str(v.id), v.name, *figures, _figure(z, 2), result.quality.verdict]
-        lines.append("\t".join(row))
+
+def _bids_fields(description: str) -> dict[str, Any]:
+    return {"Description": f"{description}.", "SpatialReference": "orig", "Manual": False}
+
+
+def _write_entropy(result: Segmentation, path: Path) -> None:
+    write_volume(path, result.entropy, result.volume)
+
+
+def _write_probabilities(result: Segmentation, path: Path) -> None:
+    num = len(result.segmenter.label_table) - 1
+    write_series(path, result.posteriors(), num, result.volume)
+
+
+def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
+    """Which volume of the fourth axis is which label, as BIDS has it."""
+    table = result.segmenter.label_table
+    fields = _bids_fields("Posterior probability of each label, one volume a label")
+    _write_json(path, fields | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()})
+
+
+def _write_volumes(result: Segmentation, path: Path) -> None:
+    whole = result.intracranial
+    records = [*result.volumes, *([] if whole is None else [whole])]
+    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, result) for record in records)]
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _figure(value: float | None, digits: int) -> str:
-    return "n/a" if value is None else f"{value:.{digits}f}"
+def _volume_row(record: LabelVolume, result: Segmentation) -> str:
+    sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
+    shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
+    index = "n/a" if record.id is None else str(record.id)
+    z = result.quality.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", result.quality.verdict]
+    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
+
+
+def _write_label_table(result: Segmentation, path: Path) -> None:
+    labels.write(result.segmenter.label_table, "bids", path)
+
+
+def _write_label_map(result: Segmentation, path: Path) -> None:
+    write_volume(path, result.label_map, result.volume)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+_WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
+    "entropy": _write_entropy,
+    "probseg": _write_probabilities,
+    "probseg_sidecar": _write_probabilities_sidecar,
+    "volumes": _write_volumes,
+    "label_table": _write_label_table,
+    "label_map": _write_label_map,
+}

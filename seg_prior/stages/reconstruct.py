@@ -17,6 +17,7 @@ from torch import Tensor
 from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import ReconstructConfig
 from seg_prior.errors import ConfigError, SegPriorError
+from seg_prior.files import whole_file
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.scores import ALL, Score, score_label_maps, summarise
 from seg_prior.models.label_vae import one_hot
@@ -26,7 +27,7 @@ from seg_prior.stages.align import align_label_maps
 from seg_prior.stages.inputs import find_images, subject_key
 from seg_prior.stages.sample import decode_label_map
 from seg_prior.training.datasets import sample_labels
-from seg_prior.volume import Volume, whole_file, write_volume
+from seg_prior.volume import Volume, write_volume
 
 NUM_SHOWN = 4
 """Subjects on the picture, side by side."""

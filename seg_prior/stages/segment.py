@@ -1,4 +1,4 @@
-"""`segment`: a scan in, a label map on the scan's own grid out."""
+"""`segment`: scans in, label maps on the scans' own grids out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_prior.config import ReadingConfig, SegmentConfig
-from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.stages import outputs, runtime
+from seg_prior.errors import SegPriorError
+from seg_prior.header import read_header
+from seg_prior.stages import cohort, naming, outputs, runtime
+from seg_prior.stages.cohort import Job
 from seg_prior.stages.inputs import find_images
+from seg_prior.stages.outputs import Extras
 from seg_prior.stages.segmenter import Segmenter
-from seg_prior.volume import SUFFIXES, stem
+
+Show = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -24,49 +28,77 @@ class Outcome:
     failed: tuple[tuple[Path, str], ...]
 
 
-def run(config: SegmentConfig, show: Callable[[str], None] = print) -> Outcome:
-    """Segment every scan; one that fails does not stop the others.
+def run(config: SegmentConfig, show: Show = print) -> Outcome:
+    """Segment every scan that is not finished; one that fails does not stop the others.
 
     Raises:
         SegPriorError: The request itself does not fit, or the only scan failed.
     """
+    jobs = plan(config)
+    for job in jobs:
+        cohort.check_replaceable(job)
+    read_header(config.model)
+    sha256 = cohort.sha256_of(config.model)
+    mine = cohort.part_of(jobs, config.shard)
+    todo = [job for job in mine if config.overwrite or not cohort.is_finished(job, config, sha256)]
+    if len(todo) < len(mine):
+        show(f"{len(mine) - len(todo)} of {len(mine)} scans are finished; --overwrite repeats them")
+    if config.bids:
+        naming.describe_bids_folder(config.out)
+    outcome = _segment_all(todo, config, show, is_alone=len(jobs) == 1)
+    if naming.is_file(config.out):
+        return outcome
+    cohort.write_failures(config.out, config.shard, outcome.failed)
+    written = outcome.written
+    if Extras.of(config).volumes:
+        written += (cohort.write_volumes(config.out, jobs, Extras.of(config)),)
+    return Outcome(written, outcome.failed)
+
+
+def plan(config: SegmentConfig) -> list[Job]:
+    """Every scan of a request, of all shards, with its label map.
+
+    Raises:
+        SegPriorError: A scan is not there, or two of them would go to one place.
+    """
     images = find_images(config.images)
-    targets = plan(images, config.out)
+    targets = naming.plan(images, config.out, config.bids)
+    if config.bids:
+        naming.check_bids_folder(config.out)
+    return [Job(image, target) for image, target in zip(images, targets, strict=True)]
+
+
+def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: bool) -> Outcome:
+    """Segment one scan after the other with a model that is loaded once."""
+    if not todo:
+        return Outcome((), ())
     runtime.start(config)
-    extras = outputs.Extras(config.posteriors, config.entropy, config.volumes)
     reading = {name: getattr(config, name) for name in ReadingConfig.model_fields}
     segmenter = Segmenter.of(ReadingConfig(**reading))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     is_silent = True if config.quiet else None  # None: silent when not a terminal
-    for image, target in tqdm(list(zip(images, targets, strict=True)), disable=is_silent):
+    for job in tqdm(todo, unit="scan", disable=is_silent):
         try:
-            result = segmenter.segment(image)
-            written += outputs.write(result, target, extras)
+            written += _segment_one(job, segmenter, config, show)
         except SegPriorError as error:
-            if len(images) == 1:
+            if is_alone:
                 raise
-            failed.append((image, str(error)))
-        else:
-            if result.quality.verdict != "PASS":
-                show(f"{image}: {result.quality.line}")
-            for warning in result.volume.warnings:
-                show(f"{image}: {warning}")
+            failed.append((job.image, str(error)))
+        except Exception as error:
+            # What nobody foresaw in one of a thousand scans must not cost the other ones.
+            if is_alone:
+                raise
+            failed.append((job.image, f"{job.image}: {type(error).__name__}: {error}"))
     return Outcome(tuple(written), tuple(failed))
 
 
-def plan(images: list[Path], out: Path) -> list[Path]:
-    """The label map to write for each image.
-
-    Raises:
-        ConfigError: Several images and one file, or two images of one name.
-    """
-    if out.name.lower().endswith(SUFFIXES):
-        if len(images) > 1:
-            raise ConfigError(f"{out}: found {len(images)} scans and one file, need a folder.")
-        return [out]
-    targets = [out / f"{stem(image)}_dseg.nii.gz" for image in images]
-    repeated = {target.name for target in targets if targets.count(target) > 1}
-    if repeated:
-        raise ConfigError(f"{out}: two scans would both be written to {min(repeated)}; rename one.")
-    return targets
+def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Show) -> list[Path]:
+    request = cohort.request_of(job.image, config, segmenter.model.sha256)
+    result = segmenter.segment(job.image)
+    files = outputs.write(result, job.target, Extras.of(config), request)
+    if result.quality.verdict != "PASS":
+        show(f"{job.image}: {result.quality.line}")
+    for warning in result.volume.warnings:
+        show(f"{job.image}: {warning}")
+    return files

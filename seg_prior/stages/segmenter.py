@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,11 +31,13 @@ from seg_prior.inference.posterior import (
 )
 from seg_prior.inference.uncertainty import (
     credible_interval,
+    log_volume,
     log_volume_spread,
     softened_entropy,
     softened_probability,
 )
 from seg_prior.labels import LabelTable
+from seg_prior.metrics.intracranial import intracranial_ids
 from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -55,6 +56,7 @@ class Settings(TypedDict, total=False):
 
     output: Literal["posterior", "prior"]
     n4: bool
+    volume: int | None
     inference: InferenceConfig
     device: str
     threads: int
@@ -65,14 +67,14 @@ class LabelVolume(NamedTuple):
     """How big one label of a scan is.
 
     Attributes:
-        id, name: Of the label table.
+        id, name: Of the label table; a sum of labels has no id.
         hard_mm3: Of the voxels whose most probable label it is.
         soft_mm3: Its posterior probability, summed over voxels.
         low_mm3, high_mm3: 90 % credible interval; None where the model has no calibration.
         touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
     """
 
-    id: int
+    id: int | None
     name: str
     hard_mm3: float
     soft_mm3: float
@@ -157,7 +159,9 @@ class Segmenter:
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = image if isinstance(image, Volume) else as_volume(image, affine)
+        volume = (
+            image if isinstance(image, Volume) else as_volume(image, affine, self.config.volume)
+        )
         with runtime.cpu_threads(self.config.threads):
             return self._segment(volume)
 
@@ -240,20 +244,28 @@ class Segmentation:
                 yield self._whole(self._softened(index, probability))
 
     @cached_property
+    def soft_mm3(self) -> tuple[float, ...]:
+        """(L,) posterior volume of every label, before its confidence is softened.
+
+        Softened borders would make small structures larger: they have more outside than inside.
+        """
+        voxel_mm3 = self.volume.grid.voxel_volume_mm3
+        return tuple(float(p.double().sum()) * voxel_mm3 for p in self._probabilities())
+
+    @cached_property
     def volumes(self) -> tuple[LabelVolume, ...]:
         """One record for each label but background."""
         voxel_mm3 = self.volume.grid.voxel_volume_mm3
         counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
         faces = [np.moveaxis(self.label_map, axis, 0)[[0, -1]].ravel() for axis in range(3)]
         at_edge = set(np.unique(np.concatenate(faces)).tolist())
-        soft_mm3 = [float(p.double().sum()) * voxel_mm3 for p in self._probabilities()]
-        intervals = self._intervals(soft_mm3)
+        intervals = self._intervals()
         return tuple(
             LabelVolume(
                 id=label.id,
                 name=label.name,
                 hard_mm3=int(counts[index]) * voxel_mm3,
-                soft_mm3=soft_mm3[index],
+                soft_mm3=self.soft_mm3[index],
                 low_mm3=intervals[index][0],
                 high_mm3=intervals[index][1],
                 touches_edge=label.id in at_edge,
@@ -265,10 +277,10 @@ class Segmentation:
     @cached_property
     def quality(self) -> Quality:
         """What quality control says; `not measured` where the model has no calibration."""
-        volumes = zip(self.volumes, self._labels[1:], strict=True)
+        volumes = zip(self._labels, self.soft_mm3, strict=True)
         return quality.judge(
             quality.measure(self),
-            {v.name: math.log(max(v.soft_mm3, 1e-9)) for v, label in volumes if label.is_structure},
+            {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
             quality.repeated_values(self.volume.data, self.conformed.native_observed.numpy()),
             self.conformed.registration.warnings,
             self.segmenter.calibration,
@@ -299,6 +311,23 @@ class Segmentation:
         return next(self._probabilities())
 
     @property
+    def intracranial(self) -> LabelVolume | None:
+        """The labels inside the skull together; None where the labels do not define it."""
+        ids = intracranial_ids(self.segmenter.label_table)
+        inside = [volume for volume in self.volumes if volume.id in ids]
+        if not inside:
+            return None
+        return LabelVolume(
+            id=None,
+            name="Intracranial-Volume",
+            hard_mm3=sum(volume.hard_mm3 for volume in inside),
+            soft_mm3=sum(volume.soft_mm3 for volume in inside),
+            low_mm3=None,  # the ends of intervals do not add up
+            high_mm3=None,
+            touches_edge=any(volume.touches_edge for volume in inside),
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
         return self.volume.warnings + self.conformed.registration.warnings
@@ -316,18 +345,18 @@ class Segmentation:
     def _labels(self) -> tuple[Any, ...]:
         return self.segmenter.label_table.labels
 
-    def _intervals(self, soft_mm3: list[float]) -> list[tuple[float, float] | tuple[None, None]]:
+    def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
         """90 % credible interval of each label's volume, where the calibration has one."""
         calibration = self.segmenter.calibration
         if calibration is None or self.segmenter.config.output == "prior":
-            return [(None, None)] * len(soft_mm3)
+            return [(None, None)] * len(self._labels)
         spread = self.log_volume_spread(NUM_DRAWS)
         errors = [calibration.volume_error.get(label.name) for label in self._labels]
         return [
             (None, None)
             if error is None
             else credible_interval(mm3, float(sd), error, calibration.quantile)
-            for mm3, sd, error in zip(soft_mm3, spread, errors, strict=True)
+            for mm3, sd, error in zip(self.soft_mm3, spread, errors, strict=True)
         ]
 
     def _probabilities(self) -> Iterator[Tensor]:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seg_prior.checkpoint import Header, Model, load_model, save_model
+from seg_prior.checkpoint import Model, load_model, save_model
 from seg_prior.config import TrainEncoderConfig
 from seg_prior.conform.chain import conform
 from seg_prior.errors import ConfigError
+from seg_prior.header import Header
 from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensities
 from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
 from seg_prior.models.label_vae import LabelVAE, one_hot

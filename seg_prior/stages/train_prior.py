@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seg_prior.checkpoint import FORMAT_VERSION, Header, Kind, save_model
+from seg_prior.checkpoint import save_model
 from seg_prior.config import TrainPriorConfig
 from seg_prior.conform import group
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
+from seg_prior.header import FORMAT_VERSION, Header, Kind
 from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.label_vae import COARSENING, LabelVAE, fit_surprise, one_hot
@@ -278,9 +279,10 @@ def _held_out(subjects: Sequence[str], holdout: Sequence[str]) -> set[int]:
 
 
 def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
+    occurring = {int(i) for volume in volumes for i in np.unique(volume.data)}
     if path is not None:
-        return read_label_table(path)
-    return label_table_from_ids(int(i) for volume in volumes for i in np.unique(volume.data))
+        return read_label_table(path, occurring)
+    return label_table_from_ids(occurring)
 
 
 def _prior_grid(

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from seg_prior.config import OptimConfig
 from seg_prior.errors import ConfigError
-from seg_prior.volume import whole_file
+from seg_prior.files import whole_file
 
 Losses = Mapping[str, Tensor]
 

@@ -8,9 +8,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_prior.checkpoint import load_model, read_header
+from seg_prior.checkpoint import load_model
 from seg_prior.config import ReconstructConfig
 from seg_prior.errors import ConfigError, LabelsError
+from seg_prior.header import read_header
 from seg_prior.stages.reconstruct import ReconstructResult, reconstruct, run
 from seg_prior.volume import read_label_map
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from seg_prior.checkpoint import load_model, read_header
+from seg_prior.checkpoint import load_model
 from seg_prior.config import SampleConfig, TrainPriorConfig
 from seg_prior.errors import CheckpointError
+from seg_prior.header import read_header
 from seg_prior.stages import train_prior
 from seg_prior.stages.sample import decode_label_map, draws, run
 from seg_prior.volume import read_label_map

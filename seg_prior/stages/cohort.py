@@ -1,0 +1,133 @@
+"""Many scans in one request: which are finished, which are whose, and tables of all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seg_prior import __version__
+from seg_prior.config import SegmentConfig
+from seg_prior.errors import ConfigError
+from seg_prior.files import whole_file
+from seg_prior.stages import outputs
+from seg_prior.stages.outputs import Extras
+from seg_prior.volume import stem
+
+Request = dict[str, Any]
+
+_NOT_ASKED = {"images", "out", "model", "device", "threads", "quiet", "overwrite", "shard"}
+"""Settings that do not change what is written for a scan."""
+
+
+class Job(NamedTuple):
+    """A scan, and the label map to write for it."""
+
+    image: Path
+    target: Path
+
+
+def request_of(image: Path, config: SegmentConfig, model_sha256: str) -> Request:
+    """All that the result of a scan depends on."""
+    return {
+        "seg_prior": __version__,
+        "image_sha256": sha256_of(image),
+        "model_sha256": model_sha256,
+        "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
+    }
+
+
+def sha256_of(path: Path) -> str:
+    """Of the file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
+    """Whether all files of a scan are there, made of the same scan, model and settings."""
+    files = outputs.files_of(job.target, Extras.of(config))
+    if not all(file.is_file() for file in files.values()):
+        return False
+    found = _read_sidecar(job.target).get("request")
+    return found is not None and found == request_of(job.image, config, model_sha256)
+
+
+def check_replaceable(job: Job) -> None:
+    """Refuse to replace a label map that no run wrote, or the result of another scan.
+
+    OUT forgotten, the last scan stands there; OUT the folder of the scans, perhaps what a person
+    drew.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if not job.target.exists():
+        return
+    found = _read_sidecar(job.target)
+    if "model_sha256" not in found:
+        raise ConfigError(
+            f"{job.target}: found a file that segment did not write, need a place for the result. "
+            "Name OUT last, after the scans, or delete the file."
+        )
+    if Path(found.get("source", "")).name != job.image.name:
+        raise ConfigError(
+            f"{job.target}: found the result of {found.get('source')}, need a place for that of "
+            f"{job.image}. Name another OUT, or both scans at once."
+        )
+
+
+def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
+    """The I-th of N parts of a list, as equal as they can be.
+
+    Raises:
+        ConfigError: I is larger than N.
+    """
+    index, num = (int(word) for word in shard.split("/"))
+    if index > num:
+        raise ConfigError(f"shard: found {shard}, need I/N with I from 1 to N.")
+    return list(jobs[index - 1 :: num])
+
+
+def write_failures(out: Path, shard: str, failed: Sequence[tuple[Path, str]]) -> None:
+    """`failed.tsv` of this run, one line a scan; none where none failed."""
+    path = out / failures_name(shard)
+    if not failed:
+        path.unlink(missing_ok=True)
+        return
+    lines = ["scan\tmessage", *(f"{scan}\t{' '.join(text.split())}" for scan, text in failed)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def failures_name(shard: str) -> str:
+    """`failed.tsv`; each of several shards has its own."""
+    return "failed.tsv" if shard == "1/1" else f"failed_shard-{shard.replace('/', '-of-')}.tsv"
+
+
+def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
+    """`volumes.tsv`: the tables of all finished scans below each other, the scan in front.
+
+    Of several shards each writes what is finished by then, the last one all.
+    """
+    lines = ["\t".join(("scan", *outputs.VOLUME_COLUMNS))]
+    for job in jobs:
+        table = outputs.files_of(job.target, extras)["volumes"]
+        if job.target.is_file() and table.is_file():
+            scan = stem(job.target).removesuffix("_dseg")
+            rows = table.read_text(encoding="utf-8").splitlines()[1:]
+            lines += [f"{scan}\t{row}" for row in rows]
+    path = out / "volumes.tsv"
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def _read_sidecar(target: Path) -> dict[str, Any]:
+    """The sidecar of a label map; empty where it has none of ours."""
+    try:
+        found = json.loads(target.with_name(f"{stem(target)}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
