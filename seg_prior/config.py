@@ -265,6 +265,26 @@ class TrainEncoderConfig(RuntimeConfig):
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
 
 
+class CalibrateConfig(RuntimeConfig):
+    """`calibrate`: a model and label maps in; what its results are judged by into the model.
+
+    Attributes:
+        model: Checkpoint of any kind; its header is written anew, its weights stay as they are.
+        labels: Label maps that scans are painted from.
+        num_scans: How many, at least 8; the maps take turns.
+        spacing_mm: Of the painted scans; None is half of prior space's.
+        augment: Of the anatomies.
+        paint: Of the images; its lengths are in voxels of the scan.
+    """
+
+    model: Path
+    labels: list[Path]
+    num_scans: int = 32
+    spacing_mm: float | None = Field(None, gt=0)
+    augment: AugmentConfig = AugmentConfig()
+    paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
+
+
 class EvaluateConfig(_Config):
     """`evaluate`: label maps and their references in, a table of how far they agree out.
 

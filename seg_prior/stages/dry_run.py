@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from seg_prior.config import (
+    CalibrateConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -80,6 +81,11 @@ def _(config: TrainEncoderConfig) -> Files:
         reads += find_images(config.images)
         writes += _training_files(folder / "adapt")
     return Files(reads, [*writes, config.out])
+
+
+@files_of.register
+def _(config: CalibrateConfig) -> Files:
+    return Files([config.model, *find_images(config.labels)], [config.model])
 
 
 @files_of.register

@@ -25,7 +25,10 @@ VOLUME_COLUMNS = (
     "low_mm3",
     "high_mm3",
     "touches_edge",
+    "z",
+    "quality",
 )
+"""z: deviations of log volume from painted scans; quality: the verdict, the scan's in every row."""
 INTRACRANIAL = (
     "all labels inside the skull together: brain, ventricles and the CSF around it, "
     "as far as the scan shows them"
@@ -137,8 +140,13 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
             "first": estimate.trace[0],
             "last": estimate.trace[-1],
         },
+        "quality": {
+            "verdict": result.quality.verdict,
+            "findings": [finding._asdict() for finding in result.quality.findings],
+            "measures": result.quality.measures,
+            "volume_z": result.quality.volume_z,
+        },
         "intracranial": _intracranial(result),
-        "mean_entropy": float(result.summary.entropy.mean()),
         "intensities": gaussians,
         "warnings": list(result.warnings),
     }
@@ -173,16 +181,18 @@ def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
 def _write_volumes(result: Segmentation, path: Path) -> None:
     whole = result.intracranial
     records = [*result.volumes, *([] if whole is None else [whole])]
-    lines = ["\t".join(VOLUME_COLUMNS), *map(_volume_row, records)]
+    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, result) for record in records)]
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _volume_row(record: LabelVolume) -> str:
+def _volume_row(record: LabelVolume, result: Segmentation) -> str:
     sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
     shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
     index = "n/a" if record.id is None else str(record.id)
-    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower()])
+    z = result.quality.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", result.quality.verdict]
+    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
 
 
 def _write_label_table(result: Segmentation, path: Path) -> None:

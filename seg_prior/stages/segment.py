@@ -97,6 +97,8 @@ def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Sh
     request = cohort.request_of(job.image, config, segmenter.model.sha256)
     result = segmenter.segment(job.image)
     files = outputs.write(result, job.target, Extras.of(config), request)
-    for warning in result.warnings:
+    if result.quality.verdict != "PASS":
+        show(f"{job.image}: {result.quality.line}")
+    for warning in result.volume.warnings:
         show(f"{job.image}: {warning}")
     return files

@@ -23,9 +23,7 @@ def label_map() -> AlignedLabelMap:
     return centered(toy.label_map(), toy.grid())
 
 
-def paint(
-    label_map: AlignedLabelMap, seed: int = 0, augment: AugmentConfig = STILL
-) -> PaintedScan:
+def paint(label_map: AlignedLabelMap, seed: int = 0, augment: AugmentConfig = STILL) -> PaintedScan:
     rng = generator_of(seed, 0)
     return paint_scan(label_map, TYPICAL, toy.table(), 2.0, augment, STRIPPED, rng)
 
