@@ -43,9 +43,7 @@ def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussi
         axes.set_ylabel("density")
         axes.set_xlim(limits)
         _plain(axes)
-        axes.legend(
-            loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8.5
-        )
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8.5)
 
     return svg_uri(draw, 10, 3.6)
 

@@ -23,7 +23,8 @@ class Range(NamedTuple):
     high: float
 
 
-class StructureVolume(NamedTuple):
+@dataclass(frozen=True)
+class StructureVolume:
     """How big one label is, beside what is usual.
 
     Attributes:
@@ -91,7 +92,6 @@ class ScanReport:
         verdict: PASS, WARN, FAIL or NOT_MEASURED.
         checks: What led to the verdict.
         warnings: One line each.
-        files: Names of the files written beside the page.
         facts: Name -> value of what a reader looks up first.
         provenance: Everything that is recorded of the run, for JSON.
     """
@@ -109,6 +109,5 @@ class ScanReport:
     verdict: str
     checks: tuple[Check, ...]
     warnings: tuple[str, ...]
-    files: tuple[str, ...]
     facts: Mapping[str, str]
     provenance: Mapping[str, Any]

@@ -25,13 +25,12 @@ _BAR_PX, _BAR_MARGIN_PX = 170, 5
 _BAR_LOW, _BAR_HIGH = 0.25, 1.75
 
 
-def write_scan_page(path: Path, report: ScanReport, cohort: str = "") -> None:
+def write_scan_page(path: Path, report: ScanReport) -> None:
     """Write one HTML file that holds all it shows.
 
     Args:
         path: Ends in .html; missing folders are made; the file appears whole or not at all.
         report: What it shows.
-        cohort: Address of the cohort's page, relative to this one; empty where there is none.
     """
     data = viewer_data(report)
     rows = [_row(volume, report, colour) for volume, colour in _with_colours(report)]
@@ -40,7 +39,6 @@ def write_scan_page(path: Path, report: ScanReport, cohort: str = "") -> None:
         "scan.html",
         report=report,
         version=__version__,
-        cohort=cohort,
         thinned="" if data.step == (1, 1, 1) else " × ".join(f"{n}th" for n in data.step),
         montage=montage(report),
         uncertainty=uncertainty(report),
@@ -48,6 +46,7 @@ def write_scan_page(path: Path, report: ScanReport, cohort: str = "") -> None:
         gradient=heat_gradient(),
         entropy_max=ENTROPY_MAX_NATS,
         volumes=rows,
+        has_notes=any(row["note"] for row in rows),
         has_reference=any(volume.reference_mm3 for volume in report.volumes),
         histogram=intensity_chart(report.intensities, report.gaussians),
         provenance=json.dumps(report.provenance, indent=1, ensure_ascii=False),

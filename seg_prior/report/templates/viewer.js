@@ -19,7 +19,8 @@
   async function load() {
     const viewer = new niivue.Niivue({
       backColor: [0, 0, 0, 1],
-      crosshairColor: [1, 1, 1, 0.5],
+      crosshairColor: [1, 0.85, 0.2, 0.6],
+      crosshairWidth: 0.6,
       show3Dcrosshair: true,
       isColorbar: false,
       isOrientCube: false,
