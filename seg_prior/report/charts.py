@@ -29,7 +29,7 @@ def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussi
         margin = 0.05 * max(high - low, 1e-6)
         limits = (low - margin, high + margin)
         x = np.linspace(*limits, 400)
-        axes.hist(intensities, _NUM_BINS, limits, density=True, color=_SHADE, label="scan")
+        axes.hist(intensities, _NUM_BINS, range=limits, density=True, color=_SHADE, label="scan")
         total = np.zeros_like(x)
         names = list(dict.fromkeys(gaussian.name for gaussian in gaussians))
         for name, colour in zip(names, _palette(len(names)), strict=True):
