@@ -68,12 +68,16 @@ def hippocampi(tmp_path_factory: pytest.TempPathFactory) -> list[Read]:
         Read(
             read_volume(scan),
             read_label_map(label_map_of(scan)),
-            read_label_map(folder / label_map_of(scan).name),
-            read_volume(folder / scan.name.replace(".nii.gz", "_entropy.nii.gz")),
-            json.loads((folder / scan.name.replace(".nii.gz", "_dseg.json")).read_text()),
+            read_label_map(result_of(scan, folder, "_dseg.nii.gz")),
+            read_volume(result_of(scan, folder, "_entropy.nii.gz")),
+            json.loads(result_of(scan, folder, "_dseg.json").read_text()),
         )
         for scan in new
     ]
+
+
+def result_of(scan: Path, folder: Path, end: str) -> Path:
+    return folder / scan.name.replace("_T1w.nii.gz", end)
 
 
 def label_map_of(scan: Path) -> Path:

@@ -94,7 +94,8 @@ def _(config: SegmentConfig) -> Files:
     mine = part_of(jobs, config.shard)
     writes = [file for job in mine for file in files_of_scan(job.target, extras).values()]
     if config.bids:
-        writes = [config.out / naming.DESCRIPTION, config.out / naming.IGNORE, *writes]
+        root = (naming.DESCRIPTION, naming.IGNORE, naming.README)
+        writes = [*(config.out / name for name in root), *writes]
     if extras.volumes and not naming.is_file(config.out):
         writes.append(config.out / "volumes.tsv")
     return Files([config.model, *(job.image for job in mine)], writes)

@@ -15,7 +15,7 @@ from seg_prior.stages.inputs import subject_key
 from seg_prior.volume import SUFFIXES, stem
 
 BIDS_VERSION = "1.10.0"
-DESCRIPTION, IGNORE = "dataset_description.json", ".bidsignore"
+DESCRIPTION, IGNORE, README = "dataset_description.json", ".bidsignore", "README"
 IGNORED = ("*_entropy.nii.gz", "*_morph.tsv", "/volumes.tsv", "/failed*.tsv", "*.html")
 """What BIDS has no name for."""
 
@@ -88,6 +88,18 @@ def describe_bids_folder(out: Path) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     with whole_file(out / IGNORE) as temporary:
         temporary.write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+    with whole_file(out / README) as temporary:
+        temporary.write_text(_ABOUT, encoding="utf-8")
+
+
+_ABOUT = """Anatomical segmentations made by seg-prior, each on the grid of its scan.
+
+*_dseg.nii.gz     label map; *_dseg.tsv names its labels, *_dseg.json tells how it was made
+*_probseg.nii.gz  posterior probability; LabelMap in its JSON names the volumes of the fourth axis
+*_morph.tsv       volume of every label in cubic millimetres; volumes.tsv holds those of all scans
+
+Not for clinical use.
+"""
 
 
 def _own_name(image: Path) -> str:

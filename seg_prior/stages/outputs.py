@@ -13,7 +13,7 @@ import numpy as np
 from seg_prior.config import SegmentConfig
 from seg_prior.files import whole_file
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.stages import labels, runtime
+from seg_prior.stages import labels, naming, runtime
 from seg_prior.stages.segmenter import LabelVolume, Segmentation
 from seg_prior.volume import stem, write_series, write_volume
 
@@ -78,8 +78,9 @@ def files_of(target: Path, extras: Extras) -> dict[str, Path]:
 def save(result: Segmentation, folder: Path) -> list[Path]:
     """Write label map, volumes and sidecar to a folder, named after the scan."""
     source = result.volume.source
-    name = "image" if source.startswith("<") else stem(Path(source))
-    return write(result, folder / f"{name}_dseg.nii.gz", Extras(volumes=True))
+    image = Path("image" if source.startswith("<") else source)
+    (target,) = naming.plan([image], folder, is_bids=False)
+    return write(result, target, Extras(volumes=True))
 
 
 def write(
