@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_prior.inference.uncertainty import log_volume
 from seg_prior.stages.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -60,6 +62,22 @@ class Finding(NamedTuple):
     text: str
 
 
+class Evidence(NamedTuple):
+    """What a verdict is made of; the same for every calibration.
+
+    Attributes:
+        measures: By name, those that could be taken.
+        log_volumes: By label name, log posterior volume in mm^3 of structures.
+        repeated: Share of neighbouring voxels of one value.
+        doubts: Warnings of the registration.
+    """
+
+    measures: dict[str, float]
+    log_volumes: dict[str, float]
+    repeated: float
+    doubts: Sequence[str]
+
+
 @dataclass(frozen=True)
 class Quality:
     """What quality control says of one scan.
@@ -83,6 +101,18 @@ class Quality:
         """Verdict and rules in one line."""
         rules = "; ".join(finding.text for finding in self.findings)
         return f"{self.verdict}: {rules}" if rules else self.verdict
+
+
+def gather(result: Segmentation) -> Evidence:
+    """The evidence of one reading."""
+    table = result.segmenter.label_table
+    volumes = zip(table.labels, result.soft_mm3, strict=True)
+    return Evidence(
+        measure(result),
+        {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
+        repeated_values(result.volume.data, result.conformed.native_observed.numpy()),
+        result.conformed.registration.warnings,
+    )
 
 
 def measure(result: Segmentation) -> dict[str, float]:
@@ -120,31 +150,17 @@ def log_of(value: float) -> float:
     return math.log(max(value, _MIN_VALUE))
 
 
-def judge(
-    measures: dict[str, float],
-    log_volumes: dict[str, float],
-    repeated: float,
-    doubts: tuple[str, ...],
-    calibration: Calibration | None,
-) -> Quality:
-    """The verdict.
-
-    Args:
-        measures: As `measure` gives them.
-        log_volumes: Label name -> log posterior volume in mm^3, of structures.
-        repeated: Share of neighbouring voxels of one value.
-        doubts: Warnings of the registration.
-        calibration: Of the model.
-    """
-    findings = [Finding("WARN", "registration", doubt) for doubt in doubts]
-    if repeated > _MAX_REPEATED:
-        text = f"{repeated:.0%} of neighbouring voxels are equal: a label map, not an image?"
+def judge(evidence: Evidence, calibration: Calibration | None) -> Quality:
+    """The verdict on one scan, by the calibration of its model."""
+    findings = [Finding("WARN", "registration", doubt) for doubt in evidence.doubts]
+    if evidence.repeated > _MAX_REPEATED:
+        text = f"{evidence.repeated:.0%} of neighbouring voxels are equal; is it a label map?"
         findings.append(Finding("FAIL", "repeated values", text))
-    volume_z: dict[str, float] = {}
+    measures, volume_z = evidence.measures, {}
     if calibration is not None:
         volume_z = {
             name: calibration.log_volume[name].z(value)
-            for name, value in log_volumes.items()
+            for name, value in evidence.log_volumes.items()
             if name in calibration.log_volume
         }
         if volume_z:

@@ -31,7 +31,6 @@ from seg_prior.inference.posterior import (
 )
 from seg_prior.inference.uncertainty import (
     credible_interval,
-    log_volume,
     log_volume_spread,
     softened_entropy,
     softened_probability,
@@ -277,14 +276,7 @@ class Segmentation:
     @cached_property
     def quality(self) -> Quality:
         """What quality control says; `not measured` where the model has no calibration."""
-        volumes = zip(self._labels, self.soft_mm3, strict=True)
-        return quality.judge(
-            quality.measure(self),
-            {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
-            quality.repeated_values(self.volume.data, self.conformed.native_observed.numpy()),
-            self.conformed.registration.warnings,
-            self.segmenter.calibration,
-        )
+        return quality.judge(quality.gather(self), self.segmenter.calibration)
 
     def log_volume_spread(self, num_draws: int) -> NDArray[np.float64]:
         """(L,) deviation of each label's log posterior volume over draws of z from q(z | x)."""
