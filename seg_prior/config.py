@@ -195,6 +195,8 @@ class SegmentConfig(ReadingConfig):
         volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
         posteriors: Write the probability of every label, as a 4-D image.
         entropy: Write the entropy of the posterior.
+        report: Write a page for each scan to be judged by, and volumes; in a folder OUT also
+            report.html, which lists all.
         bids: Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table.
         overwrite: Segment again what is finished, of the same scan, model and settings.
         shard: Of a long list, do part I of N, as `I/N`; other machines do the others.
@@ -205,6 +207,7 @@ class SegmentConfig(ReadingConfig):
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
+    report: bool = False
     bids: bool = False
     overwrite: bool = False
     shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
@@ -263,6 +266,26 @@ class TrainEncoderConfig(RuntimeConfig):
     paint: PaintConfig = PaintConfig()
     pretrain: OptimConfig = OptimConfig(steps=1500)
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
+
+
+class CalibrateConfig(RuntimeConfig):
+    """`calibrate`: a model and label maps in; what its results are judged by into the model.
+
+    Attributes:
+        model: Checkpoint of any kind; its header is written anew, its weights stay as they are.
+        labels: Label maps that scans are painted from.
+        num_scans: How many, at least 8; the maps take turns.
+        spacing_mm: Of the painted scans; None is half of prior space's.
+        augment: Of the anatomies.
+        paint: Of the images; its lengths are in voxels of the scan.
+    """
+
+    model: Path
+    labels: list[Path]
+    num_scans: int = 32
+    spacing_mm: float | None = Field(None, gt=0)
+    augment: AugmentConfig = AugmentConfig()
+    paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
 
 
 class EvaluateConfig(_Config):

@@ -157,6 +157,7 @@ def test_the_table_of_outputs_names_what_is_written(
         "registration": sidecar["registration"]["prior_from_native"],
         "ELBO": sidecar["elbo"],
         "Gaussians": sidecar["intensities"],
+        "quality": sidecar["quality"]["verdict"],
         "warnings": sidecar["warnings"],
     }
     assert promised.split(", ") == list(keys)

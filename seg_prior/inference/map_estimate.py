@@ -39,6 +39,7 @@ class Estimate:
         log_prior: (1, L, V) log f(z).
         elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
         trace: What was climbed, before every step and at the end.
+        log_var: (1, K) log variance of q(z | x) around z; None where nothing encoded the image.
     """
 
     z: Tensor
@@ -46,6 +47,7 @@ class Estimate:
     log_prior: Tensor
     elbo: float
     trace: tuple[float, ...]
+    log_var: Tensor | None = None
 
 
 EM_ROUNDS = 20

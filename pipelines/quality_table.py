@@ -1,0 +1,91 @@
+"""What quality control answers on 20 good and 20 bad inputs, as the table of docs/quality.md.
+
+    python pipelines/quality_table.py --model seg_prior/weights/brain.safetensors --out runs/quality
+
+Every input is read once and what it measured is kept; run it again after a stop and it goes on.
+Data lie in the folder that SEG_PRIOR_DATA names, or in ../shared/data.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from spoiled_scans import spoiled
+
+from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
+from seg_prior.errors import SegPriorError
+from seg_prior.files import whole_file
+from seg_prior.stages import quality
+from seg_prior.stages.segmenter import Segmenter, typical_intensities
+from seg_prior.training.datasets import generator_of
+from seg_prior.training.painted_scan import centered, paint_scan
+from seg_prior.volume import Volume, read_label_map, read_volume, stem
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED = 2_000  # no scan of `calibrate` is drawn with it
+
+
+def main() -> None:
+    """Read what has not been read, judge all, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=BRAIN_MODEL)
+    parser.add_argument("--out", type=Path, required=True, help="folder of what was measured")
+    given = parser.parse_args()
+    data = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data"))
+    segmenter = Segmenter.load(given.model, threads=1)
+    print("| input | answer | rules |\n|---|---|---|")
+    for name, load in [*spoiled(data), *good(data, segmenter)]:
+        file = given.out / f"{name.replace('/', ' to ')}.json"
+        if not file.is_file():
+            with whole_file(file) as temporary:
+                temporary.write_text(json.dumps(read(segmenter, load())), encoding="utf-8")
+        print(row(name, json.loads(file.read_text(encoding="utf-8")), segmenter), flush=True)
+
+
+def good(data: Path, segmenter: Segmenter) -> list[tuple[str, Callable[[], Volume]]]:
+    """Sixteen real scans, four painted ones."""
+    files = sorted(data.glob("brain_t1w/*_T1w.nii.gz"))
+    files += sorted(data.glob("brain_t1w_freesurfer/*_T1w.nii.gz"))
+    files += [data / f"brain_multicontrast/sub-ms07_{c}.nii.gz" for c in ("FLAIR", "T1w", "T2w")]
+    scans = [(stem(file), partial(read_volume, file)) for file in files]
+    maps = sorted((data / "brain_label_maps").glob("*_dseg.nii.gz"))[-4:]
+    return scans + [(f"painted {stem(m)}", partial(painted, m, segmenter)) for m in maps]
+
+
+def painted(label_map: Path, segmenter: Segmenter) -> Volume:
+    """A painted scan that no calibration saw."""
+    volume, table = read_label_map(label_map), segmenter.label_table
+    indices = torch.from_numpy(table.remap(volume.data, volume.source))
+    paint = CalibrateConfig.model_fields["paint"].default
+    typical = torch.from_numpy(typical_intensities(segmenter.model))
+    rng = generator_of(SEED, int(indices.sum()))
+    head = centered(indices, volume.grid)
+    return paint_scan(head, typical, table, 1.0, AugmentConfig(), paint, rng).volume
+
+
+def read(segmenter: Segmenter, volume: Volume) -> dict[str, Any]:
+    """What `quality.judge` needs, or why the image was refused."""
+    try:
+        result = segmenter.segment(volume)
+    except SegPriorError as error:
+        return {"refused": str(error).partition(": ")[2]}
+    return quality.gather(result)._asdict()
+
+
+def row(name: str, found: dict[str, Any], segmenter: Segmenter) -> str:
+    """One line of the table."""
+    if "refused" in found:
+        return f"| {name} | refused | {found['refused']} |"
+    judged = quality.judge(quality.Evidence(**found), segmenter.calibration)
+    return f"| {name} | {judged.verdict} | {'; '.join(f.text for f in judged.findings)} |"
+
+
+if __name__ == "__main__":
+    main()
