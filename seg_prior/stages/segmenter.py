@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from seg_prior.checkpoint import Model, load_model
-from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed, conform
 from seg_prior.errors import ConfigError, ImageError, LabelsError
 from seg_prior.grid import Affine
-from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
+from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
     Posterior,
@@ -29,6 +29,7 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
+from seg_prior.inference.reading import budget, read
 from seg_prior.inference.uncertainty import (
     credible_interval,
     log_volume_spread,
@@ -37,7 +38,6 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import quality, runtime
@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     output: Literal["posterior", "prior"]
     n4: bool
     volume: int | None
+    refine: Refine
     inference: InferenceConfig
     device: str
     threads: int
@@ -176,7 +177,7 @@ class Segmenter:
             volumes = [volume, *further]
             conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
-            estimate = infer(self, conformed, self.config.inference)
+            estimate = infer(self, conformed, self.config.refine, self.config.inference)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
                 self.model.location,
@@ -411,26 +412,33 @@ def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
     )
 
 
-def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -> Estimate:
+def infer(
+    segmenter: Segmenter, conformed: Conformed, refine: Refine | None, config: InferenceConfig
+) -> Estimate:
     """z of q(z | x), then climbed on this image's ELBO."""
     model, location = segmenter.model, segmenter.model.location
     seen = observe(segmenter, conformed)
+    num_coarse = model.prior.num_coarse
 
     def decode(z: Tensor) -> Tensor:
         with runtime.autocast(segmenter.device):
             return model.prior.decode(z)
 
-    with torch.no_grad():
-        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         with runtime.autocast(segmenter.device):
             if model.image_encoder is None:
-                mean, log_var = model.prior.encode(read)
+                mean, log_var = model.prior.encode(soft_labels)
             else:
-                mean, log_var = model.image_encoder(read, location)
-    vae = model.header.vae
-    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
-    found = climb(decode, seen, mean.float(), config, usual_steps)
-    return replace(found, log_var=log_var.float())
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(decode, seen, mean, allowed.num_steps, config)
+    return replace(found, log_var=log_var)
 
 
 def joints_of(
