@@ -195,6 +195,8 @@ class SegmentConfig(ReadingConfig):
         volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
         posteriors: Write the probability of every label, as a 4-D image.
         entropy: Write the entropy of the posterior.
+        report: Write a page for each scan to be judged by, and volumes; in a folder OUT also
+            report.html, which lists all.
         bids: Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table.
         overwrite: Segment again what is finished, of the same scan, model and settings.
         shard: Of a long list, do part I of N, as `I/N`; other machines do the others.
@@ -205,6 +207,7 @@ class SegmentConfig(ReadingConfig):
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
+    report: bool = False
     bids: bool = False
     overwrite: bool = False
     shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")

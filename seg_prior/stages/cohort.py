@@ -50,7 +50,7 @@ def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
     files = outputs.files_of(job.target, Extras.of(config))
     if not all(file.is_file() for file in files.values()):
         return False
-    found = _read_sidecar(job.target).get("request")
+    found = read_sidecar(job.target).get("request")
     return found is not None and found == request_of(job.image, config, model_sha256)
 
 
@@ -65,7 +65,7 @@ def check_replaceable(job: Job) -> None:
     """
     if not job.target.exists():
         return
-    found = _read_sidecar(job.target)
+    found = read_sidecar(job.target)
     if "model_sha256" not in found:
         raise ConfigError(
             f"{job.target}: found a file that segment did not write, need a place for the result. "
@@ -124,7 +124,7 @@ def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
     return path
 
 
-def _read_sidecar(target: Path) -> dict[str, Any]:
+def read_sidecar(target: Path) -> dict[str, Any]:
     """The sidecar of a label map; empty where it has none of ours."""
     try:
         found = json.loads(target.with_name(f"{stem(target)}.json").read_text(encoding="utf-8"))

@@ -21,7 +21,7 @@ from seg_prior.config import (
     TrainPriorConfig,
 )
 from seg_prior.errors import ConfigError
-from seg_prior.stages import naming, reconstruct, sample, segment
+from seg_prior.stages import naming, reconstruct, reporting, sample, segment
 from seg_prior.stages.cohort import part_of
 from seg_prior.stages.inputs import find_images
 from seg_prior.stages.outputs import Extras
@@ -98,6 +98,8 @@ def _(config: SegmentConfig) -> Files:
         writes = [*(config.out / name for name in root), *writes]
     if extras.volumes and not naming.is_file(config.out):
         writes.append(config.out / "volumes.tsv")
+    if extras.report and not naming.is_file(config.out):
+        writes.append(config.out / reporting.COHORT_PAGE)
     return Files([config.model, *(job.image for job in mine)], writes)
 
 

@@ -41,15 +41,21 @@ class Extras(NamedTuple):
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
+    report: bool = False
     bids: bool = False
 
     @classmethod
     def of(cls, config: SegmentConfig) -> Extras:
-        """What a request wants; a BIDS derivatives folder has all but the entropy."""
+        """What a request wants.
+
+        A BIDS derivatives folder has volumes and posteriors; a report comes with volumes, which
+        the page of several scans is made of.
+        """
         return cls(
-            config.volumes or config.bids,
+            config.volumes or config.report or config.bids,
             config.posteriors or config.bids,
             config.entropy,
+            config.report,
             config.bids,
         )
 
@@ -69,6 +75,7 @@ def files_of(target: Path, extras: Extras) -> dict[str, Path]:
         "probseg_sidecar": f"{base}_probseg.json" if extras.posteriors else "",
         "volumes": volumes if extras.volumes else "",
         "label_table": f"{stem(target)}.tsv" if extras.bids else "",
+        "report": f"{base}_report.html" if extras.report else "",
         "sidecar": f"{stem(target)}.json",
         "label_map": target.name,
     }
@@ -199,6 +206,13 @@ def _write_label_table(result: Segmentation, path: Path) -> None:
     labels.write(result.segmenter.label_table, "bids", path)
 
 
+def _write_report(result: Segmentation, path: Path) -> None:
+    from seg_prior.report.scan_page import write_scan_page
+    from seg_prior.stages.reporting import report_of
+
+    write_scan_page(path, report_of(result, describe(result, Extras())))
+
+
 def _write_label_map(result: Segmentation, path: Path) -> None:
     write_volume(path, result.label_map, result.volume)
 
@@ -214,5 +228,6 @@ _WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,
     "label_table": _write_label_table,
+    "report": _write_report,
     "label_map": _write_label_map,
 }

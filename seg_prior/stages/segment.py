@@ -11,7 +11,7 @@ from tqdm import tqdm
 from seg_prior.config import ReadingConfig, SegmentConfig
 from seg_prior.errors import SegPriorError
 from seg_prior.header import read_header
-from seg_prior.stages import cohort, naming, outputs, runtime
+from seg_prior.stages import cohort, naming, outputs, reporting, runtime
 from seg_prior.stages.cohort import Job
 from seg_prior.stages.inputs import find_images
 from seg_prior.stages.outputs import Extras
@@ -52,6 +52,8 @@ def run(config: SegmentConfig, show: Show = print) -> Outcome:
     written = outcome.written
     if Extras.of(config).volumes:
         written += (cohort.write_volumes(config.out, jobs, Extras.of(config)),)
+    if config.report:
+        written += (reporting.write_cohort(config.out, jobs, outcome.failed, Extras.of(config)),)
     return Outcome(written, outcome.failed)
 
 
