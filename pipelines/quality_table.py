@@ -89,7 +89,9 @@ def read(segmenter: Segmenter, volume: Volume, reference: Path) -> dict[str, Any
         known = read_label_map(reference)
         indices = segmenter.label_table.remap(known.data, known.source)
         mm3 = np.bincount(indices.ravel(), minlength=len(segmenter.label_table))
-        true_mm3 = dict(zip(segmenter.label_table.names, mm3 * known.grid.voxel_volume_mm3))
+        true_mm3 = dict(
+            zip(segmenter.label_table.names, mm3 * known.grid.voxel_volume_mm3, strict=True)
+        )
         found["inside"] = {
             v.name: bool(v.low_mm3 <= true_mm3[v.name] <= v.high_mm3)
             for v in result.volumes
