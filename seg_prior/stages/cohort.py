@@ -15,7 +15,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
-from seg_prior.stages.quality import VERDICTS
+from seg_prior.stages.quality import VERDICTS, rules
 from seg_prior.volume import stem
 
 Request = dict[str, Any]
@@ -141,8 +141,8 @@ def describe_quality(jobs: Sequence[Job]) -> list[str]:
     for verdict in ("FAIL", "WARN"):
         for job, quality in found:
             if quality["verdict"] == verdict:
-                rules = "; ".join(finding["text"] for finding in quality["findings"])
-                lines.append(f"  {verdict} {job.image}: {rules}")
+                fired = rules([finding["text"] for finding in quality["findings"]])
+                lines.append(f"  {verdict} {job.image}: {fired}")
     if verdicts["not measured"]:
         lines.append("  the model has no calibration; seg-prior calibrate makes one")
     return lines
