@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
+from seg_prior.stages.quality import VERDICTS
 from seg_prior.volume import stem
 
 Request = dict[str, Any]
@@ -122,6 +124,28 @@ def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def describe_quality(jobs: Sequence[Job]) -> list[str]:
+    """How many scans of a request have which verdict, and a line for each that should be looked at.
+
+    From the sidecars, so that scans of earlier runs count, too; nothing where none is finished.
+    """
+    sidecars = [(job, read_sidecar(job.target)) for job in jobs if job.target.is_file()]
+    found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
+    verdicts = Counter(quality["verdict"] for _, quality in found)
+    if not verdicts:
+        return []
+    counts = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
+    lines = [f"quality control: {counts}"]
+    for verdict in ("FAIL", "WARN"):
+        for job, quality in found:
+            if quality["verdict"] == verdict:
+                rules = "; ".join(finding["text"] for finding in quality["findings"])
+                lines.append(f"  {verdict} {job.image}: {rules}")
+    if verdicts["not measured"]:
+        lines.append("  the model has no calibration; seg-prior calibrate makes one")
+    return lines
 
 
 def read_sidecar(target: Path) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from seg_prior.stages.calibration import Calibration
 if TYPE_CHECKING:
     from seg_prior.stages.segmenter import Segmentation
 
-Verdict = Literal["PASS", "WARN", "FAIL", "not measured"]
+Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
 
 _MAX_REPEATED = 0.5
 """Of neighbouring voxels in view may hold one value; in a label map nine of ten do."""

@@ -46,6 +46,8 @@ def run(config: SegmentConfig, show: Show = print) -> Outcome:
     if config.bids:
         naming.describe_bids_folder(config.out)
     outcome = _segment_all(todo, config, show, is_alone=len(jobs) == 1)
+    for line in cohort.describe_quality(mine):
+        show(line)
     if naming.is_file(config.out):
         return outcome
     cohort.write_failures(config.out, config.shard, outcome.failed)
@@ -99,8 +101,6 @@ def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Sh
     request = cohort.request_of(job.image, config, segmenter.model.sha256)
     result = segmenter.segment(job.image)
     files = outputs.write(result, job.target, Extras.of(config), request)
-    if result.quality.verdict != "PASS":
-        show(f"{job.image}: {result.quality.line}")
     for warning in result.volume.warnings:
         show(f"{job.image}: {warning}")
     return files

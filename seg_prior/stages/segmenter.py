@@ -135,8 +135,11 @@ class Segmenter:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What the model has measured of itself; None where nobody has run `calibrate`."""
-        return calibration_of(self.model.header)
+        """What the model has measured of itself, reading scans as it usually does.
+
+        None where nobody has run `calibrate`, and for the outline of the prior alone.
+        """
+        return None if self.config.output == "prior" else calibration_of(self.model.header)
 
     @property
     def temperature(self) -> float:
@@ -340,7 +343,7 @@ class Segmentation:
     def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
         """90 % credible interval of each label's volume, where the calibration has one."""
         calibration = self.segmenter.calibration
-        if calibration is None or self.segmenter.config.output == "prior":
+        if calibration is None:
             return [(None, None)] * len(self._labels)
         spread = self.log_volume_spread(NUM_DRAWS)
         errors = [calibration.volume_error.get(label.name) for label in self._labels]
