@@ -174,8 +174,10 @@ def _write_entropy(result: Segmentation, path: Path) -> None:
 
 
 def _write_probabilities(result: Segmentation, path: Path) -> None:
+    """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
     num = len(result.segmenter.label_table) - 1
-    write_series(path, result.posteriors(), num, result.volume)
+    rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
+    write_series(path, rounded, num, result.volume)
 
 
 def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
