@@ -92,7 +92,8 @@ def _(config: SegmentConfig) -> Files:
         writes = [*(config.out / name for name in root), *writes]
     if extras.volumes and not naming.is_file(config.out):
         writes.append(config.out / "volumes.tsv")
-    return Files([config.model, *(job.image for job in mine)], writes)
+    reads = [file for job in mine for file in (job.image, *job.contrasts)]
+    return Files([config.model, *reads], writes)
 
 
 @files_of.register
