@@ -193,6 +193,8 @@ class SegmentConfig(ReadingConfig):
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
+        contrasts: Further images of the one scan, which their headers lay upon it; only with one
+            scan.
         volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
         posteriors: Write the probability of every label, as a 4-D image.
         entropy: Write the entropy of the posterior.
@@ -205,6 +207,7 @@ class SegmentConfig(ReadingConfig):
 
     images: list[Path]
     out: Path
+    contrasts: list[Path] = []
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False

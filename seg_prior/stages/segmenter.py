@@ -170,14 +170,14 @@ class Segmenter:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
         volume = _volume_of(image, affine, self.config.volume)
-        further = [_volume_of(contrast) for contrast in contrasts]
+        further = tuple(_volume_of(contrast) for contrast in contrasts)
         with runtime.cpu_threads(self.config.threads):
             return self._segment(volume, further)
 
-    def _segment(self, volume: Volume, further: list[Volume]) -> Segmentation:
+    def _segment(self, volume: Volume, further: tuple[Volume, ...]) -> Segmentation:
         seconds: dict[str, float] = {}
         with _timed(seconds, "conform"):
-            volumes = [volume, *further]
+            volumes = (volume, *further)
             conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
             estimate = infer(self, conformed, self.config.refine, self.config.inference)
@@ -194,7 +194,7 @@ class Segmenter:
                     "Is it an image of the organ that the model knows?"
                 )
             summary = summarise(joints_of(self, conformed, estimate, voxels, self.config.output))
-        return Segmentation(self, volume, conformed, estimate, voxels, summary, seconds)
+        return Segmentation(self, volume, further, conformed, estimate, voxels, summary, seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +204,7 @@ class Segmentation:
     Attributes:
         segmenter: What read it.
         volume: The scan.
+        contrasts: Its further images.
         conformed: The scan in both spaces.
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
@@ -212,6 +213,7 @@ class Segmentation:
 
     segmenter: Segmenter
     volume: Volume
+    contrasts: tuple[Volume, ...]
     conformed: Conformed
     estimate: Estimate
     voxels: NativeVoxels
@@ -336,7 +338,8 @@ class Segmentation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
-        return self.volume.warnings + self.conformed.registration.warnings
+        of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
+        return (*self.volume.warnings, *of_contrasts, *self.conformed.registration.warnings)
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write the label map, the volumes and the sidecar to a folder; the files.
