@@ -94,8 +94,9 @@ def log_volume_spread(
     for _ in range(num_draws):
         noise = torch.randn(z.shape, generator=rng).to(z.device)
         with torch.no_grad():
+            # Not in place: the decoder of an atlas gives its location prior itself.
             joint = decode(z + torch.exp(log_var / 2) * noise)
-            joint += by_class[:, seen.classes.class_of_label]
+            joint = joint + by_class[:, seen.classes.class_of_label]
             volume = torch.softmax(joint, dim=1)[0].sum(1)
         log_volumes.append(volume.clamp_min(_TINY).log().double().cpu().numpy())
     return np.asarray(np.std(log_volumes, axis=0, ddof=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from seg_prior.report.scan import NOT_MEASURED, ScanReport, StructureVolume
 from seg_prior.report.viewer import ENTROPY_LEVELS, viewer_data
 
 _BAR_PX, _BAR_MARGIN_PX = 170, 5
-# Of the reference's median: the ends of the bars, where what lies beyond is drawn.
-_BAR_LOW, _BAR_HIGH = 0.25, 1.75
+# Bars run on a logarithmic scale from the reference's median by this factor to both sides; what
+# lies beyond is drawn at their ends.
+_BAR_FACTOR = 4.0
 
 
 def write_scan_page(path: Path, report: ScanReport) -> None:
@@ -94,9 +96,9 @@ def _bar(volume: StructureVolume) -> dict[str, Any] | None:
     here = volume.soft_mm3
 
     def place(value_mm3: float) -> float:
-        fraction = (value_mm3 / usual.middle - _BAR_LOW) / (_BAR_HIGH - _BAR_LOW)
-        length = _BAR_PX - 2 * _BAR_MARGIN_PX
-        return round(_BAR_MARGIN_PX + length * min(max(fraction, 0.0), 1.0), 1)
+        ratio = min(max(value_mm3 / usual.middle, 1 / _BAR_FACTOR), _BAR_FACTOR)
+        half = _BAR_PX / 2 - _BAR_MARGIN_PX
+        return round(_BAR_PX / 2 + half * math.log(ratio, _BAR_FACTOR), 1)
 
     is_usual = usual.low <= here <= usual.high
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,26 +15,30 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
+from seg_prior.stages.quality import VERDICTS, rules
 from seg_prior.volume import stem
 
 Request = dict[str, Any]
 
-_NOT_ASKED = {"images", "out", "model", "device", "threads", "quiet", "overwrite", "shard"}
-"""Settings that do not change what is written for a scan."""
+_FILES = {"images", "contrasts", "out", "model"}
+_NOT_ASKED = _FILES | {"device", "threads", "quiet", "overwrite", "shard"}
+"""Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
 
 class Job(NamedTuple):
-    """A scan, and the label map to write for it."""
+    """A scan, the label map to write for it, and further contrasts of the scan."""
 
     image: Path
     target: Path
+    contrasts: tuple[Path, ...] = ()
 
 
-def request_of(image: Path, config: SegmentConfig, model_sha256: str) -> Request:
+def request_of(job: Job, config: SegmentConfig, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
-        "image_sha256": sha256_of(image),
+        "image_sha256": sha256_of(job.image),
+        "contrasts_sha256": [sha256_of(contrast) for contrast in job.contrasts],
         "model_sha256": model_sha256,
         "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
@@ -51,7 +56,7 @@ def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
     if not all(file.is_file() for file in files.values()):
         return False
     found = read_sidecar(job.target).get("request")
-    return found is not None and found == request_of(job.image, config, model_sha256)
+    return found is not None and found == request_of(job, config, model_sha256)
 
 
 def check_replaceable(job: Job) -> None:
@@ -122,6 +127,28 @@ def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def describe_quality(jobs: Sequence[Job]) -> list[str]:
+    """How many scans of a request have which verdict, and a line for each that should be looked at.
+
+    From the sidecars, so that scans of earlier runs count, too; nothing where none is finished.
+    """
+    sidecars = [(job, read_sidecar(job.target)) for job in jobs if job.target.is_file()]
+    found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
+    verdicts = Counter(quality["verdict"] for _, quality in found)
+    if not verdicts:
+        return []
+    counts = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
+    lines = [f"quality control: {counts}"]
+    for verdict in ("FAIL", "WARN"):
+        for job, quality in found:
+            if quality["verdict"] == verdict:
+                fired = rules([finding["text"] for finding in quality["findings"]])
+                lines.append(f"  {verdict} {job.image}: {fired}")
+    if verdicts["not measured"]:
+        lines.append("  the model has no calibration; seg-prior calibrate makes one")
+    return lines
 
 
 def read_sidecar(target: Path) -> dict[str, Any]:

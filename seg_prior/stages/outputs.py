@@ -131,6 +131,7 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
         _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}
     ) | {
         "source": result.volume.source,
+        "contrasts": [contrast.source for contrast in result.contrasts],
         "model": str(segmenter.config.model),
         "model_sha256": segmenter.model.sha256,
         "config": segmenter.config.model_dump(mode="json"),

@@ -16,10 +16,12 @@ from seg_prior.stages.calibration import Calibration
 if TYPE_CHECKING:
     from seg_prior.stages.segmenter import Segmentation
 
-Verdict = Literal["PASS", "WARN", "FAIL", "not measured"]
+Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
 
 _MAX_REPEATED = 0.5
 """Of neighbouring voxels in view may hold one value; in a label map nine of ten do."""
+_NUM_SHOWN = 2
 _MIN_VALUE = 1e-4  # logs of shares that are 0
 
 
@@ -37,7 +39,7 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "misfit": Measure("1 - Dice of the image's and the prior's outline", "high"),
-    "mutual_information": Measure("nats that the image tells of the painted prior", "low"),
+    "mutual_information": Measure("nats the image tells of the painted prior", "low"),
     "elbo_gain": Measure("ELBO above one Gaussian for the whole image, nats a voxel", "low"),
     "mean_entropy": Measure("mean entropy of the posterior, nats", "high"),
     "out_of_view": Measure("share of the anatomy outside the field of view", "high"),
@@ -96,11 +98,12 @@ class Quality:
     measures: dict[str, float]
     volume_z: dict[str, float]
 
-    @property
-    def line(self) -> str:
-        """Verdict and rules in one line."""
-        rules = "; ".join(finding.text for finding in self.findings)
-        return f"{self.verdict}: {rules}" if rules else self.verdict
+
+def rules(texts: Sequence[str]) -> str:
+    """What fired, in one line: the worst in full, of the others how many."""
+    shown = "; ".join(texts[:_NUM_SHOWN])
+    more = len(texts) - _NUM_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def gather(result: Segmentation) -> Evidence:
@@ -194,7 +197,8 @@ def repeated_values(data: NDArray[np.generic], in_view: NDArray[np.bool_]) -> fl
 
 
 def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Finding]:
-    findings = []
+    """The measures out of bounds, worst first."""
+    found: list[tuple[float, Finding]] = []
     for name, value in measures.items():
         spread = calibration.measures.get(name)
         if spread is None:
@@ -204,10 +208,7 @@ def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Find
         if badness <= calibration.warn_z:
             continue
         verdict: Verdict = "FAIL" if badness > calibration.fail_z else "WARN"
-        ends = [math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1)]
-        text = (
-            f"{name} {value:.3g} ({MEASURES[name].text}) is {abs(z):.1f} deviations "
-            f"{'above' if z > 0 else 'below'} painted scans ({ends[0]:.2g} to {ends[1]:.2g})"
-        )
-        findings.append(Finding(verdict, name, text))
-    return findings
+        low, high = (math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1))
+        text = f"{name} {value:.2g}, usual {low:.2g} to {high:.2g} ({MEASURES[name].text})"
+        found.append((badness, Finding(verdict, name, text)))
+    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]

@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from seg_prior.checkpoint import Model, load_model
-from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed, conform
 from seg_prior.errors import ConfigError, ImageError, LabelsError
 from seg_prior.grid import Affine
-from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
+from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
     Posterior,
@@ -29,6 +29,7 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
+from seg_prior.inference.reading import budget, read
 from seg_prior.inference.uncertainty import (
     credible_interval,
     log_volume_spread,
@@ -37,7 +38,6 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import quality, runtime
@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     output: Literal["posterior", "prior"]
     n4: bool
     volume: int | None
+    refine: Refine
     inference: InferenceConfig
     device: str
     threads: int
@@ -135,8 +136,11 @@ class Segmenter:
 
     @cached_property
     def calibration(self) -> Calibration | None:
-        """What the model has measured of itself; None where nobody has run `calibrate`."""
-        return calibration_of(self.model.header)
+        """What the model has measured of itself, reading scans as it usually does.
+
+        None where nobody has run `calibrate`, and for the outline of the prior alone.
+        """
+        return None if self.config.output == "prior" else calibration_of(self.model.header)
 
     @property
     def temperature(self) -> float:
@@ -166,17 +170,17 @@ class Segmenter:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
         volume = _volume_of(image, affine, self.config.volume)
-        further = [_volume_of(contrast) for contrast in contrasts]
+        further = tuple(_volume_of(contrast) for contrast in contrasts)
         with runtime.cpu_threads(self.config.threads):
             return self._segment(volume, further)
 
-    def _segment(self, volume: Volume, further: list[Volume]) -> Segmentation:
+    def _segment(self, volume: Volume, further: tuple[Volume, ...]) -> Segmentation:
         seconds: dict[str, float] = {}
         with _timed(seconds, "conform"):
-            volumes = [volume, *further]
+            volumes = (volume, *further)
             conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
-            estimate = infer(self, conformed, self.config.inference)
+            estimate = infer(self, conformed, self.config.refine, self.config.inference)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
                 self.model.location,
@@ -190,7 +194,7 @@ class Segmenter:
                     "Is it an image of the organ that the model knows?"
                 )
             summary = summarise(joints_of(self, conformed, estimate, voxels, self.config.output))
-        return Segmentation(self, volume, conformed, estimate, voxels, summary, seconds)
+        return Segmentation(self, volume, further, conformed, estimate, voxels, summary, seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +204,7 @@ class Segmentation:
     Attributes:
         segmenter: What read it.
         volume: The scan.
+        contrasts: Its further images.
         conformed: The scan in both spaces.
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
@@ -208,6 +213,7 @@ class Segmentation:
 
     segmenter: Segmenter
     volume: Volume
+    contrasts: tuple[Volume, ...]
     conformed: Conformed
     estimate: Estimate
     voxels: NativeVoxels
@@ -332,7 +338,8 @@ class Segmentation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
-        return self.volume.warnings + self.conformed.registration.warnings
+        of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
+        return (*self.volume.warnings, *of_contrasts, *self.conformed.registration.warnings)
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write the label map, the volumes and the sidecar to a folder; the files.
@@ -350,7 +357,7 @@ class Segmentation:
     def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
         """90 % credible interval of each label's volume, where the calibration has one."""
         calibration = self.segmenter.calibration
-        if calibration is None or self.segmenter.config.output == "prior":
+        if calibration is None:
             return [(None, None)] * len(self._labels)
         spread = self.log_volume_spread(NUM_DRAWS)
         errors = [calibration.volume_error.get(label.name) for label in self._labels]
@@ -411,26 +418,33 @@ def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
     )
 
 
-def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -> Estimate:
+def infer(
+    segmenter: Segmenter, conformed: Conformed, refine: Refine | None, config: InferenceConfig
+) -> Estimate:
     """z of q(z | x), then climbed on this image's ELBO."""
     model, location = segmenter.model, segmenter.model.location
     seen = observe(segmenter, conformed)
+    num_coarse = model.prior.num_coarse
 
     def decode(z: Tensor) -> Tensor:
         with runtime.autocast(segmenter.device):
             return model.prior.decode(z)
 
-    with torch.no_grad():
-        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         with runtime.autocast(segmenter.device):
             if model.image_encoder is None:
-                mean, log_var = model.prior.encode(read)
+                mean, log_var = model.prior.encode(soft_labels)
             else:
-                mean, log_var = model.image_encoder(read, location)
-    vae = model.header.vae
-    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
-    found = climb(decode, seen, mean.float(), config, usual_steps)
-    return replace(found, log_var=log_var.float())
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(decode, seen, mean, allowed.num_steps, config)
+    return replace(found, log_var=log_var)
 
 
 def joints_of(

@@ -107,7 +107,7 @@ def test_the_name_under_the_cursor_is_that_of_the_label_map(viewer: Browser) -> 
             place = np.array([[float(found[n]) for n in (3, 4, 5)]])
             voxel = apply_affine(native_from_world, place)[0]
             near = np.rint(voxel).astype(int)
-            if np.abs(voxel - near).max() > 0.4 or (near < 0).any():
+            if np.abs(voxel - near).max() > 0.4 or not (near >= 0).all():
                 continue  # too near to a face to say which voxel it is
             if (near >= report.grid.shape).any():
                 continue

@@ -21,6 +21,7 @@
       backColor: [0, 0, 0, 1],
       crosshairColor: [1, 0.85, 0.2, 0.6],
       crosshairWidth: 0.6,
+      fontColor: [0.85, 0.85, 0.85, 1],
       show3Dcrosshair: true,
       isColorbar: false,
       isOrientCube: false,
