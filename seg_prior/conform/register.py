@@ -32,7 +32,7 @@ _SURROUND = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
 # The first glance: turns about each axis; and in a whole image, whose middle says little about
 # the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
 _TURNS_DEG = (-24, 0, 24)
-_SHIFTS = (-0.5, -0.25, 0, 0.25, 0.5)
+_SHIFTS = (-0.45, -0.3, -0.15, 0, 0.15, 0.3, 0.45)  # a head was missed with steps of 0.25
 _NUM_CLIMBED, _NUM_ODD_CLIMBED, _NUM_REFINED = 6, 3, 2
 _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clearly better
 
