@@ -141,6 +141,8 @@ class TrainPriorConfig(RuntimeConfig):
         kind: vae, pca (linear latent) or atlas (no latent).
         spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
         margin_mm: Of prior space around the anatomy.
+        pose: as_maps if scans have the label maps' field of view, such as crops around an organ:
+            where it lies in the image is then learned from them. any makes no such claim.
         holdout: Subjects (file names up to the suffix) kept out of training, on whose label maps
             reconstruction is measured.
         num_components: Of kind pca; at most one less than there are maps and mirror images.
@@ -156,6 +158,7 @@ class TrainPriorConfig(RuntimeConfig):
     kind: Literal["vae", "pca", "atlas"] = "vae"
     spacing_mm: float | None = Field(None, gt=0)
     margin_mm: float = Field(6.0, ge=0)
+    pose: Literal["any", "as_maps"] = "any"
     holdout: list[str] = []
     num_components: int = Field(19, ge=0)
     kl_warmup_steps: int = Field(200, ge=0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.conform.intensity import correct_bias, normalise, observed
+from seg_prior.conform.pose import PosePrior
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
 from seg_prior.grid import Grid
@@ -25,11 +26,13 @@ class Atlas:
         painted: (D, H, W) expected relative intensity, 0 outside the anatomy.
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
+        pose_prior: Where in an image the anatomy lies, if label maps say it.
     """
 
     painted: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
+    pose_prior: PosePrior | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +73,14 @@ def conform(volume: Volume, atlas: Atlas, n4: bool, seed: int) -> Conformed:
     if n4:
         native = normalise(correct_bias(data, in_view, volume.grid), in_view, volume.source)
     registration = register(
-        native, in_view, volume.grid, atlas.painted, atlas.grid, atlas.anatomy, seed
+        native,
+        in_view,
+        volume.grid,
+        atlas.painted,
+        atlas.grid,
+        atlas.anatomy,
+        seed,
+        atlas.pose_prior,
     )
     moved = Grid(volume.grid.shape, registration.prior_from_native @ volume.grid.affine)
     weight = torch.from_numpy(in_view).float()

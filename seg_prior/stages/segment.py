@@ -148,7 +148,7 @@ def atlas_of(model: Model) -> Atlas:
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
     painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
-    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid)
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, model.header.pose_prior)
 
 
 def segment_volume(reader: Reader, volume: Volume, config: SegmentConfig) -> Segmentation:
