@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from seg_prior.config import (
+    CheckConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -129,7 +130,22 @@ def _demo(config: DemoConfig, show: Show) -> Failures:
     return ()
 
 
+def _check(config: CheckConfig, show: Show) -> Failures:
+    from seg_prior.stages import check
+
+    report = check.run(config, show)
+    return [("check", line) for line in report.problems]
+
+
 COMMANDS = (
+    Command(
+        "check",
+        CheckConfig,
+        "labels...",
+        "Look at label maps and scans before training, and propose a config.",
+        "seg-prior check maps/ --images scans/ --out checked/",
+        _check,
+    ),
     Command(
         "train-prior",
         TrainPriorConfig,

@@ -74,7 +74,9 @@ def find_sides(
     return Sides(partner if is_symmetric else np.arange(num_labels), agreement)
 
 
-def _pairs(marks: Landmarks, is_structure: NDArray[np.bool_]) -> tuple[list[tuple[int, int]], float]:
+def _pairs(
+    marks: Landmarks, is_structure: NDArray[np.bool_]
+) -> tuple[list[tuple[int, int]], float]:
     """Labels that are each other's best mirror image, both ways round, and the plane between."""
     plane_mm, found = float(marks.center_mm[0]), []
     for _ in range(3):
@@ -117,7 +119,8 @@ def _agreement(
     places = np.argwhere(is_structure[indices])
     places = places[:: 1 + len(places) // _NUM_POINTS]
     mirrored = apply_affine(affine, places) * [-1, 1, 1] + [2 * plane_mm, 0, 0]
-    index = np.rint(apply_affine(np.linalg.inv(affine), mirrored)).astype(int)
+    native_from_world: Affine = np.asarray(np.linalg.inv(affine), dtype=np.float64)
+    index = np.rint(apply_affine(native_from_world, mirrored)).astype(int)
     is_inside = ((index >= 0) & (index < indices.shape)).all(axis=1)
     there = indices[tuple(index[is_inside].T)]
     here = indices[tuple(places[is_inside].T)]
