@@ -14,7 +14,7 @@ from pathlib import Path
 
 from seg_prior.config import AdaptConfig
 from seg_prior.errors import SegPriorError
-from seg_prior.stages import adapt, benchmark, benchmark_page, dataset
+from seg_prior.stages import adapt, benchmark_page, dataset, scoring
 from seg_prior.stages.settings import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,12 +35,12 @@ def main() -> int:
         report = adapt.look(config, files, print)
         adapt.train(config, files, report, print)
         adapt.introduce(config, report)
-        scoring = adapt.benchmark_of(config, files, report)
-        cells = benchmark.run(scoring.datasets[0], scoring)
-        pages = [scoring.page, *([given.page.resolve()] if given.page else [])]
+        asked = adapt.benchmark_of(config, files, report)
+        cells = scoring.run(asked.datasets[0], asked)
+        pages = [asked.page, *([given.page.resolve()] if given.page else [])]
         for page in pages:
-            to_page = scoring.model_copy(update={"page": page})
-            benchmark_page.write(scoring.datasets[0], cells, to_page)
+            to_page = asked.model_copy(update={"page": page})
+            benchmark_page.write(asked.datasets[0], cells, to_page, scoring.COST_NOTE)
             print(f"wrote {page}")
     except SegPriorError as error:
         print(f"adapt_to_dataset: {error}", file=sys.stderr)

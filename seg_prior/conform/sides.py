@@ -13,9 +13,9 @@ from seg_prior.grid import Affine, apply_affine
 
 Floats = NDArray[np.float64]
 
-_MAX_COST = 0.7  # of a pair: distance of the mirrored centroids in cube roots of the volume, ...
+_MAX_COST = 1.0  # of a pair: distance of the mirrored centroids in cube roots of the volume, ...
 _VOLUME_COST = 1.0  # ... and so much for each factor e of volume between the two
-_MIN_VOTES = 2 / 3  # of the maps that hold both labels
+_MIN_VOTES = 0.5  # of the maps that hold both labels
 _MIN_AGREEMENT = 0.5  # of the anatomy's voxels must find their partner across the plane
 _NUM_POINTS = 5000
 
@@ -60,7 +60,7 @@ def find_sides(
         for a, b in pairs:
             votes[a, b] += 1
     partner = np.arange(num_labels)
-    for a, b in np.argwhere(votes > _MIN_VOTES * np.maximum(together, 1)):
+    for a, b in np.argwhere(votes >= _MIN_VOTES * np.maximum(together, 1)):
         partner[a] = b
     agreement = float(
         np.median(

@@ -15,7 +15,7 @@ from seg_prior.config import (
     TrainEncoderConfig,
     TrainPriorConfig,
 )
-from seg_prior.stages import check, propose, train_encoder, train_prior
+from seg_prior.stages import check, propose, runtime, train_encoder, train_prior
 from seg_prior.stages.check import Report
 from seg_prior.stages.dataset import Dataset
 from seg_prior.stages.segment import load_reader
@@ -77,7 +77,7 @@ def look(config: AdaptConfig, dataset: Dataset, show: Show) -> Report:
 
 def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> None:
     """An atlas to choose the Gaussians with, then every model; what exists stays."""
-    runtime = {"threads": config.threads, "seed": config.seed, "device": config.device}
+    common = {"threads": config.threads, "seed": config.seed, "device": config.device}
     asked = (
         config.prior | runtime | {"labels": list(dataset.maps), "out": config.out, "quiet": True}
     )
@@ -86,7 +86,7 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
         settings = resolve(TrainPriorConfig, report.prior, asked)
         train_prior.run(settings.model_copy(update={"kind": "atlas", "out": first}), show)
         intensity = propose.propose_intensity(
-            load_reader(first, settings.device), dataset.images, show
+            load_reader(first, runtime.start(config)), dataset.images, show
         )
         check.write_proposal(prior, report.table, report.proposal | {"intensity": intensity})
     settings = resolve(TrainPriorConfig, prior, asked)
@@ -100,7 +100,7 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
         scans = {"images": list(dataset.images), "labels": list(dataset.maps)}
         ends = {"prior": config.out / "vae.safetensors", "out": model}
         proposed = {"augment": settings.augment.model_dump(), "quiet": True}
-        request = ENCODER | proposed | config.encoder | runtime | scans | ends
+        request = ENCODER | proposed | config.encoder | common | scans | ends
         with _timed(config, "encoder"):
             train_encoder.run(resolve(TrainEncoderConfig, None, request), show)
 

@@ -151,11 +151,17 @@ def atlas_of(model: Model) -> Atlas:
     return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, model.header.pose_prior)
 
 
-def segment_volume(reader: Reader, volume: Volume, config: SegmentConfig) -> Segmentation:
-    """Register, encode, climb, and take the posterior at the scan's own voxels."""
+def segment_volume(
+    reader: Reader, volume: Volume, config: SegmentConfig, conformed: Conformed | None = None
+) -> Segmentation:
+    """Register, encode, climb, and take the posterior at the scan's own voxels.
+
+    Priors of the same label maps share a registration: `conformed` is another one's of this scan.
+    """
     seconds: dict[str, float] = {}
-    with _timed(seconds, "conform"):
-        conformed = conform(volume, reader.atlas, config.n4, config.seed)
+    if conformed is None:
+        with _timed(seconds, "conform"):
+            conformed = conform(volume, reader.atlas, config.n4, config.seed)
     with _timed(seconds, "infer"):
         estimate = infer(reader, conformed, config.inference)
     with _timed(seconds, "posterior"):
