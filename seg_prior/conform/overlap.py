@@ -24,8 +24,8 @@ _NUM_POINTS = 4000  # drawn from the surroundings of each anatomy
 _SURROUND = 0.25  # how far these reach beyond the anatomy's box, in sides of the box
 _REACH, _CELLS_PER_RADIUS = 3.0, 6  # of the grid on which labels are counted, in radii
 _EMPTY = 0.1  # points in a cell that no map reaches
-_ROUNDS, _STEPS, _RATE = 4, 40, 0.02
-_LINEAR_SD, _NUM_INDEPENDENT = 0.15, 200.0  # of the pose, beside so many independent voxels
+_ROUNDS, _STEPS, _RATE = 6, 30, 0.02
+_LINEAR_SD, _NUM_INDEPENDENT = 0.3, 400.0  # of the pose, beside so many independent voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +94,7 @@ def sharpen(
     label = torch.stack(
         [F.pad(torch.from_numpy(m.label), (0, length - len(m.label)), value=-1) for m in maps]
     )
-    center = place[label >= 0].mean(0)
+    center = place[(label >= 0) & counted[:, None]].mean(0)
     place = (place - center) / radius_mm  # in radii, so that one rate fits linear part and shift
     change = torch.eye(4).repeat(len(maps), 1, 1)
     for _ in range(_ROUNDS):
@@ -141,9 +141,12 @@ def _climb(place: Tensor, label: Tensor, change: Tensor, log_frequency: Tensor) 
     identity = torch.eye(4)
     free = change.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([free], lr=_RATE)
-    for _ in range(_STEPS):
+    for step in range(_STEPS):
+        optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)  # to come to rest
         unit = (_moved(place, free) / _REACH).flip(-1)[None, :, :, None]
-        log_prob = F.grid_sample(log_frequency, unit, padding_mode="border")[0, :, :, :, 0]
+        log_prob = F.grid_sample(
+            log_frequency, unit, padding_mode="border", align_corners=False
+        )[0, :, :, :, 0]
         reached = log_prob.transpose(0, 1).gather(1, chosen)[:, 0]  # (N, P)
         spread = ((free - identity)[:, :3, :3] / _LINEAR_SD).square().sum()
         loss = -(reached * share).sum() + 0.5 * spread / _NUM_INDEPENDENT

@@ -78,9 +78,7 @@ def look(config: AdaptConfig, dataset: Dataset, show: Show) -> Report:
 def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> None:
     """An atlas to choose the Gaussians with, then every model; what exists stays."""
     common = {"threads": config.threads, "seed": config.seed, "device": config.device}
-    asked = (
-        config.prior | runtime | {"labels": list(dataset.maps), "out": config.out, "quiet": True}
-    )
+    asked = config.prior | common | {"labels": list(dataset.maps), "out": config.out, "quiet": True}
     prior, first = config.out / "prior.yaml", config.out / "first_atlas.safetensors"
     if not prior.exists():
         settings = resolve(TrainPriorConfig, report.prior, asked)
