@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seg_prior.config import IntensityConfig, VAEConfig
-from seg_prior.conform.pose_prior import PosePrior
 from seg_prior.errors import CheckpointError
 from seg_prior.grid import Grid
 from seg_prior.labels import LabelTable
+from seg_prior.pose_prior import PosePrior
 
 FORMAT_VERSION = 2
 METADATA_KEY = "seg_prior"

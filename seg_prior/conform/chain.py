@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.conform.intensity import correct_bias, normalise, observed
-from seg_prior.conform.pose_prior import PosePrior
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
 from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
+from seg_prior.pose_prior import PosePrior
 from seg_prior.volume import Volume
 
 MIN_OVERLAP = 0.5

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from seg_prior.conform.levels import Level
-from seg_prior.conform.pose_prior import Floats, PosePrior
 from seg_prior.grid import Affine, Grid
+from seg_prior.pose_prior import Floats, PosePrior
 
 _SHRINKAGE = 0.1  # of covariances towards independence: few maps know few directions
 _LINEAR_FLOOR, _SHIFT_FLOOR = 0.03, 0.05  # standard deviations; shifts in radii of the anatomy

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
 from seg_prior.conform.pose import search
-from seg_prior.conform.pose_prior import PosePrior
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
 from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, one_thread, point_to_itk, to_itk
+from seg_prior.pose_prior import PosePrior
 
 View = Literal["stripped", "crop", "whole"]
 

@@ -16,7 +16,6 @@ from seg_prior.checkpoint import save_model
 from seg_prior.config import TrainPriorConfig
 from seg_prior.conform import group, overlap
 from seg_prior.conform.pose import fit_pose
-from seg_prior.conform.pose_prior import PosePrior
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
 from seg_prior.header import FORMAT_VERSION, Header, Kind
@@ -27,6 +26,7 @@ from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior, of_cells
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
+from seg_prior.pose_prior import PosePrior
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
 from seg_prior.stages.inputs import find_images, subject_key

@@ -1,4 +1,4 @@
-"""A pose prior as a checkpoint's header holds it; how it is fitted and used says pose.py."""
+"""A pose prior as a checkpoint's header holds it; how it is fitted and used says conform.pose."""
 
 from __future__ import annotations
 
