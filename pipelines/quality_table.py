@@ -127,7 +127,8 @@ def row(name: str, found: dict[str, Any], segmenter: Segmenter) -> str:
     if "refused" in found:
         return f"| {name} | refused | {found['refused']} |"
     judged = quality.judge(quality.Evidence(**found["evidence"]), segmenter.calibration)
-    return f"| {name} | {judged.verdict} | {'; '.join(f.text for f in judged.findings)} |"
+    fired = quality.rules([finding.text for finding in judged.findings])
+    return f"| {name} | {judged.verdict} | {fired} |"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
 
@@ -17,6 +17,8 @@ class _Config(BaseModel):
 
 
 Width = Annotated[int, Field(gt=0, multiple_of=8)]
+# YAML takes a bare 0 for a number.
+Refine = Annotated[Literal["0", "fast", "full"], BeforeValidator(lambda v: "0" if v == 0 else v)]
 
 
 class VAEConfig(_Config):
@@ -86,16 +88,13 @@ class InferenceConfig(_Config):
 
     Attributes:
         likelihood: exact mixture, or the jensen bound of 2018.
-        refine_steps, refine_rate: Adam steps on z; 0 takes z from the encoder as it is. None is 30,
-            but 0 for a prior with detail, whose first reading the climb does not better: measured
-            in docs/benchmark.md.
+        refine_rate: Of the Adam steps on z.
         image_weight: Of log p(x | z) beside log p(z) in those steps. Neighbouring voxels share
             their errors (texture, partial volume, labelling), so a scan holds fewer independent
             observations than voxels; 1 takes each voxel at its word.
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
-    refine_steps: int | None = Field(None, ge=0)
     refine_rate: float = Field(0.1, gt=0)
     image_weight: float = Field(0.1, gt=0)
 
@@ -176,13 +175,15 @@ class ReadingConfig(RuntimeConfig):
         output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
         n4: Correct the bias field before anything else.
         volume: Which volume of a 4-D series to take, from 0.
-        inference: How an image is read.
+        refine: How long to look: 0, fast or full; what the model is best with if nobody says.
+        inference: How z is refined.
     """
 
     model: Path = BRAIN_MODEL
     output: Literal["posterior", "prior"] = "posterior"
     n4: bool = False
     volume: int | None = Field(None, ge=0)
+    refine: Refine | None = None
     inference: InferenceConfig = InferenceConfig()
 
 
@@ -192,6 +193,8 @@ class SegmentConfig(ReadingConfig):
     Attributes:
         images: Scans: files, folders, patterns or .txt lists.
         out: A file for one scan, a folder for several.
+        contrasts: Further images of the one scan, which their headers lay upon it; only with one
+            scan.
         volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
         posteriors: Write the probability of every label, as a 4-D image.
         entropy: Write the entropy of the posterior.
@@ -204,6 +207,7 @@ class SegmentConfig(ReadingConfig):
 
     images: list[Path]
     out: Path
+    contrasts: list[Path] = []
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False

@@ -36,7 +36,7 @@ def optim(name: str) -> str:
 TINY = {
     "train-prior": NETWORK + optim("optim") + RUNTIME,
     "train-encoder": f"{optim('pretrain')} {optim('adapt')}" + RUNTIME,
-    "segment": "--inference.refine-steps 2" + RUNTIME,
+    "segment": "--refine 0" + RUNTIME,
 }
 
 

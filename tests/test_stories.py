@@ -91,10 +91,11 @@ def dice(found: NDArray[np.bool_], known: NDArray[np.bool_]) -> float:
 def dice_of_best_cluster(scan: Volume, known: NDArray[np.bool_], num_clusters: int) -> float:
     """A Gaussian mixture of the scan, told by the reference which cluster is the hippocampus."""
     everywhere = observed(scan.data)
-    values = torch.from_numpy(normalise(scan.data, everywhere)[everywhere])[None]
+    values = torch.from_numpy(normalise(scan.data, everywhere)[everywhere])[None, None]
     mixture = fit_mixture(values, num_clusters)
     cluster = np.full(scan.grid.shape, -1)
-    cluster[everywhere] = likelihood.log_density(values, mixture)[0].argmax(0).numpy()
+    density = likelihood.log_density(values, torch.ones_like(values), mixture)[0]
+    cluster[everywhere] = density.argmax(0).numpy()
     return max(dice(cluster == n, known) for n in range(num_clusters))
 
 

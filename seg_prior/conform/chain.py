@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +13,12 @@ from torch import Tensor
 from seg_prior.conform.intensity import correct_bias, normalise, observed
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
+from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
 from seg_prior.volume import Volume
+
+MIN_OVERLAP = 0.5
+"""Share of the first contrast's field of view that every other has to show."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,14 +38,14 @@ class Atlas:
 
 @dataclass(frozen=True, eq=False)
 class Conformed:
-    """One image in both spaces.
+    """H contrasts of one subject in both spaces.
 
     Attributes:
-        native: (I, J, K) normalised intensity, 0 where not observed.
-        native_observed: (I, J, K), the field of view.
+        native, native_observed: (H, I, J, K) normalised intensity on the grid of the first, 0
+            where not observed; and where it is, bool.
         moved: The native grid, carried to prior space by the registration.
-        image, observed: (D, H, W) on the prior grid, float32; observed is 0 or 1.
-        registration: How it was carried.
+        image, observed: (H, D, H', W) on the prior grid, float32; observed is 0 or 1.
+        registration: How the first was carried, and all with it.
     """
 
     native: Tensor
@@ -52,32 +56,76 @@ class Conformed:
     registration: Registration
 
 
-def conform(volume: Volume, atlas: Atlas, n4: bool, seed: int) -> Conformed:
-    """Bring an image to prior space.
+def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Conformed:
+    """Bring a subject to prior space.
 
     Args:
-        volume: Any contrast, orientation and spacing.
+        volumes: At least one; contrasts of one subject that their affines lay upon each other. The
+            first is registered and lends its grid.
         atlas: The prior as registration sees it.
         n4: Divide by the bias field that N4 finds.
         seed: Of the registration.
 
     Raises:
-        ImageError: The image is constant.
+        ImageError: An image is constant, or its field of view hardly meets that of the first.
     """
-    in_view = observed(volume.data)
-    data: NDArray[Any] = volume.data
-    native = normalise(data, in_view, volume.source)
-    if n4:
-        native = normalise(correct_bias(data, in_view, volume.grid), in_view, volume.source)
+    grids = [volume.grid for volume in volumes]
+    pairs = [_normalised(volume, n4) for volume in volumes]
+    native, native_observed = _carry_all(pairs, grids, grids[0])
+    is_observed = native_observed > 0
+    _check_overlap(volumes, is_observed)
     registration = register(
-        native, in_view, volume.grid, atlas.painted, atlas.grid, atlas.anatomy, seed
+        native[0].numpy(),
+        is_observed[0].numpy(),
+        grids[0],
+        atlas.painted,
+        atlas.grid,
+        atlas.anatomy,
+        seed,
     )
-    moved = Grid(volume.grid.shape, registration.prior_from_native @ volume.grid.affine)
-    weight = torch.from_numpy(in_view).float()
-    values = torch.from_numpy(native)
-    pair = resample_mean(torch.stack([values * weight, weight]), moved, atlas.grid)
-    is_observed = pair[1] >= 0.5
-    image = torch.where(is_observed, pair[0] / pair[1].clamp_min(0.5), 0.0)
-    return Conformed(
-        values, torch.from_numpy(in_view), moved, image, is_observed.float(), registration
+    moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
+    image, in_view = _carry_all(pairs, moved, atlas.grid)
+    return Conformed(native, is_observed, moved[0], image, in_view, registration)
+
+
+def _normalised(volume: Volume, n4: bool) -> Tensor:
+    """(2, I, J, K): normalised intensity, and 1 where it was observed."""
+    in_view = observed(volume.data)
+    image = normalise(volume.data, in_view, volume.source)
+    if n4:
+        corrected = correct_bias(volume.data, in_view, volume.grid)
+        image = normalise(corrected, in_view, volume.source)
+    return torch.from_numpy(np.stack([image, in_view]))
+
+
+def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:
+    """Refuse a contrast that shows less than half of what the first shows; (H, I, J, K)."""
+    for volume, in_view in zip(volumes[1:], is_observed[1:], strict=True):
+        share = float((in_view & is_observed[0]).sum() / is_observed[0].sum())
+        if share < MIN_OVERLAP:
+            raise ImageError(
+                f"{volume.source}: found {share:.0%} of the field of view of {volumes[0].source} "
+                f"in its own, need {MIN_OVERLAP:.0%}. Are both of one subject, and does the header "
+                "lay one upon the other? Register them first."
+            )
+
+
+def _carry_all(
+    pairs: Sequence[Tensor], sources: Sequence[Grid], target: Grid
+) -> tuple[Tensor, Tensor]:
+    """Images and fields of view of H contrasts on one grid: (H, *target.shape) each."""
+    carried = [_carry(pair, source, target) for pair, source in zip(pairs, sources, strict=True)]
+    image, in_view = torch.stack(carried, dim=1)
+    return image, in_view
+
+
+def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
+    """An image and its field of view on another grid; a voxel that is half in view is observed."""
+    if source.same_as(target):
+        return pair
+    image, weight = pair
+    total, share = resample_mean(torch.stack([image * weight, weight]), source, target)
+    is_observed = share >= 0.5
+    return torch.stack(
+        [torch.where(is_observed, total / share.clamp_min(0.5), 0.0), is_observed.float()]
     )

@@ -83,6 +83,7 @@ def log_joints(
     location: LocationPrior,
     where: NativeVoxels,
     image: Tensor,
+    observed: Tensor,
     intensities: Intensities | None,
 ) -> Iterator[Tensor]:
     """log f_l + log N(x; l) at the native voxels, for one label after the other.
@@ -91,13 +92,15 @@ def log_joints(
         log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
         location: Where the V voxels lie.
         where: The N native voxels.
-        image: (N,) native intensity.
+        image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
 
     Yields:
         (N,), L times.
     """
-    by_class = None if intensities is None else class_log_likelihood(image[None], intensities)[0]
+    by_class = None
+    if intensities is not None:
+        by_class = class_log_likelihood(image[None], observed[None], intensities)[0]
     floor = float(np.log(FLOOR))
     for label in range(location.num_labels):
         grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)

@@ -89,7 +89,7 @@ def log_volume_spread(
         (L,).
     """
     rng = torch.Generator().manual_seed(seed)
-    by_class = class_log_likelihood(seen.image, intensities) * seen.observed[:, None]
+    by_class = class_log_likelihood(seen.image, seen.observed, intensities)
     log_volumes = []
     for _ in range(num_draws):
         noise = torch.randn(z.shape, generator=rng).to(z.device)

@@ -41,10 +41,13 @@ class IntensityClasses:
 
 @dataclass(frozen=True, eq=False)
 class Intensities:
-    """The Gaussians of B images, M components in C classes.
+    """The Gaussians of B images of H channels (contrasts), M components.
+
+    Channels are independent given the component.
 
     Attributes:
-        mean, var, log_weight: (B, M); weights sum to one within a class. var > 0.
+        mean, var: (B, H, M); var > 0.
+        log_weight: (B, M); weights sum to one within a class.
         classes: Which class each component and each label belongs to.
     """
 
@@ -74,22 +77,37 @@ def intensity_classes(table: LabelTable, config: IntensityConfig) -> IntensityCl
     )
 
 
-def log_density(image: Tensor, intensities: Intensities) -> Tensor:
-    """log w_m N(x_v; mean_m, var_m) of every component: (B, V) -> (B, M, V), in nats."""
-    x = image[:, None]
-    mean, var = intensities.mean[..., None], intensities.var[..., None]
-    log_scale = intensities.log_weight[..., None] - 0.5 * (var.log() + math.log(2 * math.pi))
-    return log_scale - 0.5 * (x - mean).square() / var
+def log_density(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+    """log w_m + sum_h log N(x_hv; mean_hm, var_hm) of every component, over observed channels.
+
+    Args:
+        image, observed: (B, H, V).
+        intensities: The Gaussians.
+
+    Returns:
+        (B, M, V), in nats.
+    """
+    density = intensities.log_weight[..., None]
+    for h in range(image.shape[1]):
+        x, mean, var = image[:, h, None], intensities.mean[:, h], intensities.var[:, h]
+        log_scale = -0.5 * (var.log() + math.log(2 * math.pi))[..., None]
+        log_normal = log_scale - 0.5 * (x - mean[..., None]).square() / var[..., None]
+        density = density + log_normal * observed[:, h, None]
+    return density
 
 
-def log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
-    """log p(x_v | s_v = l): (B, V) -> (B, L, V), in nats; not normalised over labels."""
-    return class_log_likelihood(image, intensities)[:, intensities.classes.class_of_label]
+def log_likelihood(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+    """log p(x_v | s_v = l): (B, H, V) -> (B, L, V), in nats; not normalised over labels.
+
+    Zero where no channel is observed.
+    """
+    by_class = class_log_likelihood(image, observed, intensities)
+    return by_class[:, intensities.classes.class_of_label]
 
 
-def class_log_likelihood(image: Tensor, intensities: Intensities) -> Tensor:
-    """log p(x_v | class c): (B, V) -> (B, C, V), the log of a mixture where c has components."""
-    density = log_density(image, intensities)
+def class_log_likelihood(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+    """log p(x_v | class c): (B, H, V) -> (B, C, V), the log of a mixture where c has components."""
+    density = log_density(image, observed, intensities)
     num_classes = len(intensities.classes.names)
     if density.shape[1] == num_classes:
         return density
@@ -117,15 +135,17 @@ def start(
     Components of one class are spread over its mean +- one deviation.
 
     Args:
-        image, observed: (B, V).
+        image, observed: (B, H, V).
         prior_of_class: (B, C, V), from `class_prior`.
         classes: Which Gaussians to start.
     """
     class_of_component = classes.class_of_component
-    weight = prior_of_class * observed[:, None]
-    count = weight.sum(2) + 1e-6
-    mean = (weight * image[:, None]).sum(2) / count
-    var = (weight * (image[:, None] - mean[..., None]).square()).sum(2) / count
+    count = torch.einsum("bcv,bhv->bhc", prior_of_class, observed) + 1e-6
+    center = _center(image, observed)
+    x = (image - center) * observed
+    mean = torch.einsum("bcv,bhv->bhc", prior_of_class, x) / count
+    var = torch.einsum("bcv,bhv->bhc", prior_of_class, x.square()) / count - mean.square()
+    mean, var = mean + center, var.clamp_min(0)
     offset = torch.zeros(class_of_component.numel(), device=image.device)
     log_weight = torch.zeros_like(offset)
     for c in range(prior_of_class.shape[1]):
@@ -133,12 +153,10 @@ def start(
         if members.numel() > 1:
             offset[members] = torch.linspace(-1, 1, members.numel(), device=image.device)
             log_weight[members] = -math.log(members.numel())
-    mean, var = mean[:, class_of_component], var[:, class_of_component] + _floor(image, observed)
+    mean, var = mean[..., class_of_component], var[..., class_of_component]
+    var = var + _floor(image, observed)
     return Intensities(
-        mean + offset * var.sqrt(),
-        var,
-        log_weight.expand_as(mean),
-        classes,
+        mean + offset * var.sqrt(), var, log_weight.expand(image.shape[0], -1), classes
     )
 
 
@@ -156,7 +174,7 @@ def fit(
     image divided by 16, so that an empty class neither divides by zero nor collapses.
 
     Args:
-        image, observed: (B, V).
+        image, observed: (B, H, V).
         prior_of_class: (B, C, V), from `class_prior`.
         intensities: Where to start.
         rounds: EM rounds, >= 0.
@@ -168,18 +186,20 @@ def fit(
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
-    weighted_x = observed * x
+    is_seen = observed.amax(1, keepdim=True)
+    # What is summed: each channel's voxels, their x and x^2, and whether anything was seen.
+    sums_of = torch.cat([observed, observed * x, observed * x.square(), is_seen], dim=1)
     for _ in range(rounds):
-        r = torch.softmax(log_density(x, fitted) + log_prior, dim=1)
-        count = torch.einsum("bmv,bv->bm", r, observed)
-        sum_x = torch.einsum("bmv,bv->bm", r, weighted_x)
+        r = torch.softmax(log_density(x, observed, fitted) + log_prior, dim=1)
+        sums = torch.einsum("bmv,bhv->bhm", r, sums_of)
+        count, sum_x, sum_xx = sums[:, :-1].chunk(3, dim=1)
+        seen = sums[:, -1]
         mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
-        sum_xx = torch.einsum("bmv,bv->bm", r, weighted_x * x)
         squares = sum_xx - 2 * mean * sum_x + count * mean.square()
         var = (squares.clamp_min(0) + PRIOR_VOXELS * typical_var) / (count + PRIOR_VOXELS)
-        total = count.new_zeros(count.shape[0], prior_of_class.shape[1])
-        total.index_add_(1, class_of_component, count + 1)
-        log_weight = torch.log((count + 1) / total[:, class_of_component])
+        total = seen.new_zeros(seen.shape[0], prior_of_class.shape[1])
+        total.index_add_(1, class_of_component, seen + 1)
+        log_weight = torch.log((seen + 1) / total[:, class_of_component])
         fitted = replace(fitted, mean=mean, var=var.clamp_min(floor), log_weight=log_weight)
     return replace(fitted, mean=fitted.mean + center)
 
@@ -188,16 +208,15 @@ def responsibilities(
     log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities
 ) -> Tensor:
     """r: the posterior p(s_v | x_v), (B, L, V); the prior itself where nothing is observed."""
-    log_prob = log_likelihood(image, intensities) * observed[:, None]
-    return torch.softmax(log_prior + log_prob, dim=1)
+    return torch.softmax(log_prior + log_likelihood(image, observed, intensities), dim=1)
 
 
 def _center(image: Tensor, observed: Tensor) -> Tensor:
-    """(B, 1) mean of the observed voxels."""
-    count = observed.sum(1, keepdim=True).clamp_min(1)
-    return (image * observed).sum(1, keepdim=True) / count
+    """(B, H, 1) mean of the observed voxels."""
+    count = observed.sum(2, keepdim=True).clamp_min(1)
+    return (image * observed).sum(2, keepdim=True) / count
 
 
 def _floor(image: Tensor, observed: Tensor) -> Tensor:
-    """(B, 1) smallest variance allowed."""
+    """(B, H, 1) smallest variance allowed."""
     return VAR_FLOOR * _center((image - _center(image, observed)).square(), observed) + 1e-12

@@ -62,17 +62,17 @@ def log_prob_of_image(
 
     Args:
         log_prior: (B, L, V) log f.
-        image: (B, V).
-        observed: (B, V), 1 inside the field of view; voxels outside are missing data.
+        image: (B, H, V).
+        observed: (B, H, V), 1 inside the field of view; what lies outside is missing data.
         intensities: The Gaussians of these B images.
         likelihood: exact or jensen.
 
     Returns:
         (B,)
     """
-    log_prob = log_likelihood(image, intensities)
+    log_prob = log_likelihood(image, observed, intensities)
     if likelihood == "exact":
         per_voxel = torch.logsumexp(log_prior + log_prob, dim=1)
     else:
         per_voxel = (log_prior.exp() * log_prob).sum(dim=1)
-    return (per_voxel * observed).sum(dim=1)
+    return (per_voxel * observed.amax(dim=1)).sum(dim=1)

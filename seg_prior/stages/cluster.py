@@ -54,10 +54,11 @@ def label_by_intensity(
         ImageError: The scan is constant.
     """
     in_view = observed(volume.data)
-    values = torch.from_numpy(normalise(volume.data, in_view, volume.source)[in_view])[None]
+    values = torch.from_numpy(normalise(volume.data, in_view, volume.source)[in_view])[None, None]
     fitted = fit_mixture(values, len(table.classes()[0]))
-    component = likelihood.log_density(values, fitted)[0].argmax(0).numpy()
-    overlap = np.zeros((fitted.mean.shape[1], len(table)), dtype=np.int64)
+    density = likelihood.log_density(values, torch.ones_like(values), fitted)[0]
+    component = density.argmax(0).numpy()
+    overlap = np.zeros((density.shape[0], len(table)), dtype=np.int64)
     np.add.at(overlap, (component, reference[in_view]), 1)
     indices = np.zeros(volume.grid.shape, dtype=np.uint8)
     indices[in_view] = overlap.argmax(axis=1)[component]
@@ -68,14 +69,14 @@ def fit_mixture(values: torch.Tensor, num_components: int) -> Intensities:
     """Means, variances and weights of a mixture of Gaussians, by EM from evenly spread means.
 
     Args:
-        values: (1, V) intensities; evenly spaced ones are fitted where there are very many.
+        values: (1, 1, V) intensities; evenly spaced ones are fitted where there are very many.
         num_components: M.
     """
-    some = values[:, :: 1 + values.shape[1] // MAX_FITTED_VOXELS]
+    some = values[..., :: 1 + values.shape[2] // MAX_FITTED_VOXELS]
     # One class of M Gaussians, which is certain everywhere: the prior says nothing.
     classes = IntensityClasses(
         ("any",), torch.zeros(1, dtype=torch.long), torch.zeros(num_components, dtype=torch.long)
     )
-    certain, everywhere = torch.ones(1, 1, some.shape[1]), torch.ones_like(some)
+    certain, everywhere = torch.ones_like(some), torch.ones_like(some)
     first = likelihood.start(some, everywhere, certain, classes)
     return likelihood.fit(some, everywhere, certain, first, EM_ROUNDS)

@@ -15,27 +15,30 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
-from seg_prior.stages.quality import VERDICTS
+from seg_prior.stages.quality import VERDICTS, rules
 from seg_prior.volume import stem
 
 Request = dict[str, Any]
 
-_NOT_ASKED = {"images", "out", "model", "device", "threads", "quiet", "overwrite", "shard"}
-"""Settings that do not change what is written for a scan."""
+_FILES = {"images", "contrasts", "out", "model"}
+_NOT_ASKED = _FILES | {"device", "threads", "quiet", "overwrite", "shard"}
+"""Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
 
 class Job(NamedTuple):
-    """A scan, and the label map to write for it."""
+    """A scan, the label map to write for it, and further contrasts of the scan."""
 
     image: Path
     target: Path
+    contrasts: tuple[Path, ...] = ()
 
 
-def request_of(image: Path, config: SegmentConfig, model_sha256: str) -> Request:
+def request_of(job: Job, config: SegmentConfig, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
-        "image_sha256": sha256_of(image),
+        "image_sha256": sha256_of(job.image),
+        "contrasts_sha256": [sha256_of(contrast) for contrast in job.contrasts],
         "model_sha256": model_sha256,
         "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
@@ -53,7 +56,7 @@ def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
     if not all(file.is_file() for file in files.values()):
         return False
     found = read_sidecar(job.target).get("request")
-    return found is not None and found == request_of(job.image, config, model_sha256)
+    return found is not None and found == request_of(job, config, model_sha256)
 
 
 def check_replaceable(job: Job) -> None:
@@ -141,8 +144,8 @@ def describe_quality(jobs: Sequence[Job]) -> list[str]:
     for verdict in ("FAIL", "WARN"):
         for job, quality in found:
             if quality["verdict"] == verdict:
-                rules = "; ".join(finding["text"] for finding in quality["findings"])
-                lines.append(f"  {verdict} {job.image}: {rules}")
+                fired = rules([finding["text"] for finding in quality["findings"]])
+                lines.append(f"  {verdict} {job.image}: {fired}")
     if verdicts["not measured"]:
         lines.append("  the model has no calibration; seg-prior calibrate makes one")
     return lines

@@ -15,6 +15,7 @@ from seg_prior.config import (
     DemoConfig,
     InferenceConfig,
     OptimConfig,
+    Refine,
     RuntimeConfig,
     TrainEncoderConfig,
     TrainPriorConfig,
@@ -63,19 +64,18 @@ class Method(NamedTuple):
 
     name: str
     kind: Literal["atlas", "pca", "model"]
-    inference: InferenceConfig
+    refine: Refine
     output: Literal["posterior", "prior"] = "posterior"
 
 
-ONE_PASS, REFINED = InferenceConfig(refine_steps=0), InferenceConfig()
 MIXTURE = "Gaussian mixture"
 ATLAS_EM, VAE_REFINED = "atlas + EM", "VAE + refinement"
 METHODS = (
-    Method("atlas argmax", "atlas", ONE_PASS, "prior"),
-    Method(ATLAS_EM, "atlas", ONE_PASS),
-    Method("PCA + refinement", "pca", REFINED),
-    Method("VAE, one pass", "model", ONE_PASS),
-    Method(VAE_REFINED, "model", REFINED),
+    Method("atlas argmax", "atlas", "0", "prior"),
+    Method(ATLAS_EM, "atlas", "0"),
+    Method("PCA + refinement", "pca", "full"),
+    Method("VAE, one pass", "model", "0"),
+    Method(VAE_REFINED, "model", "full"),
 )
 
 
@@ -235,7 +235,7 @@ def _segment_one(
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     # All checkpoints share one prior space: one registration serves them all.
-    conformed = conform(volume, segmenters["atlas"].atlas, n4=False, seed=config.seed)
+    conformed = conform([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
     found = {MIXTURE: label_by_intensity(volume, table, truth)}
     for method in METHODS:
         found[method.name] = _read(segmenters[method.kind], conformed, method)
@@ -258,11 +258,14 @@ def _segment_one(
 
 def _read(segmenter: Segmenter, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
     """(I, J, K) label indices by one method."""
-    estimate = infer(segmenter, conformed, method.inference)
+    estimate = infer(segmenter, conformed, method.refine, InferenceConfig())
     voxels = find_native_voxels(
-        segmenter.model.location, segmenter.atlas.grid, conformed.moved, conformed.native_observed
+        segmenter.model.location,
+        segmenter.atlas.grid,
+        conformed.moved,
+        conformed.native_observed.any(0),
     )
     joints = joints_of(segmenter, conformed, estimate, voxels, method.output)
-    indices = torch.zeros(conformed.native.numel(), dtype=torch.uint8)
-    indices[voxels.index.cpu()] = summarise(joints).best.cpu()
-    return indices.view(conformed.native.shape).numpy()
+    indices = torch.zeros(conformed.moved.shape, dtype=torch.uint8)
+    indices.view(-1)[voxels.index.cpu()] = summarise(joints).best.cpu()
+    return indices.numpy()

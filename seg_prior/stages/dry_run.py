@@ -100,7 +100,8 @@ def _(config: SegmentConfig) -> Files:
         writes.append(config.out / "volumes.tsv")
     if extras.report and not naming.is_file(config.out):
         writes.append(config.out / reporting.COHORT_PAGE)
-    return Files([config.model, *(job.image for job in mine)], writes)
+    reads = [file for job in mine for file in (job.image, *job.contrasts)]
+    return Files([config.model, *reads], writes)
 
 
 @files_of.register

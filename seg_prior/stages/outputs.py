@@ -121,8 +121,8 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     gaussians = [
         {
             "class": segmenter.classes.names[int(c)],
-            "mean": float(intensities.mean[0, m]),
-            "var": float(intensities.var[0, m]),
+            "mean": intensities.mean[0, :, m].tolist(),  # one for each contrast
+            "var": intensities.var[0, :, m].tolist(),
             "weight": float(intensities.log_weight[0, m].exp()),
         }
         for m, c in enumerate(segmenter.classes.class_of_component)
@@ -131,6 +131,7 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
         _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}
     ) | {
         "source": result.volume.source,
+        "contrasts": [contrast.source for contrast in result.contrasts],
         "model": str(segmenter.config.model),
         "model_sha256": segmenter.model.sha256,
         "config": segmenter.config.model_dump(mode="json"),
@@ -174,8 +175,10 @@ def _write_entropy(result: Segmentation, path: Path) -> None:
 
 
 def _write_probabilities(result: Segmentation, path: Path) -> None:
+    """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
     num = len(result.segmenter.label_table) - 1
-    write_series(path, result.posteriors(), num, result.volume)
+    rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
+    write_series(path, rounded, num, result.volume)
 
 
 def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:

@@ -21,6 +21,7 @@ VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
 
 _MAX_REPEATED = 0.5
 """Of neighbouring voxels in view may hold one value; in a label map nine of ten do."""
+_NUM_SHOWN = 2
 _MIN_VALUE = 1e-4  # logs of shares that are 0
 
 
@@ -38,7 +39,7 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "misfit": Measure("1 - Dice of the image's and the prior's outline", "high"),
-    "mutual_information": Measure("nats that the image tells of the painted prior", "low"),
+    "mutual_information": Measure("nats the image tells of the painted prior", "low"),
     "elbo_gain": Measure("ELBO above one Gaussian for the whole image, nats a voxel", "low"),
     "mean_entropy": Measure("mean entropy of the posterior, nats", "high"),
     "out_of_view": Measure("share of the anatomy outside the field of view", "high"),
@@ -97,11 +98,12 @@ class Quality:
     measures: dict[str, float]
     volume_z: dict[str, float]
 
-    @property
-    def line(self) -> str:
-        """Verdict and rules in one line."""
-        rules = "; ".join(finding.text for finding in self.findings)
-        return f"{self.verdict}: {rules}" if rules else self.verdict
+
+def rules(texts: Sequence[str]) -> str:
+    """What fired, in one line: the worst in full, of the others how many."""
+    shown = "; ".join(texts[:_NUM_SHOWN])
+    more = len(texts) - _NUM_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def gather(result: Segmentation) -> Evidence:
@@ -111,7 +113,7 @@ def gather(result: Segmentation) -> Evidence:
     return Evidence(
         measure(result),
         {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
-        repeated_values(result.volume.data, result.conformed.native_observed.numpy()),
+        repeated_values(result.volume.data, result.conformed.native_observed[0].numpy()),
         result.conformed.registration.warnings,
     )
 
@@ -124,21 +126,23 @@ def measure(result: Segmentation) -> dict[str, float]:
     estimate, conformed = result.estimate, result.conformed
     registration = conformed.registration
     location = result.segmenter.model.location
-    observed = location.gather(conformed.observed[None, None].to(location.voxels.device))[0, 0]
-    image = location.gather(conformed.image[None, None].to(location.voxels.device))[0, 0]
-    num_observed = max(float(observed.sum()), 1.0)
-    center = float((image * observed).sum()) / num_observed
-    var = max(float(((image - center).square() * observed).sum()) / num_observed, 1e-12)
-    gaussian = -0.5 * math.log(2 * math.pi * math.e * var)
+    device = location.voxels.device
+    observed = location.gather(conformed.observed[None].to(device))[0]  # (H, V)
+    image = location.gather(conformed.image[None].to(device))[0]
+    num_observed = observed.sum(1).clamp_min(1)
+    center = (image * observed).sum(1) / num_observed
+    squares = ((image - center[:, None]).square() * observed).sum(1) / num_observed
+    gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
+    gain = estimate.elbo - float((gaussian * num_observed).sum())
     anatomy = 1 - estimate.log_prior[0, 0].exp()
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
-    num_in_view = max(int(conformed.native_observed.sum()), 1)
+    num_in_view = max(int(conformed.native_observed[0].sum()), 1)
     found = {
         "misfit": 1 - registration.overlap,
         "mutual_information": registration.mutual_information,
-        "elbo_gain": estimate.elbo / num_observed - gaussian,
+        "elbo_gain": gain / float(num_observed.sum()),
         "mean_entropy": float(result.summary.entropy.mean()),
-        "out_of_view": float((anatomy * (1 - observed)).sum() / anatomy.sum()),
+        "out_of_view": float((anatomy * (1 - observed.amax(0))).sum() / anatomy.sum()),
         "beyond_anatomy": 1 - int((result.summary.best > 0).sum()) / num_in_view,
         "size": float(np.prod(scales)),
         "stretch": float(scales[0] / scales[-1]),
@@ -193,7 +197,8 @@ def repeated_values(data: NDArray[np.generic], in_view: NDArray[np.bool_]) -> fl
 
 
 def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Finding]:
-    findings = []
+    """The measures out of bounds, worst first."""
+    found: list[tuple[float, Finding]] = []
     for name, value in measures.items():
         spread = calibration.measures.get(name)
         if spread is None:
@@ -203,10 +208,7 @@ def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Find
         if badness <= calibration.warn_z:
             continue
         verdict: Verdict = "FAIL" if badness > calibration.fail_z else "WARN"
-        ends = [math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1)]
-        text = (
-            f"{name} {value:.3g} ({MEASURES[name].text}) is {abs(z):.1f} deviations "
-            f"{'above' if z > 0 else 'below'} painted scans ({ends[0]:.2g} to {ends[1]:.2g})"
-        )
-        findings.append(Finding(verdict, name, text))
-    return findings
+        low, high = (math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1))
+        text = f"{name} {value:.2g}, usual {low:.2g} to {high:.2g} ({MEASURES[name].text})"
+        found.append((badness, Finding(verdict, name, text)))
+    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]

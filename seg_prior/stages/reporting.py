@@ -41,7 +41,7 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
         label_map=_indices(result, result.summary.best),
         entropy=result.entropy,
         prior_map=_indices(result, _prior_labels(result)),
-        intensities=result.conformed.native.flatten()[result.voxels.index.cpu()].numpy(),
+        intensities=result.conformed.native[0].flatten()[result.voxels.index.cpu()].numpy(),
         gaussians=_gaussians(result),
         table=result.segmenter.label_table,
         volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
@@ -92,20 +92,21 @@ def _cohort_scan(out: Path, job: Job, extras: Extras) -> CohortScan:
 
 def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
     """(N,) labels at the voxels that can hold anatomy -> (I, J, K), background elsewhere."""
-    whole = torch.zeros(result.conformed.native.numel(), dtype=torch.uint8)
+    whole = torch.zeros(result.volume.data.size, dtype=torch.uint8)
     whole[result.voxels.index.cpu()] = best.cpu()
     return whole.view(result.volume.grid.shape).numpy()
 
 
 def _prior_labels(result: Segmentation) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
-    location, index = result.segmenter.model.location, result.voxels.index
-    image = result.conformed.native.flatten().to(index.device)[index]
-    return summarise(log_joints(location.log_prob[None], location, result.voxels, image, None)).best
+    location = result.segmenter.model.location
+    no_image = torch.zeros(0, result.voxels.index.numel())
+    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
+    return summarise(joints).best
 
 
 def _gaussians(result: Segmentation) -> tuple[Gaussian, ...]:
-    """The fitted Gaussians, each with its share of the voxels that can hold anatomy."""
+    """The Gaussians of the first contrast, with their shares of the voxels of the anatomy."""
     intensities = result.estimate.intensities
     classes = intensities.classes
     soft_mm3 = np.array(result.soft_mm3)
@@ -114,8 +115,8 @@ def _gaussians(result: Segmentation) -> tuple[Gaussian, ...]:
     return tuple(
         Gaussian(
             classes.names[int(c)],
-            float(intensities.mean[0, m]),
-            float(intensities.var[0, m].sqrt()),
+            float(intensities.mean[0, 0, m]),
+            float(intensities.var[0, 0, m].sqrt()),
             float(intensities.log_weight[0, m].exp()) * float(share_of_class[int(c)]),
         )
         for m, c in enumerate(classes.class_of_component)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from seg_prior.config import ReadingConfig, SegmentConfig
-from seg_prior.errors import SegPriorError
+from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.header import read_header
 from seg_prior.stages import cohort, naming, outputs, reporting, runtime
 from seg_prior.stages.cohort import Job
@@ -63,13 +63,26 @@ def plan(config: SegmentConfig) -> list[Job]:
     """Every scan of a request, of all shards, with its label map.
 
     Raises:
-        SegPriorError: A scan is not there, or two of them would go to one place.
+        SegPriorError: A scan is not there, two of them would go to one place, or contrasts do not
+            belong to one scan.
     """
     images = find_images(config.images)
+    contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
+    if contrasts and len(images) > 1:
+        raise ConfigError(
+            f"contrasts: found {len(images)} scans, {images[0]} the first, need one, whose "
+            "further images they are. Segment the scans one by one."
+        )
+    for contrast in contrasts:
+        if any(contrast.samefile(image) for image in images):
+            raise ConfigError(
+                f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
+                "What is shown twice would count twice."
+            )
     targets = naming.plan(images, config.out, config.bids)
     if config.bids:
         naming.check_bids_folder(config.out)
-    return [Job(image, target) for image, target in zip(images, targets, strict=True)]
+    return [Job(image, target, contrasts) for image, target in zip(images, targets, strict=True)]
 
 
 def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: bool) -> Outcome:
@@ -98,8 +111,8 @@ def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: b
 
 
 def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Show) -> list[Path]:
-    request = cohort.request_of(job.image, config, segmenter.model.sha256)
-    result = segmenter.segment(job.image)
+    request = cohort.request_of(job, config, segmenter.model.sha256)
+    result = segmenter.segment(job.image, contrasts=job.contrasts)
     files = outputs.write(result, job.target, Extras.of(config), request)
     for warning in result.volume.warnings:
         show(f"{job.image}: {warning}")

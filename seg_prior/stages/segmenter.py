@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from seg_prior.checkpoint import Model, load_model
-from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed, conform
 from seg_prior.errors import ConfigError, ImageError, LabelsError
 from seg_prior.grid import Affine
-from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
+from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
     Posterior,
@@ -29,6 +29,7 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
+from seg_prior.inference.reading import budget, read
 from seg_prior.inference.uncertainty import (
     credible_interval,
     log_volume_spread,
@@ -37,7 +38,6 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import quality, runtime
@@ -56,6 +56,7 @@ class Settings(TypedDict, total=False):
     output: Literal["posterior", "prior"]
     n4: bool
     volume: int | None
+    refine: Refine
     inference: InferenceConfig
     device: str
     threads: int
@@ -151,31 +152,41 @@ class Segmenter:
         """The labels of the model."""
         return self.model.header.label_table
 
-    def segment(self, image: Image | Volume, affine: Affine | None = None) -> Segmentation:
+    def segment(
+        self,
+        image: Image | Volume,
+        affine: Affine | None = None,
+        contrasts: Sequence[Image | Volume] = (),
+    ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
         Args:
             image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
             affine: (4, 4), voxel -> millimetres in RAS+, of an array.
+            contrasts: Further images of the same subject, which their affines lay upon the first;
+                any grids. The result lies on the grid of the first.
 
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = (
-            image if isinstance(image, Volume) else as_volume(image, affine, self.config.volume)
-        )
+        volume = _volume_of(image, affine, self.config.volume)
+        further = tuple(_volume_of(contrast) for contrast in contrasts)
         with runtime.cpu_threads(self.config.threads):
-            return self._segment(volume)
+            return self._segment(volume, further)
 
-    def _segment(self, volume: Volume) -> Segmentation:
+    def _segment(self, volume: Volume, further: tuple[Volume, ...]) -> Segmentation:
         seconds: dict[str, float] = {}
         with _timed(seconds, "conform"):
-            conformed = conform(volume, self.atlas, self.config.n4, self.config.seed)
+            volumes = (volume, *further)
+            conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
-            estimate = infer(self, conformed, self.config.inference)
+            estimate = infer(self, conformed, self.config.refine, self.config.inference)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
-                self.model.location, self.atlas.grid, conformed.moved, conformed.native_observed
+                self.model.location,
+                self.atlas.grid,
+                conformed.moved,
+                conformed.native_observed.any(0),
             )
             if not voxels.index.numel():
                 raise ImageError(
@@ -183,7 +194,7 @@ class Segmenter:
                     "Is it an image of the organ that the model knows?"
                 )
             summary = summarise(joints_of(self, conformed, estimate, voxels, self.config.output))
-        return Segmentation(self, volume, conformed, estimate, voxels, summary, seconds)
+        return Segmentation(self, volume, further, conformed, estimate, voxels, summary, seconds)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,6 +204,7 @@ class Segmentation:
     Attributes:
         segmenter: What read it.
         volume: The scan.
+        contrasts: Its further images.
         conformed: The scan in both spaces.
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
@@ -201,6 +213,7 @@ class Segmentation:
 
     segmenter: Segmenter
     volume: Volume
+    contrasts: tuple[Volume, ...]
     conformed: Conformed
     estimate: Estimate
     voxels: NativeVoxels
@@ -210,7 +223,7 @@ class Segmentation:
     @cached_property
     def label_map(self) -> NDArray[np.int32]:
         """(I, J, K) label ids on the scan's grid."""
-        indices = torch.zeros(self.conformed.native.numel(), dtype=torch.uint8)
+        indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
         indices[self.voxels.index.cpu()] = self.summary.best.cpu()
         ids = self.segmenter.label_table.ids[indices.view(self.volume.grid.shape).numpy()]
         return np.asarray(ids)
@@ -325,7 +338,8 @@ class Segmentation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
-        return self.volume.warnings + self.conformed.registration.warnings
+        of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
+        return (*self.volume.warnings, *of_contrasts, *self.conformed.registration.warnings)
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write the label map, the volumes and the sidecar to a folder; the files.
@@ -370,7 +384,7 @@ class Segmentation:
 
     def _whole(self, values: Tensor) -> NDArray[np.float32]:
         """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
-        whole = torch.zeros(self.conformed.native.numel())
+        whole = torch.zeros(self.volume.data.size)
         whole[self.voxels.index.cpu()] = values.cpu()
         return whole.view(self.volume.grid.shape).numpy()
 
@@ -398,32 +412,39 @@ def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
     """The image on the voxels of the anatomy mask."""
     location = segmenter.model.location
     return Observation(
-        location.gather(conformed.image[None, None].to(segmenter.device))[:, 0],
-        location.gather(conformed.observed[None, None].to(segmenter.device))[:, 0],
+        location.gather(conformed.image[None].to(segmenter.device)),
+        location.gather(conformed.observed[None].to(segmenter.device)),
         segmenter.classes,
     )
 
 
-def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -> Estimate:
+def infer(
+    segmenter: Segmenter, conformed: Conformed, refine: Refine | None, config: InferenceConfig
+) -> Estimate:
     """z of q(z | x), then climbed on this image's ELBO."""
     model, location = segmenter.model, segmenter.model.location
     seen = observe(segmenter, conformed)
+    num_coarse = model.prior.num_coarse
 
     def decode(z: Tensor) -> Tensor:
         with runtime.autocast(segmenter.device):
             return model.prior.decode(z)
 
-    with torch.no_grad():
-        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         with runtime.autocast(segmenter.device):
             if model.image_encoder is None:
-                mean, log_var = model.prior.encode(read)
+                mean, log_var = model.prior.encode(soft_labels)
             else:
-                mean, log_var = model.image_encoder(read, location)
-    vae = model.header.vae
-    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
-    found = climb(decode, seen, mean.float(), config, usual_steps)
-    return replace(found, log_var=log_var.float())
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(decode, seen, mean, allowed.num_steps, config)
+    return replace(found, log_var=log_var)
 
 
 def joints_of(
@@ -434,9 +455,18 @@ def joints_of(
     output: str,
 ) -> Iterator[Tensor]:
     """log joint of one label after the other at the scan's voxels; of the prior alone on demand."""
-    image = conformed.native.flatten().to(voxels.index.device)[voxels.index]
+    where = voxels.index.cpu()
+    image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
+    observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
     intensities = estimate.intensities if output == "posterior" else None
-    return log_joints(estimate.log_prior, segmenter.model.location, voxels, image, intensities)
+    location = segmenter.model.location
+    return log_joints(estimate.log_prior, location, voxels, image, observed.float(), intensities)
+
+
+def _volume_of(
+    image: Image | Volume, affine: Affine | None = None, index: int | None = None
+) -> Volume:
+    return image if isinstance(image, Volume) else as_volume(image, affine, index)
 
 
 @contextmanager

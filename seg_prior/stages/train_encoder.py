@@ -18,7 +18,7 @@ from seg_prior.conform.chain import conform
 from seg_prior.errors import ConfigError
 from seg_prior.header import Header
 from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensities
-from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
+from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -115,10 +115,10 @@ def pretrain(
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         image, observed, label_map = batch
         with torch.no_grad():
-            read = atlas_posterior(location, image, observed, on_device)
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
             target = vae.encode(one_hot(label_map, location.num_labels))
         mean, log_var = network(read, location)
-        loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[1]
+        loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[2]
         return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
 
     train(encoder, losses_of, painted, config.pretrain, run)
@@ -161,13 +161,13 @@ def adapt(
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         image, observed, noise = batch
         with torch.no_grad():
-            read = atlas_posterior(location, image, observed, on_device)
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
         mean, log_var = network(read, location)
         log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
         with torch.no_grad():
             seen = Observation(image, observed, on_device)
             intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
-        num_voxels = image.shape[1]
+        num_voxels = image.shape[2]
         image_term = log_prob_of_image(log_prior, image, observed, intensities, config.likelihood)
         nll = -image_term.mean() / num_voxels
         kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / num_voxels
@@ -180,18 +180,18 @@ def adapt(
 def conform_scans(
     config: TrainEncoderConfig, model: Model, show: Callable[[str], None]
 ) -> list[tuple[Tensor, Tensor]]:
-    """Every scan in prior space: (V,) image and (V,) observed."""
+    """Every scan in prior space: (1, V) image and (1, V) observed."""
     atlas = atlas_of(model)
     scans = []
     paths = find_images(config.images)
     for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
         volume = read_volume(path)
-        conformed = conform(volume, atlas, config.n4, config.seed)
+        conformed = conform([volume], atlas, config.n4, config.seed)
         for warning in conformed.registration.warnings:
             show(f"{path}: {warning}")
-        pair = torch.stack([conformed.image, conformed.observed])[None]
+        pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
-        scans.append((image, observed))
+        scans.append((image[None], observed[None]))
     return scans
 
 
@@ -210,7 +210,7 @@ class NoisyScans(Dataset[tuple[Tensor, Tensor, Tensor]]):
         return self.length
 
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
-        """image (V,), observed (V,), noise (K,)."""
+        """image (1, V), observed (1, V), noise (K,)."""
         generator = generator_of(self.seed, item)
         choice = int(torch.randint(len(self.scans), (1,), generator=generator))
         image, observed = self.scans[choice]

@@ -44,11 +44,11 @@ class PaintedAnatomies(Dataset[PaintedSample]):
         return len(self.anatomies)
 
     def __getitem__(self, item: int) -> PaintedSample:
-        """image (V,), observed (V,) 0 or 1, label_map (V,) uint8."""
+        """image (1, V), observed (1, V) 0 or 1, label_map (V,) uint8."""
         label_map, _ = self.anatomies[item]
         generator = generator_of(self.anatomies.seed + 1, item)
         image, observed = paint(label_map, self.location, self.classes, self.config, generator)
-        return image, observed, label_map
+        return image[None], observed[None], label_map
 
 
 def paint(

@@ -1,6 +1,7 @@
 """The posterior at native voxels against a dense sum over labels, interpolated by hand."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,7 +16,12 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
-from seg_prior.models.likelihood import IntensityClasses, log_likelihood, responsibilities
+from seg_prior.models.likelihood import (
+    Intensities,
+    IntensityClasses,
+    log_likelihood,
+    responsibilities,
+)
 from seg_prior.models.location import FLOOR, LocationPrior
 from tests.models import toy
 
@@ -39,6 +45,18 @@ def oblique() -> Grid:
 def random_log_prior(location: LocationPrior, rng: torch.Generator) -> Tensor:
     logits = location.log_prob + torch.randn(location.log_prob.shape, generator=rng)
     return torch.log_softmax(logits, dim=0)[None]
+
+
+def joints_of(
+    log_prior: Tensor,
+    location: LocationPrior,
+    where: NativeVoxels,
+    image: Tensor,
+    intensities: Intensities | None,
+) -> Iterator[Tensor]:
+    """Log joints of one contrast (N,) that is observed everywhere."""
+    seen = torch.ones(1, image.numel())
+    return log_joints(log_prior, location, where, image[None], seen, intensities)
 
 
 def everything(shape: tuple[int, int, int]) -> Tensor:
@@ -76,7 +94,8 @@ def dense(
         if (near < 0).any() or (near >= toy.SHAPE).any() or not mask[tuple(near)]:
             continue
         found.append(flat)
-        log_prob = log_likelihood(image.flatten()[flat].view(1, 1), GAUSSIANS)[0, :, 0].tolist()
+        value = image.flatten()[flat].view(1, 1, 1)
+        log_prob = log_likelihood(value, torch.ones_like(value), GAUSSIANS)[0, :, 0].tolist()
         joints.append([interpolate(g, place) + log_prob[n] for n, g in enumerate(grids)])
     return found, np.array(joints)
 
@@ -95,7 +114,7 @@ def test_the_posterior_is_the_dense_sum_over_labels(
     assert 1000 < len(expected_index) < np.prod(native.shape) - 100
 
     values = image.flatten()[where.index]
-    joints = list(log_joints(log_prior, location, where, values, GAUSSIANS))
+    joints = list(joints_of(log_prior, location, where, values, GAUSSIANS))
     posterior = summarise(iter(joints))
     evidence = np.logaddexp.reduce(joint, axis=1)
     probability = np.exp(joint - evidence[:, None])
@@ -118,9 +137,9 @@ def test_on_the_prior_grid_it_is_the_posterior_of_the_model(
     image = torch.rand(toy.SHAPE, generator=rng)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
     assert torch.equal(where.index, location.voxels.sort().values)
-    joints = log_joints(log_prior, location, where, image.flatten()[where.index], GAUSSIANS)
+    joints = joints_of(log_prior, location, where, image.flatten()[where.index], GAUSSIANS)
     posterior = summarise(joints)
-    inside = location.gather(image[None, None])[:, 0]
+    inside = location.gather(image[None, None])
     r = responsibilities(log_prior, inside, torch.ones_like(inside), GAUSSIANS)[0]
     r = r[:, location.voxels.argsort()]
     torch.testing.assert_close(posterior.entropy, -(r * r.log()).sum(0), atol=2e-3, rtol=0)
@@ -145,7 +164,7 @@ def test_a_flipped_grid_meets_the_same_places(location: LocationPrior) -> None:
     nothing = torch.zeros(where.index.numel())
     maps = []
     for place in (straight, where):
-        best = summarise(log_joints(log_prior, location, place, nothing, None)).best
+        best = summarise(joints_of(log_prior, location, place, nothing, None)).best
         maps.append(torch.zeros(math.prod(toy.SHAPE), dtype=torch.uint8))
         maps[-1][place.index] = best
     there, back = (m.view(toy.SHAPE) for m in maps)
@@ -159,7 +178,7 @@ def test_without_intensities_the_prior_decides(
     log_prior = random_log_prior(location, rng)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
     image = torch.rand(where.index.numel(), generator=rng)
-    posterior = summarise(log_joints(log_prior, location, where, image, None))
+    posterior = summarise(joints_of(log_prior, location, where, image, None))
     expected = log_prior[0].argmax(0)[location.voxels.argsort()]
     assert (posterior.best == expected).float().mean() > 0.999
     torch.testing.assert_close(posterior.log_evidence, torch.zeros_like(image), atol=2e-3, rtol=0)
@@ -172,9 +191,12 @@ def test_several_gaussians_of_a_class_add_up(location: LocationPrior, rng: torch
     mixed = toy.gaussians([0.1, 0.3, 0.9, 0.5], [0.01, 0.01, 0.03, 0.04], classes)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
     image = torch.rand(where.index.numel(), generator=rng)
-    joints = torch.stack(list(log_joints(location.log_prob[None], location, where, image, mixed)))
-    alone = torch.stack(list(log_joints(location.log_prob[None], location, where, image, None)))
-    torch.testing.assert_close(joints - alone, log_likelihood(image[None], mixed)[0])
+    log_prior = location.log_prob[None]
+    joints = torch.stack(list(joints_of(log_prior, location, where, image, mixed)))
+    alone = torch.stack(list(joints_of(log_prior, location, where, image, None)))
+    one = image[None, None]
+    expected = log_likelihood(one, torch.ones_like(one), mixed)[0]
+    torch.testing.assert_close(joints - alone, expected)
 
 
 def test_a_scan_beside_the_anatomy_has_nothing_to_segment(location: LocationPrior) -> None:
@@ -182,7 +204,7 @@ def test_a_scan_beside_the_anatomy_has_nothing_to_segment(location: LocationPrio
     far.affine[0, 3] += 1000
     where = find_native_voxels(location, toy.grid(), far, everything(toy.SHAPE))
     posterior = summarise(
-        log_joints(location.log_prob[None], location, where, torch.zeros(0), GAUSSIANS)
+        joints_of(location.log_prob[None], location, where, torch.zeros(0), GAUSSIANS)
     )
     assert posterior.best.shape == posterior.entropy.shape == (0,)
 

@@ -49,36 +49,40 @@ def em(
 
 
 def painted(location: LocationPrior, means: Tensor = toy.MEANS) -> Tensor:
-    """(1, V) image of one anatomy."""
-    return toy.paint(toy.inside(location, toy.label_map()), means)
+    """(1, 1, V) image of one anatomy."""
+    return toy.paint(toy.inside(location, toy.label_map()), means)[None]
 
 
 def test_log_density_is_that_of_torch(rng: torch.Generator) -> None:
-    image = torch.randn(2, 9, generator=rng)
-    mean, var = torch.randn(2, 3, generator=rng), torch.rand(2, 3, generator=rng) + 0.1
-    found = log_density(image, Intensities(mean, var, torch.zeros(2, 3), toy.CLASSES))
-    normal = Normal(mean[..., None], var.sqrt()[..., None])
-    expected = normal.log_prob(image[:, None])  # type: ignore[no-untyped-call]
+    image = torch.randn(2, 1, 9, generator=rng)
+    mean, var = torch.randn(2, 1, 3, generator=rng), torch.rand(2, 1, 3, generator=rng) + 0.1
+    intensities = Intensities(mean, var, torch.zeros(2, 3), toy.CLASSES)
+    found = log_density(image, torch.ones_like(image), intensities)
+    normal = Normal(mean[:, 0, :, None], var.sqrt()[:, 0, :, None])
+    expected = normal.log_prob(image)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(found, expected)
     assert found.shape == (2, 3, 9)
 
 
 def test_a_class_of_several_gaussians_is_a_mixture(rng: torch.Generator) -> None:
-    image = torch.randn(1, 40, generator=rng)
-    mean, var = torch.randn(1, 6, generator=rng), torch.rand(1, 6, generator=rng) + 0.1
+    image = torch.randn(1, 1, 40, generator=rng)
+    mean, var = torch.randn(1, 1, 6, generator=rng), torch.rand(1, 1, 6, generator=rng) + 0.1
     weight = torch.tensor([[0.2, 0.5, 0.3, 1.0, 0.6, 0.4]])
-    found = class_log_likelihood(image, Intensities(mean, var, weight.log(), MIXED))[0]
+    mixed = Intensities(mean, var, weight.log(), MIXED)
+    found = class_log_likelihood(image, torch.ones_like(image), mixed)[0]
     for c, members in enumerate(([0, 1, 2], [3], [4, 5])):
-        parts = Normal(mean[0, members], var[0, members].sqrt())
+        parts = Normal(mean[0, 0, members], var[0, 0, members].sqrt())
         mixture = MixtureSameFamily(Categorical(weight[0, members]), parts)
-        expected = mixture.log_prob(image[0])  # type: ignore[no-untyped-call]
+        expected = mixture.log_prob(image[0, 0])  # type: ignore[no-untyped-call]
         torch.testing.assert_close(found[c], expected)
 
 
 def test_labels_of_one_class_share_their_density(rng: torch.Generator) -> None:
-    image = torch.rand(1, 7, generator=rng)
+    image = torch.rand(1, 1, 7, generator=rng)
+    seen = torch.ones_like(image)
     intensities = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
-    by_label, by_class = log_likelihood(image, intensities), log_density(image, intensities)
+    by_label = log_likelihood(image, seen, intensities)
+    by_class = log_density(image, seen, intensities)
     assert by_label.shape == (1, toy.NUM_LABELS, 7)
     for label, c in enumerate(toy.CLASSES.class_of_label.tolist()):
         assert torch.equal(by_label[:, label], by_class[:, c])
@@ -86,7 +90,8 @@ def test_labels_of_one_class_share_their_density(rng: torch.Generator) -> None:
 
 def test_the_density_keeps_its_variance_term() -> None:
     # Both Gaussians are at their mean: the narrow one is likelier by log(sd ratio).
-    log_prob = log_density(torch.tensor([[0.5]]), toy.gaussians([0.5, 0.5, 0.5], [0.01, 1.0, 1.0]))
+    image, seen = torch.full((1, 1, 1), 0.5), torch.ones(1, 1, 1)
+    log_prob = log_density(image, seen, toy.gaussians([0.5, 0.5, 0.5], [0.01, 1.0, 1.0]))
     assert float(log_prob[0, 0, 0] - log_prob[0, 1, 0]) == pytest.approx(math.log(10))
 
 
@@ -98,14 +103,14 @@ def test_class_prior_adds_the_labels_of_a_class(location: LocationPrior) -> None
 
 
 def test_start_has_weighted_moments_and_spreads_components() -> None:
-    image = torch.tensor([[0.0, 2.0, 10.0, 14.0, 1e3]])
-    observed = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
+    image = torch.tensor([[[0.0, 2.0, 10.0, 14.0, 1e3]]])
+    observed = torch.tensor([[[1.0, 1.0, 1.0, 1.0, 0.0]]])
     prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.5], [0.0, 0.0, 1.0, 1.0, 0.5]]])
     classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1, 1, 1]))
     first = start(image, observed, prior_of_class, classes)
-    spread = torch.tensor([[1.0, 10.0, 12.0, 14.0]])  # 12 +- one deviation of 2
+    spread = torch.tensor([[[1.0, 10.0, 12.0, 14.0]]])  # 12 +- one deviation of 2
     torch.testing.assert_close(first.mean, spread, atol=5e-3, rtol=0)
-    torch.testing.assert_close(first.var, torch.tensor([[1.0, 4, 4, 4]]), atol=5e-3, rtol=0)
+    torch.testing.assert_close(first.var, torch.tensor([[[1.0, 4, 4, 4]]]), atol=5e-3, rtol=0)
     torch.testing.assert_close(first.log_weight.exp(), torch.tensor([[1.0, 1 / 3, 1 / 3, 1 / 3]]))
 
 
@@ -114,8 +119,8 @@ def test_em_finds_what_the_image_was_painted_with(
     location: LocationPrior, means: list[float]
 ) -> None:
     fitted = em(location, painted(location, torch.tensor(means)))
-    assert fitted.mean[0].tolist() == pytest.approx(means, abs=0.01)
-    assert fitted.var[0].sqrt().tolist() == pytest.approx([0.03] * 3, rel=0.25)
+    assert fitted.mean[0, 0].tolist() == pytest.approx(means, abs=0.01)
+    assert fitted.var[0, 0].sqrt().tolist() == pytest.approx([0.03] * 3, rel=0.25)
 
 
 @pytest.mark.parametrize(("scale", "offset"), [(-1.0, 0.0), (1.0, 50.0), (200.0, 1000.0)])
@@ -130,11 +135,11 @@ def test_em_does_not_care_about_scale_sign_and_offset(
 
 def test_em_finds_the_gaussians_of_a_mixture(location: LocationPrior, rng: torch.Generator) -> None:
     labels = toy.inside(location, toy.label_map())
-    image = toy.paint(labels)
+    image = toy.paint(labels)[None]
     is_bright = (labels == toy.CORE) & (torch.rand(labels.shape, generator=rng) < 0.25)
     image = torch.where(is_bright, image + 0.8, image)
     fitted = em(location, image, classes=MIXED, rounds=60)
-    inner = torch.stack([fitted.mean[0, 4:], fitted.log_weight[0, 4:].exp()], dim=1).tolist()
+    inner = torch.stack([fitted.mean[0, 0, 4:], fitted.log_weight[0, 4:].exp()], dim=1).tolist()
     assert min(inner) == pytest.approx([0.5, 0.75], abs=0.03)
     assert max(inner) == pytest.approx([1.3, 0.25], abs=0.03)
     for members in ([0, 1, 2], [3], [4, 5]):
@@ -152,7 +157,8 @@ def test_em_never_loses_likelihood(location: LocationPrior) -> None:
     for _ in range(40):
         fitted = fit(image, seen, prior_of_class, fitted, rounds=1)
         # The prior of a voxel is that of its class for every one of the class's components.
-        log_joint = log_density(image, fitted) + prior_of_class.log()[:, MIXED.class_of_component]
+        log_class = prior_of_class.log()[:, MIXED.class_of_component]
+        log_joint = log_density(image, seen, fitted) + log_class
         penalty = (PRIOR_VOXELS / 2 * (fitted.var.log() + typical_var / fitted.var)).sum()
         weights = fitted.log_weight.sum()  # Dirichlet(2, 2, ...)
         trace.append(float(torch.logsumexp(log_joint, 1).sum() - penalty + weights))
@@ -165,8 +171,8 @@ def test_a_class_without_voxels_stays_finite_and_wide(
     location: LocationPrior, classes: IntensityClasses
 ) -> None:
     labels = toy.inside(location, toy.label_map())
-    observed = (labels != toy.CORE).float()  # the core is out of the field of view
-    image = toy.paint(labels)
+    observed = (labels != toy.CORE).float()[None]  # the core is out of the field of view
+    image = toy.paint(labels)[None]
     fitted = em(location, image, observed, classes)
     for values in (fitted.mean, fitted.var, fitted.log_weight):
         assert torch.isfinite(values).all()
@@ -174,8 +180,8 @@ def test_a_class_without_voxels_stays_finite_and_wide(
 
 
 def test_a_constant_image_stays_finite(location: LocationPrior) -> None:
-    fitted = em(location, torch.full((1, location.voxels.numel()), 0.3))
-    assert fitted.mean[0].tolist() == pytest.approx([0.3] * 3)
+    fitted = em(location, torch.full((1, 1, location.voxels.numel()), 0.3))
+    assert fitted.mean[0, 0].tolist() == pytest.approx([0.3] * 3)
     assert (fitted.var > 0).all()
     assert torch.isfinite(fitted.var).all()
 
@@ -221,18 +227,19 @@ def test_responsibilities_are_the_posterior_and_the_prior_where_nothing_is_seen(
 ) -> None:
     image = painted(location)
     observed = torch.ones_like(image)
-    observed[:, ::3] = 0
+    observed[..., ::3] = 0
     intensities = toy.gaussians(toy.MEANS.tolist(), [0.0009] * 3)
     r = responsibilities(location.log_prob[None], image, observed, intensities)
-    torch.testing.assert_close(r.sum(1), torch.ones_like(image))
+    torch.testing.assert_close(r.sum(1), torch.ones_like(image[:, 0]))
     torch.testing.assert_close(r[0, :, ::3], location.log_prob.exp()[:, ::3])
-    joint = location.log_prob.exp() * log_likelihood(image, intensities)[0].exp()
+    likelihood_alone = log_likelihood(image, torch.ones_like(image), intensities)[0].exp()
+    joint = location.log_prob.exp() * likelihood_alone
     torch.testing.assert_close(r[0, :, 1::3], (joint / joint.sum(0))[:, 1::3])
 
 
 def test_moments_are_those_of_the_observed_voxels() -> None:
-    image = torch.tensor([[1.0, 3.0, 1e3]])
-    floor = likelihood._floor(image, torch.tensor([[1.0, 1.0, 0.0]]))
+    image = torch.tensor([[[1.0, 3.0, 1e3]]])
+    floor = likelihood._floor(image, torch.tensor([[[1.0, 1.0, 0.0]]]))
     assert float(floor) == pytest.approx(VAR_FLOOR)
 
 
@@ -258,10 +265,10 @@ def test_moving_classes_keeps_what_they_say() -> None:
 def test_a_class_of_one_value_keeps_the_smallest_variance() -> None:
     """Where so many voxels agree, the floor has to hold what the prior cannot."""
     labels = torch.arange(60_000) % 2
-    image = labels[None].float()
+    image = labels[None, None].float()
     certain = torch.stack([1 - labels, labels])[None].float().clamp(1e-4, 1 - 1e-4)
     classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1]))
     seen = torch.ones_like(image)
     fitted = fit(image, seen, certain, start(image, seen, certain, classes), rounds=20)
     floor = VAR_FLOOR * image.var(correction=0)
-    torch.testing.assert_close(fitted.var, floor.expand(1, 2), rtol=1e-3, atol=0)
+    torch.testing.assert_close(fitted.var, floor.expand(1, 1, 2), rtol=1e-3, atol=0)

@@ -23,8 +23,8 @@ BATCH, VOXELS = 2, 50
 def random_case(rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Intensities]:
     """logits, image, observed, intensities of two images."""
     logits = 2 * torch.randn(BATCH, toy.NUM_LABELS, VOXELS, generator=rng)
-    image = torch.rand(BATCH, VOXELS, generator=rng)
-    observed = (torch.rand(BATCH, VOXELS, generator=rng) < 0.8).float()
+    image = torch.rand(BATCH, 1, VOXELS, generator=rng)
+    observed = (torch.rand(BATCH, 1, VOXELS, generator=rng) < 0.8).float()
     one = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
     other = toy.gaussians([0.8, 0.2, 0.4], [0.05, 0.02, 0.01])
     mean, var = torch.cat([one.mean, other.mean]), torch.cat([one.var, other.var])
@@ -79,9 +79,9 @@ def test_log_prob_of_labels_by_hand() -> None:
 
 def test_exact_is_the_log_of_the_sum_over_all_label_maps(rng: torch.Generator) -> None:
     log_prior = torch.log_softmax(torch.randn(1, toy.NUM_LABELS, 3, generator=rng), dim=1)
-    image, seen = torch.rand(1, 3, generator=rng), torch.ones(1, 3)
+    image, seen = torch.rand(1, 1, 3, generator=rng), torch.ones(1, 1, 3)
     intensities = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
-    joint = (log_prior + log_likelihood(image, intensities))[0]
+    joint = (log_prior + log_likelihood(image, seen, intensities))[0]
     maps = itertools.product(range(toy.NUM_LABELS), repeat=3)
     each = torch.stack([sum((joint[s[v], v] for v in range(3)), torch.tensor(0.0)) for s in maps])
     found = log_prob_of_image(log_prior, image, seen, intensities, "exact")
@@ -93,9 +93,11 @@ def test_exact_minus_jensen_is_the_divergence_of_prior_from_posterior(rng: torch
     log_prior = torch.log_softmax(logits, dim=1)
     exact = log_prob_of_image(log_prior, image, observed, intensities, "exact")
     jensen = log_prob_of_image(log_prior, image, observed, intensities, "jensen")
-    log_posterior = torch.log_softmax(log_prior + log_likelihood(image, intensities), dim=1)
+    everywhere = torch.ones_like(observed)
+    log_prob = log_likelihood(image, everywhere, intensities)
+    log_posterior = torch.log_softmax(log_prior + log_prob, dim=1)
     kl = (log_prior.exp() * (log_prior - log_posterior)).sum(1)
-    torch.testing.assert_close(exact - jensen, (kl * observed).sum(1))
+    torch.testing.assert_close(exact - jensen, (kl * observed[:, 0]).sum(1))
     assert (exact > jensen).all()
 
 
@@ -115,8 +117,9 @@ def test_gradient_of_exact_in_the_logits_is_posterior_minus_prior(rng: torch.Gen
     exact = log_prob_of_image(log_prior, image, observed, intensities, "exact").sum()
     (gradient,) = torch.autograd.grad(exact, logits)
     prior = torch.softmax(logits, dim=1)
-    posterior = torch.softmax(logits + log_likelihood(image, intensities), dim=1)
-    torch.testing.assert_close(gradient, (posterior - prior) * observed[:, None])
+    everywhere = torch.ones_like(observed)
+    posterior = torch.softmax(logits + log_likelihood(image, everywhere, intensities), dim=1)
+    torch.testing.assert_close(gradient, (posterior - prior) * observed)
 
 
 @pytest.mark.parametrize("likelihood", ["exact", "jensen"])
@@ -128,7 +131,7 @@ def test_unobserved_voxels_have_no_say(likelihood: str, rng: torch.Generator) ->
     same = log_prob_of_image(log_prior, garbage, observed, intensities, likelihood)
     assert torch.equal(found, same)
     (gradient,) = torch.autograd.grad(same.sum(), log_prior)
-    assert not gradient[(observed == 0)[:, None].expand_as(gradient)].any()
+    assert not gradient[(observed == 0).expand_as(gradient)].any()
 
 
 @pytest.mark.parametrize("likelihood", ["exact", "jensen"])
@@ -140,8 +143,8 @@ def test_terms_are_sums_over_voxels_one_for_each_subject(
     once = log_prob_of_image(log_prior, image, observed, intensities, likelihood)
     twice = log_prob_of_image(
         torch.cat([log_prior] * 2, dim=2),
-        torch.cat([image] * 2, dim=1),
-        torch.cat([observed] * 2, dim=1),
+        torch.cat([image] * 2, dim=2),
+        torch.cat([observed] * 2, dim=2),
         intensities,
         likelihood,
     )

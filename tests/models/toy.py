@@ -104,7 +104,7 @@ def paint(labels: Tensor, means: Tensor = MEANS, sd: float = 0.03, seed: int = 0
 def gaussians(
     mean: list[float], var: list[float], classes: IntensityClasses = CLASSES
 ) -> Intensities:
-    """Gaussians of one image; components of one class weigh the same."""
+    """Gaussians of one image of one channel; components of one class weigh the same."""
     owner = classes.class_of_component
     share = torch.bincount(owner).float()[owner].reciprocal()
-    return Intensities(torch.tensor([mean]), torch.tensor([var]), share.log()[None], classes)
+    return Intensities(torch.tensor([[mean]]), torch.tensor([[var]]), share.log()[None], classes)

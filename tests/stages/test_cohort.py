@@ -121,10 +121,10 @@ def test_what_nobody_foresaw_in_one_scan_costs_that_one(
 
     whole = Segmenter.segment
 
-    def sometimes(self: Segmenter, image: Path) -> object:
+    def sometimes(self: Segmenter, image: Path, **others: object) -> object:
         if "sub-01" in str(image):
             raise RuntimeError("out of luck")
-        return whole(self, image)
+        return whole(self, image, **others)
 
     monkeypatch.setattr(Segmenter, "segment", sometimes)
     out = tmp_path / "out"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seg_prior.stages.calibration import Calibration, Spread
-from seg_prior.stages.quality import MEASURES, Evidence, Quality, judge, repeated_values
+from seg_prior.stages.quality import MEASURES, Evidence, Quality, judge, repeated_values, rules
 
 SPREADS = {
     "misfit": Spread(mean=math.log(0.04), sd=0.2),
@@ -42,7 +42,6 @@ def test_what_lies_among_the_painted_scans_passes() -> None:
     found = quality(GOOD)
     assert found.verdict == "PASS"
     assert found.findings == ()
-    assert found.line == "PASS"
     assert found.volume_z["Core"] == pytest.approx(1.0)
 
 
@@ -65,10 +64,16 @@ def test_a_measure_fires_on_its_bad_side(name: str, z: float, verdict: str) -> N
     assert [finding.rule for finding in found.findings] == ([name] if verdict != "PASS" else [])
 
 
-def test_the_line_names_the_rule_what_was_found_and_what_was_expected() -> None:
-    line = quality(GOOD | {"misfit": 0.3}).line
-    assert line.startswith("FAIL: misfit 0.3 (1 - Dice")
-    assert "0.023 to 0.07" in line
+def test_a_finding_names_the_rule_what_was_found_and_what_was_expected() -> None:
+    (finding,) = quality(GOOD | {"misfit": 0.3}).findings
+    assert finding.verdict == "FAIL"
+    assert finding.text.startswith("misfit 0.3, usual 0.023 to 0.07 (1 - Dice")
+
+
+def test_one_line_has_the_worst_and_the_number_of_the_others() -> None:
+    assert rules([]) == ""
+    assert rules(["a", "b"]) == "a; b"
+    assert rules(["a", "b", "c", "d"]) == "a; b; and 2 more"
 
 
 def test_volumes_far_from_any_painted_scan_fail() -> None:

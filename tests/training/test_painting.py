@@ -91,7 +91,7 @@ def test_an_item_is_painted_from_the_item_of_its_anatomies(location: LocationPri
     image, observed, labels = painted[4]
     assert len(painted) == 10
     assert torch.equal(labels, anatomies[4][0])
-    assert image.shape == observed.shape == labels.shape
+    assert image.shape == observed.shape == labels[None].shape
     assert image.dtype == observed.dtype == torch.float32
     for a, b in zip(painted[4], (image, observed, labels), strict=True):
         assert torch.equal(a, b)
