@@ -51,7 +51,10 @@ def write_scan_page(path: Path, report: ScanReport) -> None:
         volumes=rows,
         has_notes=any(row["note"] for row in rows),
         has_reference=any(volume.reference_mm3 for volume in report.volumes),
-        histogram=intensity_chart(report.intensities, report.gaussians),
+        histograms=[
+            (contrast.name, intensity_chart(contrast.intensities, contrast.gaussians))
+            for contrast in report.contrasts
+        ],
         provenance=json.dumps(report.provenance, indent=1, ensure_ascii=False),
         data={
             "image": data.image,
