@@ -144,9 +144,9 @@ def _climb(place: Tensor, label: Tensor, change: Tensor, log_frequency: Tensor) 
     for step in range(_STEPS):
         optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _STEPS)  # to come to rest
         unit = (_moved(place, free) / _REACH).flip(-1)[None, :, :, None]
-        log_prob = F.grid_sample(
-            log_frequency, unit, padding_mode="border", align_corners=False
-        )[0, :, :, :, 0]
+        log_prob = F.grid_sample(log_frequency, unit, padding_mode="border", align_corners=False)[
+            0, :, :, :, 0
+        ]
         reached = log_prob.transpose(0, 1).gather(1, chosen)[:, 0]  # (N, P)
         spread = ((free - identity)[:, :3, :3] / _LINEAR_SD).square().sum()
         loss = -(reached * share).sum() + 0.5 * spread / _NUM_INDEPENDENT
