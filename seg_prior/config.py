@@ -403,7 +403,8 @@ class AdaptConfig(RuntimeConfig):
         shares: Of the subjects whose label maps train the prior, whose unlabelled images choose
             Gaussians and train the encoder, and who are scored.
         prior: Settings of `train-prior` that override the proposed ones.
-        encoder: Settings of `train-encoder`.
+        encoder: Settings of `train-encoder`, where they differ from a short training; null leaves
+            the label encoder to read images.
     """
 
     name: str
@@ -414,7 +415,7 @@ class AdaptConfig(RuntimeConfig):
     header_spacing_mm: tuple[float, float, float] | None = None
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     prior: dict[str, Any] = {}
-    encoder: dict[str, Any] = {}
+    encoder: dict[str, Any] | None = None
 
 
 class BenchmarkMethod(_Config):

@@ -46,16 +46,18 @@ METHODS: list[dict[str, Any]] = [
         "segment": {"refine": "full"},
     },
     {
-        "name": "VAE + image encoder, one pass",
-        "model": "model.safetensors",
-        "segment": {"refine": "0"},
-    },
-    {
         "name": "VAE + refinement, prior alone",
         "model": "vae.safetensors",
         "segment": {"output": "prior", "refine": "full"},
     },
 ]
+
+
+WITH_ENCODER: dict[str, Any] = {
+    "name": "VAE + image encoder, one pass",
+    "model": "model.safetensors",
+    "segment": {"inference": {"refine_steps": 0}},
+}
 
 
 def look(config: AdaptConfig, dataset: Dataset, show: Show) -> Report:
@@ -94,7 +96,7 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
             with _timed(config, kind):
                 train_prior.run(settings.model_copy(update={"kind": kind, "out": out}), show)
     model = config.out / "model.safetensors"
-    if not model.exists():
+    if config.encoder is not None and not model.exists():
         scans = {"images": list(dataset.images), "labels": list(dataset.maps)}
         ends = {"prior": config.out / "vae.safetensors", "out": model}
         proposed = {"augment": settings.augment.model_dump(), "quiet": True}
@@ -113,7 +115,7 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
             "cache": config.out / "cells",
             "page": config.out / "report.md",
             "threads": config.threads,
-            "methods": METHODS,
+            "methods": [*METHODS, *([WITH_ENCODER] if config.encoder is not None else [])],
             "datasets": [
                 {
                     "name": config.name,

@@ -108,12 +108,12 @@ def propose_intensity(
     count = int(is_enough.argmax()) + 1
     told = ", ".join(f"{n} {value:.3f}" for n, value in enumerate(nats, start=1))
     show(f"held-out nats/voxel by number of background Gaussians: {told}; taken: {count}")
-    typical = _spread(np.mean(means, axis=0))
-    names = segmenter.classes.names
-    return {
-        "components": {background: count},
-        "typical": {background: 0.0} | dict(zip(names[1:], typical[1:], strict=True)),
-    }
+    painted = _spread(np.mean(means, axis=0))
+    classes = segmenter.classes.class_of_label.tolist()
+    labels = segmenter.model.header.label_table.labels
+    # By the table's classes, which ties may have joined.
+    typical = {label.intensity_class: painted[c] for label, c in zip(labels, classes, strict=True)}
+    return {"components": {background: count}, "typical": typical | {background: 0.0}}
 
 
 def _with_background(classes: IntensityClasses, count: int) -> IntensityClasses:

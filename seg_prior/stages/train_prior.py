@@ -29,7 +29,7 @@ from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.pose_prior import PosePrior
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
-from seg_prior.stages.inputs import find_images, subject_key
+from seg_prior.stages.inputs import find_images, person_of, subject_key
 from seg_prior.training.datasets import (
     AlignedLabelMap,
     RandomAnatomies,
@@ -41,6 +41,8 @@ from seg_prior.volume import Volume, read_label_map
 
 ACTIVE_NATS = 0.05
 """A latent dimension with less KL than this, on average, is unused."""
+FEW_PEOPLE = 3
+"""Label maps of fewer subjects than this show no population."""
 COLLAPSED_SHARE = 0.01
 """A prior that uses a smaller share of its dimensions has collapsed."""
 
@@ -88,6 +90,12 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
         f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
         f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
     )
+    people = {person_of(Path(name)) for name in anatomies.names}
+    if len(people) < FEW_PEOPLE:
+        show(
+            f"WARNING: label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
+            "alone: how others differ cannot be learned from them. Add label maps."
+        )
     location = fit_location(anatomies)
     prior: LabelVAE | LinearPrior
     if config.kind == "vae":
