@@ -56,7 +56,7 @@ METHODS: list[dict[str, Any]] = [
 WITH_ENCODER: dict[str, Any] = {
     "name": "VAE + image encoder, one pass",
     "model": "model.safetensors",
-    "segment": {"inference": {"refine_steps": 0}},
+    "segment": {"refine": "0"},
 }
 
 
