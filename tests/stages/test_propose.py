@@ -7,7 +7,7 @@ from seg_prior.config import IntensityConfig
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.stages.fingerprint import Fingerprint, read_fingerprint
 from seg_prior.stages.propose import propose_intensity, propose_prior
-from seg_prior.stages.segment import load_reader
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
 
@@ -52,11 +52,11 @@ def test_the_pose_is_learned_where_images_are_cut_like_the_maps(
 def test_gaussians_of_a_mixed_background_are_counted(
     phantom_folder: Path, tiny_atlas: Path, tmp_path: Path
 ) -> None:
-    reader = load_reader(tiny_atlas, "cpu")
+    segmenter = Segmenter.load(tiny_atlas, device="cpu")
     path = sorted(phantom_folder.glob("*_phantom.nii.gz"))[3]
     said: list[str] = []
-    found = propose_intensity(reader, [path], said.append)
-    background = reader.classes.names[0]
+    found = propose_intensity(segmenter, [path], said.append)
+    background = segmenter.classes.names[0]
     counts = found["components"]
     assert isinstance(counts, dict)
     assert 1 <= counts[background] <= 6
@@ -64,9 +64,9 @@ def test_gaussians_of_a_mixed_background_are_counted(
     typical = found["typical"]
     assert isinstance(typical, dict)
     assert set(typical) == {
-        label.intensity_class for label in reader.model.header.label_table.labels
+        label.intensity_class for label in segmenter.model.header.label_table.labels
     }
     assert typical[background] == 0.0
     assert all(0.2 <= value <= 1 for name, value in typical.items() if name != background)
     # What is proposed is a config that the model takes.
-    intensity_classes(reader.model.header.label_table, IntensityConfig.model_validate(found))
+    intensity_classes(segmenter.model.header.label_table, IntensityConfig.model_validate(found))
