@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,20 @@ def save_model(
     if image_encoder is not None:
         for name, tensor in image_encoder.state_dict().items():
             tensors[f"image_encoder.{name}"] = _half(tensor)
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
+
+
+def write_reference(path: Path, more: dict[str, Any]) -> None:
+    """Add figures to the reference of a checkpoint that exists; its weights stay bit for bit.
+
+    Raises:
+        CheckpointError: As `read_header`.
+    """
+    header = read_header(path)
+    header = header.model_copy(update={"reference": header.reference | more})
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
 

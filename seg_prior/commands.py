@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from seg_prior.config import (
+    CalibrateConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -59,6 +60,13 @@ def _train_encoder(config: TrainEncoderConfig, show: Show) -> Failures:
     from seg_prior.stages import train_encoder
 
     train_encoder.run(config, show)
+    return ()
+
+
+def _calibrate(config: CalibrateConfig, show: Show) -> Failures:
+    from seg_prior.stages import calibrate
+
+    calibrate.run(config, show)
     return ()
 
 
@@ -124,6 +132,14 @@ COMMANDS = (
         "seg-prior train-encoder scans/ --labels maps/ \\\n"
         "    --prior prior.safetensors --out model.safetensors",
         _train_encoder,
+    ),
+    Command(
+        "calibrate",
+        CalibrateConfig,
+        "model labels...",
+        "Teach a model how far to trust it: intervals of volumes, quality control.",
+        "seg-prior calibrate model.safetensors maps/",
+        _calibrate,
     ),
     Command(
         "segment",

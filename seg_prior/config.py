@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 BRAIN_MODEL = Path(__file__).parent / "weights" / "brain.safetensors"
 
@@ -17,6 +17,8 @@ class _Config(BaseModel):
 
 
 Width = Annotated[int, Field(gt=0, multiple_of=8)]
+# YAML takes a bare 0 for a number.
+Refine = Annotated[Literal["0", "fast", "full"], BeforeValidator(lambda v: "0" if v == 0 else v)]
 
 
 class VAEConfig(_Config):
@@ -86,16 +88,13 @@ class InferenceConfig(_Config):
 
     Attributes:
         likelihood: exact mixture, or the jensen bound of 2018.
-        refine_steps, refine_rate: Adam steps on z; 0 takes z from the encoder as it is. None is 30,
-            but 0 for a prior with detail, whose first reading the climb does not better: measured
-            in docs/benchmark.md.
+        refine_rate: Of the Adam steps on z.
         image_weight: Of log p(x | z) beside log p(z) in those steps. Neighbouring voxels share
             their errors (texture, partial volume, labelling), so a scan holds fewer independent
             observations than voxels; 1 takes each voxel at its word.
     """
 
     likelihood: Literal["exact", "jensen"] = "exact"
-    refine_steps: int | None = Field(None, ge=0)
     refine_rate: float = Field(0.1, gt=0)
     image_weight: float = Field(0.1, gt=0)
 
@@ -176,13 +175,15 @@ class ReadingConfig(RuntimeConfig):
         output: posterior (intensities and prior), or prior (the smooth outline of the prior alone).
         n4: Correct the bias field before anything else.
         volume: Which volume of a 4-D series to take, from 0.
-        inference: How an image is read.
+        refine: How long to look: 0, fast or full; what the model is best with if nobody says.
+        inference: How z is refined.
     """
 
     model: Path = BRAIN_MODEL
     output: Literal["posterior", "prior"] = "posterior"
     n4: bool = False
     volume: int | None = Field(None, ge=0)
+    refine: Refine | None = None
     inference: InferenceConfig = InferenceConfig()
 
 
@@ -197,6 +198,8 @@ class SegmentConfig(ReadingConfig):
         volumes: Write the volume of every label; of several scans, also all in OUT/volumes.tsv.
         posteriors: Write the probability of every label, as a 4-D image.
         entropy: Write the entropy of the posterior.
+        report: Write a page for each scan to be judged by, and volumes; in a folder OUT also
+            report.html, which lists all.
         bids: Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table.
         overwrite: Segment again what is finished, of the same scan, model and settings.
         shard: Of a long list, do part I of N, as `I/N`; other machines do the others.
@@ -208,6 +211,7 @@ class SegmentConfig(ReadingConfig):
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
+    report: bool = False
     bids: bool = False
     overwrite: bool = False
     shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
@@ -266,6 +270,26 @@ class TrainEncoderConfig(RuntimeConfig):
     paint: PaintConfig = PaintConfig()
     pretrain: OptimConfig = OptimConfig(steps=1500)
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
+
+
+class CalibrateConfig(RuntimeConfig):
+    """`calibrate`: a model and label maps in; what its results are judged by into the model.
+
+    Attributes:
+        model: Checkpoint of any kind; its header is written anew, its weights stay as they are.
+        labels: Label maps that scans are painted from.
+        num_scans: How many, at least 8; the maps take turns.
+        spacing_mm: Of the painted scans; None is half of prior space's.
+        augment: Of the anatomies.
+        paint: Of the images; its lengths are in voxels of the scan.
+    """
+
+    model: Path
+    labels: list[Path]
+    num_scans: int = 32
+    spacing_mm: float | None = Field(None, gt=0)
+    augment: AugmentConfig = AugmentConfig()
+    paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
 
 
 class EvaluateConfig(_Config):

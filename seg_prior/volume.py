@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import logging
 import warnings
 from collections.abc import Iterable, Iterator
@@ -279,3 +280,16 @@ def _header_warnings(image: Any) -> tuple[str, ...]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def encode_nifti(data: NDArray[np.uint8], grid: Grid) -> bytes:
+    """A gzipped NIfTI of an array of bytes, for a page that holds its own data.
+
+    Args:
+        data: (I, J, K), on `grid`.
+        grid: Voxel -> millimetres; the sform has it, sheared or not.
+    """
+    assert data.shape == grid.shape, (data.shape, grid.shape)
+    image = nib.Nifti1Image(data, grid.affine)
+    image.header.set_xyzt_units("mm")
+    return gzip.compress(image.to_bytes(), mtime=0)

@@ -37,13 +37,14 @@ ONLY_IN = {
     "SimpleITK": {"itk.py", "conform"},
     "monai": {"training", "metrics"},
     "matplotlib": {"report"},
+    "jinja2": {"report"},
     "lightning_fabric": {"training"},
     "safetensors": {"checkpoint.py"},
     "cyclopts": {"cli.py"},
     "tqdm": {"stages", "training"},
 }
 """Third-party package -> the files or folders of ours that may import it."""
-LAZY = {"monai", "matplotlib"}
+LAZY = {"monai", "matplotlib", "jinja2"}
 """Imported inside functions alone."""
 HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric", "nibabel", "scipy")
 

@@ -39,6 +39,7 @@ class Estimate:
         log_prior: (1, L, V) log f(z).
         elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
         trace: What was climbed, before every step and at the end.
+        log_var: (1, K) log variance of q(z | x) around z; None where nothing encoded the image.
     """
 
     z: Tensor
@@ -46,10 +47,10 @@ class Estimate:
     log_prior: Tensor
     elbo: float
     trace: tuple[float, ...]
+    log_var: Tensor | None = None
 
 
 EM_ROUNDS = 20
-REFINE_STEPS = 30
 
 
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
@@ -63,8 +64,8 @@ def climb(
     decode: Callable[[Tensor], Tensor],
     seen: Observation,
     z: Tensor,
+    num_steps: int,
     config: InferenceConfig,
-    usual_steps: int = REFINE_STEPS,
 ) -> Estimate:
     """Maximise image_weight log p(x | z) + log p(z) by Adam, with an EM round inside every step.
 
@@ -72,19 +73,20 @@ def climb(
         decode: (1, K) -> (1, L, V) log f(z); differentiable.
         seen: The image.
         z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
-        config: Steps, rate, weight, likelihood.
-        usual_steps: Steps where the config names none.
+        num_steps: Of Adam; 0 takes z as it is.
+        config: Rate, weight, likelihood.
     """
     with torch.no_grad():
         log_prior = decode(z)
         intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
-    steps = usual_steps if config.refine_steps is None else config.refine_steps
     if not z.shape[1]:
-        steps = 0
-    z = z.detach().clone().requires_grad_(steps > 0)
-    optimizer = torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if steps else None
+        num_steps = 0
+    z = z.detach().clone().requires_grad_(num_steps > 0)
+    optimizer = (
+        torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if num_steps else None
+    )
     trace: list[float] = []
-    for _ in range(steps):
+    for _ in range(num_steps):
         assert optimizer is not None
         log_prior = decode(z)
         with torch.no_grad():

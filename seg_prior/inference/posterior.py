@@ -30,15 +30,17 @@ class NativeVoxels:
 
 @dataclass(frozen=True, eq=False)
 class Posterior:
-    """The posterior at N native voxels, in three numbers each.
+    """The posterior at N native voxels, in four numbers each.
 
     Attributes:
         best: (N,) uint8 index of the most probable label.
+        confidence: (N,) its probability.
         entropy: (N,) in nats.
         log_evidence: (N,) log sum_l exp(log joint), which normalises the joint of any label.
     """
 
     best: Tensor
+    confidence: Tensor
     entropy: Tensor
     log_evidence: Tensor
 
@@ -136,4 +138,4 @@ def summarise(joints: Iterator[Tensor]) -> Posterior:
         highest += rise
         best[is_better] = label
     entropy = total.log() - moment / total
-    return Posterior(best, entropy.clamp_min(0), highest + total.log())
+    return Posterior(best, 1 / total, entropy.clamp_min(0), highest + total.log())

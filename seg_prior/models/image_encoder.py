@@ -14,26 +14,23 @@ EM_STRIDE = 5
 """Every fifth voxel is plenty to fit a handful of Gaussians; odd, so that cells are met evenly."""
 
 
-def atlas_posterior(
-    location: LocationPrior,
-    image: Tensor,
-    observed: Tensor,
-    classes: IntensityClasses,
+def posterior_through(
+    log_prior: Tensor, image: Tensor, observed: Tensor, classes: IntensityClasses
 ) -> Tensor:
-    """p(s | x) under the location prior and Gaussians fitted by EM.
+    """p(s | x) under a label prior and Gaussians fitted by EM.
 
     It is a function of the image alone, and the same for any contrast that separates the same
     classes: an affine or inverted intensity scale leaves it as it is.
 
     Args:
-        location: The location prior.
+        log_prior: (1, L, V) or (B, L, V): of the atlas, or log f(z).
         image, observed: (B, H, V).
         classes: Which Gaussians there are.
 
     Returns:
-        (B, L, V) probabilities; p_loc where nothing is observed.
+        (B, L, V) probabilities; those of the label prior where nothing is observed.
     """
-    log_prior = location.log_prob[None].expand(image.shape[0], -1, -1)
+    log_prior = log_prior.expand(image.shape[0], -1, -1)
     prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
     first = likelihood.start(some, some_observed, prior_of_class, classes)

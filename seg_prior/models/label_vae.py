@@ -240,6 +240,11 @@ class LabelVAE(nn.Module):
         """K."""
         return self.decoder.num_latents
 
+    @property
+    def num_coarse(self) -> int:
+        """Of these, the first: where structures lie; the others are the detail."""
+        return self.decoder.num_coarse
+
     def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, V) label probabilities -> mean, log_var of q(z | s), each (B, K)."""
         mean, log_var = self.encoder(soft_labels, self.location)

@@ -40,6 +40,11 @@ class LinearPrior(nn.Module):
         """K."""
         return int(self.basis.shape[0])
 
+    @property
+    def num_coarse(self) -> int:
+        """All of K: there is no detail."""
+        return self.num_latents
+
     def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         """Projection on the components: (B, L, V) -> mean, log_var, each (B, K).
 

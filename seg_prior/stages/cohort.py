@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
+from seg_prior.stages.quality import VERDICTS, rules
 from seg_prior.volume import stem
 
 Request = dict[str, Any]
@@ -53,7 +55,7 @@ def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
     files = outputs.files_of(job.target, Extras.of(config))
     if not all(file.is_file() for file in files.values()):
         return False
-    found = _read_sidecar(job.target).get("request")
+    found = read_sidecar(job.target).get("request")
     return found is not None and found == request_of(job, config, model_sha256)
 
 
@@ -68,7 +70,7 @@ def check_replaceable(job: Job) -> None:
     """
     if not job.target.exists():
         return
-    found = _read_sidecar(job.target)
+    found = read_sidecar(job.target)
     if "model_sha256" not in found:
         raise ConfigError(
             f"{job.target}: found a file that segment did not write, need a place for the result. "
@@ -127,7 +129,29 @@ def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
     return path
 
 
-def _read_sidecar(target: Path) -> dict[str, Any]:
+def describe_quality(jobs: Sequence[Job]) -> list[str]:
+    """How many scans of a request have which verdict, and a line for each that should be looked at.
+
+    From the sidecars, so that scans of earlier runs count, too; nothing where none is finished.
+    """
+    sidecars = [(job, read_sidecar(job.target)) for job in jobs if job.target.is_file()]
+    found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
+    verdicts = Counter(quality["verdict"] for _, quality in found)
+    if not verdicts:
+        return []
+    counts = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
+    lines = [f"quality control: {counts}"]
+    for verdict in ("FAIL", "WARN"):
+        for job, quality in found:
+            if quality["verdict"] == verdict:
+                fired = rules([finding["text"] for finding in quality["findings"]])
+                lines.append(f"  {verdict} {job.image}: {fired}")
+    if verdicts["not measured"]:
+        lines.append("  the model has no calibration; seg-prior calibrate makes one")
+    return lines
+
+
+def read_sidecar(target: Path) -> dict[str, Any]:
     """The sidecar of a label map; empty where it has none of ours."""
     try:
         found = json.loads(target.with_name(f"{stem(target)}.json").read_text(encoding="utf-8"))

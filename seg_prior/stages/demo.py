@@ -15,6 +15,7 @@ from seg_prior.config import (
     DemoConfig,
     InferenceConfig,
     OptimConfig,
+    Refine,
     RuntimeConfig,
     TrainEncoderConfig,
     TrainPriorConfig,
@@ -63,19 +64,18 @@ class Method(NamedTuple):
 
     name: str
     kind: Literal["atlas", "pca", "model"]
-    inference: InferenceConfig
+    refine: Refine
     output: Literal["posterior", "prior"] = "posterior"
 
 
-ONE_PASS, REFINED = InferenceConfig(refine_steps=0), InferenceConfig()
 MIXTURE = "Gaussian mixture"
 ATLAS_EM, VAE_REFINED = "atlas + EM", "VAE + refinement"
 METHODS = (
-    Method("atlas argmax", "atlas", ONE_PASS, "prior"),
-    Method(ATLAS_EM, "atlas", ONE_PASS),
-    Method("PCA + refinement", "pca", REFINED),
-    Method("VAE, one pass", "model", ONE_PASS),
-    Method(VAE_REFINED, "model", REFINED),
+    Method("atlas argmax", "atlas", "0", "prior"),
+    Method(ATLAS_EM, "atlas", "0"),
+    Method("PCA + refinement", "pca", "full"),
+    Method("VAE, one pass", "model", "0"),
+    Method(VAE_REFINED, "model", "full"),
 )
 
 
@@ -258,7 +258,7 @@ def _segment_one(
 
 def _read(segmenter: Segmenter, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
     """(I, J, K) label indices by one method."""
-    estimate = infer(segmenter, conformed, method.inference)
+    estimate = infer(segmenter, conformed, method.refine, InferenceConfig())
     voxels = find_native_voxels(
         segmenter.model.location,
         segmenter.atlas.grid,

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 
 from seg_prior.config import (
+    CalibrateConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -20,7 +21,7 @@ from seg_prior.config import (
     TrainPriorConfig,
 )
 from seg_prior.errors import ConfigError
-from seg_prior.stages import naming, reconstruct, sample, segment
+from seg_prior.stages import naming, reconstruct, reporting, sample, segment
 from seg_prior.stages.cohort import part_of
 from seg_prior.stages.inputs import find_images
 from seg_prior.stages.outputs import Extras
@@ -83,6 +84,11 @@ def _(config: TrainEncoderConfig) -> Files:
 
 
 @files_of.register
+def _(config: CalibrateConfig) -> Files:
+    return Files([config.model, *find_images(config.labels)], [config.model])
+
+
+@files_of.register
 def _(config: SegmentConfig) -> Files:
     jobs, extras = segment.plan(config), Extras.of(config)
     mine = part_of(jobs, config.shard)
@@ -92,6 +98,8 @@ def _(config: SegmentConfig) -> Files:
         writes = [*(config.out / name for name in root), *writes]
     if extras.volumes and not naming.is_file(config.out):
         writes.append(config.out / "volumes.tsv")
+    if extras.report and not naming.is_file(config.out):
+        writes.append(config.out / reporting.COHORT_PAGE)
     reads = [file for job in mine for file in (job.image, *job.contrasts)]
     return Files([config.model, *reads], writes)
 

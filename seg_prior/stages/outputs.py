@@ -25,7 +25,10 @@ VOLUME_COLUMNS = (
     "low_mm3",
     "high_mm3",
     "touches_edge",
+    "z",
+    "quality",
 )
+"""z: deviations of log volume from painted scans; quality: the verdict, the scan's in every row."""
 INTRACRANIAL = (
     "all labels inside the skull together: brain, ventricles and the CSF around it, "
     "as far as the scan shows them"
@@ -38,15 +41,21 @@ class Extras(NamedTuple):
     volumes: bool = False
     posteriors: bool = False
     entropy: bool = False
+    report: bool = False
     bids: bool = False
 
     @classmethod
     def of(cls, config: SegmentConfig) -> Extras:
-        """What a request wants; a BIDS derivatives folder has all but the entropy."""
+        """What a request wants.
+
+        A BIDS derivatives folder has volumes and posteriors; a report comes with volumes, which
+        the page of several scans is made of.
+        """
         return cls(
-            config.volumes or config.bids,
+            config.volumes or config.report or config.bids,
             config.posteriors or config.bids,
             config.entropy,
+            config.report,
             config.bids,
         )
 
@@ -66,6 +75,7 @@ def files_of(target: Path, extras: Extras) -> dict[str, Path]:
         "probseg_sidecar": f"{base}_probseg.json" if extras.posteriors else "",
         "volumes": volumes if extras.volumes else "",
         "label_table": f"{stem(target)}.tsv" if extras.bids else "",
+        "report": f"{base}_report.html" if extras.report else "",
         "sidecar": f"{stem(target)}.json",
         "label_map": target.name,
     }
@@ -138,8 +148,13 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
             "first": estimate.trace[0],
             "last": estimate.trace[-1],
         },
+        "quality": {
+            "verdict": result.quality.verdict,
+            "findings": [finding._asdict() for finding in result.quality.findings],
+            "measures": result.quality.measures,
+            "volume_z": result.quality.volume_z,
+        },
         "intracranial": _intracranial(result),
-        "mean_entropy": float(result.summary.entropy.mean()),
         "intensities": gaussians,
         "warnings": list(result.warnings),
     }
@@ -160,8 +175,10 @@ def _write_entropy(result: Segmentation, path: Path) -> None:
 
 
 def _write_probabilities(result: Segmentation, path: Path) -> None:
+    """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
     num = len(result.segmenter.label_table) - 1
-    write_series(path, result.posteriors(), num, result.volume)
+    rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
+    write_series(path, rounded, num, result.volume)
 
 
 def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
@@ -174,20 +191,29 @@ def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
 def _write_volumes(result: Segmentation, path: Path) -> None:
     whole = result.intracranial
     records = [*result.volumes, *([] if whole is None else [whole])]
-    lines = ["\t".join(VOLUME_COLUMNS), *map(_volume_row, records)]
+    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, result) for record in records)]
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _volume_row(record: LabelVolume) -> str:
+def _volume_row(record: LabelVolume, result: Segmentation) -> str:
     sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
     shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
     index = "n/a" if record.id is None else str(record.id)
-    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower()])
+    z = result.quality.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", result.quality.verdict]
+    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
 
 
 def _write_label_table(result: Segmentation, path: Path) -> None:
     labels.write(result.segmenter.label_table, "bids", path)
+
+
+def _write_report(result: Segmentation, path: Path) -> None:
+    from seg_prior.report.scan_page import write_scan_page
+    from seg_prior.stages.reporting import report_of
+
+    write_scan_page(path, report_of(result, describe(result, Extras())))
 
 
 def _write_label_map(result: Segmentation, path: Path) -> None:
@@ -205,5 +231,6 @@ _WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,
     "label_table": _write_label_table,
+    "report": _write_report,
     "label_map": _write_label_map,
 }

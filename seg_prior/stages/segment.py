@@ -11,7 +11,7 @@ from tqdm import tqdm
 from seg_prior.config import ReadingConfig, SegmentConfig
 from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.header import read_header
-from seg_prior.stages import cohort, naming, outputs, runtime
+from seg_prior.stages import cohort, naming, outputs, reporting, runtime
 from seg_prior.stages.cohort import Job
 from seg_prior.stages.inputs import find_images
 from seg_prior.stages.outputs import Extras
@@ -46,12 +46,16 @@ def run(config: SegmentConfig, show: Show = print) -> Outcome:
     if config.bids:
         naming.describe_bids_folder(config.out)
     outcome = _segment_all(todo, config, show, is_alone=len(jobs) == 1)
+    for line in cohort.describe_quality(mine):
+        show(line)
     if naming.is_file(config.out):
         return outcome
     cohort.write_failures(config.out, config.shard, outcome.failed)
     written = outcome.written
     if Extras.of(config).volumes:
         written += (cohort.write_volumes(config.out, jobs, Extras.of(config)),)
+    if config.report:
+        written += (reporting.write_cohort(config.out, jobs, outcome.failed, Extras.of(config)),)
     return Outcome(written, outcome.failed)
 
 
@@ -110,6 +114,6 @@ def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Sh
     request = cohort.request_of(job, config, segmenter.model.sha256)
     result = segmenter.segment(job.image, contrasts=job.contrasts)
     files = outputs.write(result, job.target, Extras.of(config), request)
-    for warning in result.warnings:
+    for warning in result.volume.warnings:
         show(f"{job.image}: {warning}")
     return files

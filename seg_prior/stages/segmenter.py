@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from seg_prior.checkpoint import Model, load_model
-from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed, conform
 from seg_prior.errors import ConfigError, ImageError, LabelsError
 from seg_prior.grid import Affine
-from seg_prior.inference.map_estimate import REFINE_STEPS, Estimate, Observation, climb
+from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.posterior import (
     NativeVoxels,
     Posterior,
@@ -29,14 +29,25 @@ from seg_prior.inference.posterior import (
     log_joints,
     summarise,
 )
+from seg_prior.inference.reading import budget, read
+from seg_prior.inference.uncertainty import (
+    credible_interval,
+    log_volume_spread,
+    softened_entropy,
+    softened_probability,
+)
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
-from seg_prior.stages import runtime
+from seg_prior.stages import quality, runtime
+from seg_prior.stages.calibration import Calibration, calibration_of
+from seg_prior.stages.quality import Quality
 from seg_prior.stages.settings import misfit
 from seg_prior.volume import Image, Volume, as_volume
+
+NUM_DRAWS = 4
+"""Of z, for the spread of volumes."""
 
 
 class Settings(TypedDict, total=False):
@@ -45,6 +56,7 @@ class Settings(TypedDict, total=False):
     output: Literal["posterior", "prior"]
     n4: bool
     volume: int | None
+    refine: Refine
     inference: InferenceConfig
     device: str
     threads: int
@@ -58,7 +70,7 @@ class LabelVolume(NamedTuple):
         id, name: Of the label table; a sum of labels has no id.
         hard_mm3: Of the voxels whose most probable label it is.
         soft_mm3: Its posterior probability, summed over voxels.
-        low_mm3, high_mm3: 90 % credible interval; None where none was computed.
+        low_mm3, high_mm3: 90 % credible interval; None where the model has no calibration.
         touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
     """
 
@@ -122,6 +134,19 @@ class Segmenter:
             model.image_encoder.to(device)
         return cls(model, classes.to(device), atlas, device, config)
 
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the model has measured of itself, reading scans as it usually does.
+
+        None where nobody has run `calibrate`, and for the outline of the prior alone.
+        """
+        return None if self.config.output == "prior" else calibration_of(self.model.header)
+
+    @property
+    def temperature(self) -> float:
+        """What the log odds of the best label are divided by; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
     @property
     def label_table(self) -> LabelTable:
         """The labels of the model."""
@@ -155,7 +180,7 @@ class Segmenter:
             volumes = (volume, *further)
             conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
         with _timed(seconds, "infer"):
-            estimate = infer(self, conformed, self.config.inference)
+            estimate = infer(self, conformed, self.config.refine, self.config.inference)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
                 self.model.location,
@@ -206,7 +231,9 @@ class Segmentation:
     @property
     def entropy(self) -> NDArray[np.float32]:
         """(I, J, K) entropy of the posterior, in nats; 0 where anatomy cannot be."""
-        return self._whole(self.summary.entropy)
+        temperature = self.segmenter.temperature
+        summary = self.summary
+        return self._whole(softened_entropy(summary.entropy, summary.confidence, temperature))
 
     def posterior(self, label: str | int) -> NDArray[np.float32]:
         """(I, J, K) probability of one label, named by its name or id.
@@ -219,15 +246,26 @@ class Segmentation:
         if label not in known:
             raise LabelsError(f"label: found {label!r}, need one of {', '.join(map(str, known))}.")
         index = known.index(label)
+        probability = next(p for n, p in enumerate(self._probabilities()) if n == index)
+        probability = self._softened(index, probability)
         if index == 0:  # background is whatever no other label has
-            return 1 - self._whole(1 - self._probability(0))
-        return self._whole(self._probability(index))
+            return 1 - self._whole(1 - probability)
+        return self._whole(probability)
 
     def posteriors(self) -> Iterator[NDArray[np.float32]]:
         """(I, J, K) probability of every label but background, in the label table's order."""
         for index, probability in enumerate(self._probabilities()):
             if index > 0:
-                yield self._whole(probability)
+                yield self._whole(self._softened(index, probability))
+
+    @cached_property
+    def soft_mm3(self) -> tuple[float, ...]:
+        """(L,) posterior volume of every label, before its confidence is softened.
+
+        Softened borders would make small structures larger: they have more outside than inside.
+        """
+        voxel_mm3 = self.volume.grid.voxel_volume_mm3
+        return tuple(float(p.double().sum()) * voxel_mm3 for p in self._probabilities())
 
     @cached_property
     def volumes(self) -> tuple[LabelVolume, ...]:
@@ -236,20 +274,49 @@ class Segmentation:
         counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
         faces = [np.moveaxis(self.label_map, axis, 0)[[0, -1]].ravel() for axis in range(3)]
         at_edge = set(np.unique(np.concatenate(faces)).tolist())
-        soft_mm3 = [float(p.double().sum()) * voxel_mm3 for p in self._probabilities()]
+        intervals = self._intervals()
         return tuple(
             LabelVolume(
                 id=label.id,
                 name=label.name,
                 hard_mm3=int(counts[index]) * voxel_mm3,
-                soft_mm3=soft_mm3[index],
-                low_mm3=None,
-                high_mm3=None,
+                soft_mm3=self.soft_mm3[index],
+                low_mm3=intervals[index][0],
+                high_mm3=intervals[index][1],
                 touches_edge=label.id in at_edge,
             )
             for index, label in enumerate(self._labels)
             if index > 0
         )
+
+    @cached_property
+    def quality(self) -> Quality:
+        """What quality control says; `not measured` where the model has no calibration."""
+        return quality.judge(quality.gather(self), self.segmenter.calibration)
+
+    def log_volume_spread(self, num_draws: int) -> NDArray[np.float64]:
+        """(L,) deviation of each label's log posterior volume over draws of z from q(z | x)."""
+        segmenter, estimate = self.segmenter, self.estimate
+        assert estimate.log_var is not None
+
+        def decode(z: Tensor) -> Tensor:
+            with runtime.autocast(segmenter.device):
+                return segmenter.model.prior.decode(z)
+
+        return log_volume_spread(
+            decode,
+            observe(segmenter, self.conformed),
+            estimate.z,
+            estimate.log_var,
+            estimate.intensities,
+            num_draws,
+            segmenter.config.seed,
+        )
+
+    @property
+    def background_probability(self) -> Tensor:
+        """(N,) at the scan's voxels."""
+        return next(self._probabilities())
 
     @property
     def intracranial(self) -> LabelVolume | None:
@@ -287,6 +354,20 @@ class Segmentation:
     def _labels(self) -> tuple[Any, ...]:
         return self.segmenter.label_table.labels
 
+    def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
+        """90 % credible interval of each label's volume, where the calibration has one."""
+        calibration = self.segmenter.calibration
+        if calibration is None:
+            return [(None, None)] * len(self._labels)
+        spread = self.log_volume_spread(NUM_DRAWS)
+        errors = [calibration.volume_error.get(label.name) for label in self._labels]
+        return [
+            (None, None)
+            if error is None
+            else credible_interval(mm3, float(sd), error, calibration.quantile)
+            for mm3, sd, error in zip(self.soft_mm3, spread, errors, strict=True)
+        ]
+
     def _probabilities(self) -> Iterator[Tensor]:
         """(N,) posterior probability of one label after the other at the scan's voxels."""
         output = self.segmenter.config.output
@@ -294,8 +375,12 @@ class Segmentation:
         for joint in joints:
             yield torch.exp(joint - self.summary.log_evidence)
 
-    def _probability(self, index: int) -> Tensor:
-        return next(p for n, p in enumerate(self._probabilities()) if n == index)
+    def _softened(self, index: int, probability: Tensor) -> Tensor:
+        """Of (N,) probabilities of one label, what the model's calibration leaves."""
+        summary, temperature = self.summary, self.segmenter.temperature
+        return softened_probability(
+            probability, summary.best == index, summary.confidence, temperature
+        )
 
     def _whole(self, values: Tensor) -> NDArray[np.float32]:
         """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
@@ -304,12 +389,18 @@ class Segmentation:
         return whole.view(self.volume.grid.shape).numpy()
 
 
+def typical_intensities(model: Model) -> NDArray[np.float32]:
+    """(L,) relative intensity of every label; classes without a typical one are spread evenly."""
+    labels, typical = model.header.label_table.labels, model.header.intensity.typical
+    names = list(dict.fromkeys(label.intensity_class for label in labels))
+    of_class = {name: n / len(names) for n, name in enumerate(names)} | typical
+    return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
+
+
 def atlas_of(model: Model) -> Atlas:
     """The prior as registration sees it: painted with typical intensities."""
-    table, location = model.header.label_table, model.location
-    names = list(dict.fromkeys(label.intensity_class for label in table.labels))
-    paint = {name: n / len(names) for n, name in enumerate(names)} | model.header.intensity.typical
-    values = torch.tensor([paint[label.intensity_class] for label in table.labels])
+    location = model.location
+    values = torch.from_numpy(typical_intensities(model))
     probability = location.prob.cpu()
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
@@ -317,29 +408,43 @@ def atlas_of(model: Model) -> Atlas:
     return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid)
 
 
-def infer(segmenter: Segmenter, conformed: Conformed, config: InferenceConfig) -> Estimate:
-    """z of q(z | x), then climbed on this image's ELBO."""
-    model, location = segmenter.model, segmenter.model.location
-    seen = Observation(
+def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
+    """The image on the voxels of the anatomy mask."""
+    location = segmenter.model.location
+    return Observation(
         location.gather(conformed.image[None].to(segmenter.device)),
         channel_weight(location.gather(conformed.observed[None].to(segmenter.device))),
         segmenter.classes,
     )
 
+
+def infer(
+    segmenter: Segmenter, conformed: Conformed, refine: Refine | None, config: InferenceConfig
+) -> Estimate:
+    """z of q(z | x), then climbed on this image's ELBO."""
+    model, location = segmenter.model, segmenter.model.location
+    seen = observe(segmenter, conformed)
+    num_coarse = model.prior.num_coarse
+
     def decode(z: Tensor) -> Tensor:
         with runtime.autocast(segmenter.device):
             return model.prior.decode(z)
 
-    with torch.no_grad():
-        read = atlas_posterior(location, seen.image, seen.observed, seen.classes)
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         with runtime.autocast(segmenter.device):
             if model.image_encoder is None:
-                mean, _ = model.prior.encode(read)
+                mean, log_var = model.prior.encode(soft_labels)
             else:
-                mean, _ = model.image_encoder(read, location)
-    vae = model.header.vae
-    usual_steps = 0 if vae is not None and vae.detail_channels else REFINE_STEPS
-    return climb(decode, seen, mean.float(), config, usual_steps)
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(decode, seen, mean, allowed.num_steps, config)
+    return replace(found, log_var=log_var)
 
 
 def joints_of(

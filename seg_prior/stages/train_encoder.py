@@ -18,7 +18,7 @@ from seg_prior.conform.chain import conform
 from seg_prior.errors import ConfigError
 from seg_prior.header import Header
 from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensities
-from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
+from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -115,7 +115,7 @@ def pretrain(
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         image, observed, label_map = batch
         with torch.no_grad():
-            read = atlas_posterior(location, image, observed, on_device)
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
             target = vae.encode(one_hot(label_map, location.num_labels))
         mean, log_var = network(read, location)
         loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[2]
@@ -161,7 +161,7 @@ def adapt(
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         image, observed, noise = batch
         with torch.no_grad():
-            read = atlas_posterior(location, image, observed, on_device)
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
         mean, log_var = network(read, location)
         log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
         with torch.no_grad():

@@ -11,7 +11,7 @@ from seg_prior.config import InferenceConfig, IntensityConfig
 from seg_prior.inference.map_estimate import Estimate, Observation, climb, fit_intensities
 from seg_prior.inference.posterior import find_native_voxels, log_joints, summarise
 from seg_prior.labels import LabelTable
-from seg_prior.models.image_encoder import atlas_posterior
+from seg_prior.models.image_encoder import posterior_through
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
@@ -20,7 +20,7 @@ from seg_prior.models.objective import log_prob_of_image
 from tests.models import toy
 
 Likelihoods = pytest.mark.parametrize("likelihood", ["exact", "jensen"])
-QUICK = InferenceConfig(refine_steps=40, image_weight=1.0)
+QUICK = InferenceConfig(image_weight=1.0)
 
 
 @pytest.fixture
@@ -50,15 +50,15 @@ def wrong(estimate: Estimate, labels: Tensor) -> float:
 def test_the_elbo_rises_and_the_prior_comes_nearer(
     pca: LinearPrior, location: LocationPrior, labels: Tensor, likelihood: str
 ) -> None:
-    config = InferenceConfig(refine_steps=40, image_weight=1.0, likelihood=likelihood)
+    config = InferenceConfig(image_weight=1.0, likelihood=likelihood)
     seen = observe(toy.paint(labels, sd=0.1))
-    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    found = climb(pca.decode, seen, torch.zeros(1, 4), 40, config)
     assert len(found.trace) == 41
     assert found.trace[-1] > found.trace[0] + 10
     falls = sum(max(0.0, before - after) for before, after in pairwise(found.trace))
     assert falls < 0.1 * (max(found.trace) - found.trace[0])
     assert found.elbo == pytest.approx(found.trace[-1])
-    atlas = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), config)
+    atlas = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), 40, config)
     assert wrong(found, labels) < 0.8 * wrong(atlas, labels)
     assert found.intensities.mean[0, 0].tolist() == pytest.approx(toy.MEANS.tolist(), abs=0.03)
 
@@ -67,9 +67,9 @@ def test_the_elbo_rises_and_the_prior_comes_nearer(
 def test_the_last_elbo_is_image_term_plus_log_prior_of_z(
     pca: LinearPrior, labels: Tensor, likelihood: str
 ) -> None:
-    config = InferenceConfig(refine_steps=5, likelihood=likelihood)
+    config = InferenceConfig(likelihood=likelihood)
     seen = observe(toy.paint(labels))
-    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    found = climb(pca.decode, seen, torch.zeros(1, 4), 5, config)
     term = log_prob_of_image(
         pca.decode(found.z), seen.image, seen.observed, found.intensities, likelihood
     )
@@ -81,9 +81,9 @@ def test_a_tempered_climb_says_its_own_height_and_the_elbo(
     pca: LinearPrior, labels: Tensor
 ) -> None:
     seen = observe(toy.paint(labels, sd=0.1))
-    light = InferenceConfig(refine_steps=60, image_weight=0.01)
-    found = climb(pca.decode, seen, torch.zeros(1, 4), light)
-    full = climb(pca.decode, seen, torch.zeros(1, 4), QUICK)
+    light = InferenceConfig(image_weight=0.01)
+    found = climb(pca.decode, seen, torch.zeros(1, 4), 60, light)
+    full = climb(pca.decode, seen, torch.zeros(1, 4), 40, QUICK)
     log_prob_z = -0.5 * float(found.z.square().sum())
     assert found.trace[-1] == pytest.approx(0.01 * (found.elbo - log_prob_z) + log_prob_z)
     assert found.trace[-1] > found.trace[0]
@@ -92,7 +92,7 @@ def test_a_tempered_climb_says_its_own_height_and_the_elbo(
 
 def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels: Tensor) -> None:
     seen = observe(toy.paint(labels))
-    found = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), QUICK)
+    found = climb(fit_atlas(location).decode, seen, torch.zeros(1, 0), 40, QUICK)
     assert found.z.shape == (1, 0)
     assert len(found.trace) == 1
     assert torch.equal(found.log_prior[0], location.log_prob)
@@ -100,20 +100,12 @@ def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels
     torch.testing.assert_close(found.intensities.mean, alone.mean, atol=2e-3, rtol=0)
 
 
-def test_steps_that_nobody_named_are_the_usual_ones(pca: LinearPrior, labels: Tensor) -> None:
-    seen, start = observe(toy.paint(labels)), torch.zeros(1, 4)
-    unnamed, named = InferenceConfig(), InferenceConfig(refine_steps=2)
-    assert len(climb(pca.decode, seen, start, unnamed, usual_steps=3).trace) == 4
-    assert len(climb(pca.decode, seen, start, named, usual_steps=3).trace) == 3
-    assert torch.equal(climb(pca.decode, seen, start, unnamed, usual_steps=0).z, start)
-
-
 def test_without_steps_z_stays_where_it_starts(pca: LinearPrior, labels: Tensor) -> None:
     start = torch.tensor([[0.5, -0.3, 0.2, 0.1]])
     seen = observe(toy.paint(labels))
-    found = climb(pca.decode, seen, start, InferenceConfig(refine_steps=0))
+    found = climb(pca.decode, seen, start, 0, InferenceConfig())
     assert torch.equal(found.z, start)
-    moved = climb(pca.decode, seen, start, InferenceConfig(refine_steps=2))
+    moved = climb(pca.decode, seen, start, 2, InferenceConfig())
     assert not torch.equal(moved.z, start)
     assert start.tolist() == [pytest.approx([0.5, -0.3, 0.2, 0.1])]
     assert not moved.z.requires_grad
@@ -125,8 +117,8 @@ def test_z_is_found_again(pca: LinearPrior, rng: torch.Generator) -> None:
     truth = torch.tensor([[1.2, -0.8, 0.5, 0.3]])
     labels = torch.multinomial(pca.decode(truth)[0].exp().T, 1, generator=rng).T
     seen = observe(toy.paint(labels, sd=0.02))
-    config = InferenceConfig(refine_steps=100, image_weight=1.0)
-    found = climb(pca.decode, seen, torch.zeros(1, 4), config)
+    config = InferenceConfig(image_weight=1.0)
+    found = climb(pca.decode, seen, torch.zeros(1, 4), 100, config)
     assert found.z[0].tolist() == pytest.approx(truth[0].tolist(), abs=0.5)
     truth_term = log_prob_of_image(
         pca.decode(truth), seen.image, seen.observed, found.intensities, "exact"
@@ -138,9 +130,9 @@ def test_unobserved_voxels_have_no_say(pca: LinearPrior, labels: Tensor) -> None
     image = toy.paint(labels)
     observed = (torch.arange(image.shape[1]) % 5 > 0).float()[None]
     garbage = torch.where(observed > 0, image, 50.0)
-    config = InferenceConfig(refine_steps=8)
-    plain = climb(pca.decode, observe(image, observed), torch.zeros(1, 4), config)
-    other = climb(pca.decode, observe(garbage, observed), torch.zeros(1, 4), config)
+    config = InferenceConfig()
+    plain = climb(pca.decode, observe(image, observed), torch.zeros(1, 4), 8, config)
+    other = climb(pca.decode, observe(garbage, observed), torch.zeros(1, 4), 8, config)
     torch.testing.assert_close(plain.z, other.z)
     torch.testing.assert_close(plain.intensities.mean, other.intensities.mean)
 
@@ -148,7 +140,7 @@ def test_unobserved_voxels_have_no_say(pca: LinearPrior, labels: Tensor) -> None
 def test_an_inverted_contrast_ends_in_the_same_anatomy(pca: LinearPrior, labels: Tensor) -> None:
     image = toy.paint(labels)
     found = [
-        climb(pca.decode, observe(one), torch.zeros(1, 4), QUICK) for one in (image, 1 - image)
+        climb(pca.decode, observe(one), torch.zeros(1, 4), 40, QUICK) for one in (image, 1 - image)
     ]
     torch.testing.assert_close(found[0].z, found[1].z, atol=0.02, rtol=0)
 
@@ -179,9 +171,11 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     classes = intensity_classes(table, IntensityConfig(components={"background": 2}))
     inside = location.gather(image[None, None])
     seen = Observation(inside, torch.ones_like(inside), classes)
-    start, _ = prior.encode(atlas_posterior(location, inside, seen.observed, classes))
+    start, _ = prior.encode(
+        posterior_through(location.log_prob[None], inside, seen.observed, classes)
+    )
     decode: Callable[[Tensor], Tensor] = prior.decode
-    found = climb(decode, seen, start, InferenceConfig(refine_steps=5))
+    found = climb(decode, seen, start, 5, InferenceConfig())
     everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everywhere)
     values = image.flatten()[where.index][None]

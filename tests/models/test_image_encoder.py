@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.image_encoder import ImageEncoder, atlas_posterior
+from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
@@ -21,7 +21,9 @@ def test_it_is_nearer_to_the_anatomy_than_the_atlas(
     location: LocationPrior, labels: Tensor
 ) -> None:
     image = toy.paint(labels)[None]
-    posterior = atlas_posterior(location, image, torch.ones_like(image), toy.CLASSES)
+    posterior = posterior_through(
+        location.log_prob[None], image, torch.ones_like(image), toy.CLASSES
+    )
     torch.testing.assert_close(posterior.sum(1), torch.ones_like(image[:, 0]))
     wrong = (posterior.argmax(1) != labels).float().mean()
     atlas_wrong = (location.log_prob.argmax(0) != labels).float().mean()
@@ -43,8 +45,8 @@ def test_it_does_not_depend_on_scale_sign_and_offset(
     )
     image = toy.paint(labels)[None]
     seen = torch.ones_like(image)
-    plain = atlas_posterior(location, image, seen, classes)
-    other = atlas_posterior(location, scale * image + offset, seen, classes)
+    plain = posterior_through(location.log_prob[None], image, seen, classes)
+    other = posterior_through(location.log_prob[None], scale * image + offset, seen, classes)
     assert (plain - other).abs().max() < 0.05
     assert (plain - other).abs().mean() < 1e-3
 
@@ -53,17 +55,19 @@ def test_unobserved_voxels_keep_the_location_prior(location: LocationPrior, labe
     image = toy.paint(labels)[None]
     observed = (torch.arange(image.shape[2]) % 7 > 1).float()[None, None]
     garbage = torch.where(observed > 0, image, 100.0)
-    posterior = atlas_posterior(location, garbage, observed, toy.CLASSES)
+    posterior = posterior_through(location.log_prob[None], garbage, observed, toy.CLASSES)
     hidden = (observed == 0)[0, 0]
     torch.testing.assert_close(posterior[0][:, hidden], location.log_prob.exp()[:, hidden])
-    torch.testing.assert_close(posterior, atlas_posterior(location, image, observed, toy.CLASSES))
+    torch.testing.assert_close(
+        posterior, posterior_through(location.log_prob[None], image, observed, toy.CLASSES)
+    )
 
 
 def test_images_of_a_batch_are_read_apart(location: LocationPrior, labels: Tensor) -> None:
     images = torch.stack([toy.paint(labels), toy.paint(labels, 1 - toy.MEANS, seed=1)])
     seen = torch.ones_like(images)
-    both = atlas_posterior(location, images, seen, toy.CLASSES)
-    alone = atlas_posterior(location, images[1:], seen[1:], toy.CLASSES)
+    both = posterior_through(location.log_prob[None], images, seen, toy.CLASSES)
+    alone = posterior_through(location.log_prob[None], images[1:], seen[1:], toy.CLASSES)
     torch.testing.assert_close(both[1:], alone)
 
 

@@ -232,3 +232,33 @@ def test_bytes_do_not_depend_on_when_they_are_written(
         assert main(argv) == 0
         time.sleep(1.1)  # gzip counts seconds
     assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_the_last_lines_name_every_scan_to_look_at(tmp_path: Path) -> None:
+    jobs = []
+    for name, verdict in (("a", "PASS"), ("b", "WARN"), ("c", "FAIL"), ("d", "PASS")):
+        job = cohort.Job(tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_dseg.nii.gz")
+        job.target.touch()
+        findings = [] if verdict == "PASS" else [{"text": f"rule of {name}"}]
+        sidecar = {"quality": {"verdict": verdict, "findings": findings}}
+        (tmp_path / f"{name}_dseg.json").write_text(json.dumps(sidecar))
+        jobs.append(job)
+    assert cohort.describe_quality(jobs) == [
+        "quality control: 1 FAIL, 1 WARN, 2 PASS",
+        f"  FAIL {jobs[2].image}: rule of c",
+        f"  WARN {jobs[1].image}: rule of b",
+    ]
+    jobs[2].target.unlink()  # not finished
+    assert "FAIL" not in "".join(cohort.describe_quality(jobs))
+    assert cohort.describe_quality([]) == []
+
+
+def test_a_model_without_calibration_is_not_called_good(tmp_path: Path) -> None:
+    job = cohort.Job(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz")
+    job.target.touch()
+    sidecar = {"quality": {"verdict": "not measured", "findings": []}}
+    (tmp_path / "a_dseg.json").write_text(json.dumps(sidecar))
+    assert cohort.describe_quality([job]) == [
+        "quality control: 1 not measured",
+        "  the model has no calibration; seg-prior calibrate makes one",
+    ]

@@ -103,7 +103,7 @@ def test_a_bids_folder_has_what_its_files_promise(bids: Path, tiny_atlas: Path) 
     np.testing.assert_array_equal(probabilities.affine, label_map.affine)
     values = np.asanyarray(probabilities.dataobj)
     assert values.min() >= 0
-    assert values.sum(3).max() <= 1 + 1e-4
+    assert values.sum(3).max() <= 1 + len(names) / 2048  # stored in steps of 1 / 1024
     ids = np.asanyarray(label_map.dataobj)
     best = np.where(values.max(3) > 0.5, table.ids[1:][values.argmax(3)], ids)
     assert np.array_equal(best, ids)

@@ -1,0 +1,107 @@
+"""Charts of a page: intensities with their Gaussians, and a cohort's volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_prior.report.pictures import svg_uri
+from seg_prior.report.scan import Gaussian
+
+_NUM_BINS = 160
+_INK, _SHADE = "#1d2733", "#d5dce4"
+
+
+def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussian]) -> str:
+    """A histogram with the density of every class, and of all together; an SVG as a data URI.
+
+    Args:
+        intensities: (N,) normalised.
+        gaussians: Those of one class are drawn as one curve.
+    """
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        low, high = np.percentile(intensities, (0.1, 99.9)).tolist()
+        margin = 0.05 * max(high - low, 1e-6)
+        limits = (low - margin, high + margin)
+        x = np.linspace(*limits, 400)
+        axes.hist(intensities, _NUM_BINS, range=limits, density=True, color=_SHADE, label="scan")
+        total = np.zeros_like(x)
+        names = list(dict.fromkeys(gaussian.name for gaussian in gaussians))
+        for name, colour in zip(names, _palette(len(names)), strict=True):
+            members = [gaussian for gaussian in gaussians if gaussian.name == name]
+            density = np.sum([_density(x, gaussian) for gaussian in members], axis=0)
+            share = sum(gaussian.share for gaussian in members)
+            axes.plot(x, density, color=colour, linewidth=1.4, label=f"{name}, {share:.0%}")
+            total += density
+        axes.plot(x, total, color=_INK, linewidth=1.2, linestyle="--", label="sum")
+        axes.set_xlabel("normalised intensity")
+        axes.set_ylabel("density")
+        axes.set_xlim(limits)
+        _plain(axes)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=8.5)
+
+    return svg_uri(draw, 10, 3.6)
+
+
+def volume_chart(
+    names: Sequence[str], volumes_ml: NDArray[np.float64], verdicts: Sequence[str]
+) -> str:
+    """A cohort's volumes, a row for each structure, on a logarithmic axis; an SVG as a data URI.
+
+    Args:
+        names: S structures.
+        volumes_ml: (S, N) of N scans; NaN where a scan has none.
+        verdicts: N; those not PASS stand out.
+    """
+    colours = {"PASS": "#1f5f99", "WARN": "#d08400", "FAIL": "#b3261e"}
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        for row, values in enumerate(volumes_ml):
+            shown = values > 0  # NaN and nothing are not drawn
+            spread = np.linspace(-0.18, 0.18, values.size) if values.size > 1 else np.zeros(1)
+            ink = [colours.get(verdict, "#5b6b7c") for verdict in verdicts]
+            axes.scatter(
+                values[shown],
+                row + spread[shown],
+                s=16,
+                color=[c for c, is_shown in zip(ink, shown, strict=True) if is_shown],
+                alpha=0.8,
+                linewidth=0,
+            )
+            if shown.any():
+                middle = float(np.median(values[shown]))
+                axes.plot([middle, middle], [row - 0.32, row + 0.32], color=_INK, linewidth=1.2)
+        axes.set_xscale("log")
+        axes.set_yticks(range(len(names)), names, fontsize=8.5)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel("volume / ml, logarithmic; the line is the median")
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.grid(axis="y", color="0.93")
+        _plain(axes)
+
+    return svg_uri(draw, 10, 0.9 + 0.26 * len(names))
+
+
+def _density(x: NDArray[np.float64], gaussian: Gaussian) -> NDArray[np.float64]:
+    scaled = (x - gaussian.mean) / gaussian.sd
+    scale = gaussian.share / (gaussian.sd * np.sqrt(2 * np.pi))
+    return np.asarray(scale * np.exp(-0.5 * scaled**2))
+
+
+def _palette(num: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [colormaps["turbo"](0.06 + 0.88 * n / max(num - 1, 1)) for n in range(num)]
+
+
+def _plain(axes: Any) -> None:
+    axes.grid(axis="x", color="0.93")
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=8.5)
+    axes.spines[["top", "right"]].set_visible(False)

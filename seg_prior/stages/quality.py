@@ -1,0 +1,214 @@
+"""Quality control: what a reading measures of itself, against what painted scans measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg_prior.inference.uncertainty import log_volume
+from seg_prior.stages.calibration import Calibration
+
+if TYPE_CHECKING:
+    from seg_prior.stages.segmenter import Segmentation
+
+Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
+
+_MAX_REPEATED = 0.5
+"""Of neighbouring voxels in view may hold one value; in a label map nine of ten do."""
+_NUM_SHOWN = 2
+_MIN_VALUE = 1e-4  # logs of shares that are 0
+
+
+class Measure(NamedTuple):
+    """A figure that tells good readings from bad ones.
+
+    Attributes:
+        text: For people.
+        bad: high, low, or both: where bad readings lie.
+    """
+
+    text: str
+    bad: Literal["high", "low", "both"]
+
+
+MEASURES = {
+    "misfit": Measure("1 - Dice of the image's and the prior's outline", "high"),
+    "mutual_information": Measure("nats the image tells of the painted prior", "low"),
+    "elbo_gain": Measure("ELBO above one Gaussian for the whole image, nats a voxel", "low"),
+    "mean_entropy": Measure("mean entropy of the posterior, nats", "high"),
+    "out_of_view": Measure("share of the anatomy outside the field of view", "high"),
+    "beyond_anatomy": Measure("share of the field of view without anatomy", "high"),
+    "size": Measure("volume of the prior's anatomy, in the image's", "both"),
+    "stretch": Measure("longest by shortest scale of the registration", "high"),
+    "volume_deviation": Measure("root mean square z-score of the volumes", "high"),
+}
+
+
+class Finding(NamedTuple):
+    """One rule that fired.
+
+    Attributes:
+        verdict: WARN or FAIL.
+        rule: Name of the measure, or of the rule.
+        text: What was found and what was expected, one line.
+    """
+
+    verdict: Verdict
+    rule: str
+    text: str
+
+
+class Evidence(NamedTuple):
+    """What a verdict is made of; the same for every calibration.
+
+    Attributes:
+        measures: By name, those that could be taken.
+        log_volumes: By label name, log posterior volume in mm^3 of structures.
+        repeated: Share of neighbouring voxels of one value.
+        doubts: Warnings of the registration.
+    """
+
+    measures: dict[str, float]
+    log_volumes: dict[str, float]
+    repeated: float
+    doubts: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What quality control says of one scan.
+
+    Attributes:
+        verdict: The worst finding; `not measured` where nothing fired and the model carries no
+            calibration.
+        findings: Worst first.
+        measures: By name; those that could be taken.
+        volume_z: By label name, deviations of log volume from the painted scans' mean; empty
+            without a calibration.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    measures: dict[str, float]
+    volume_z: dict[str, float]
+
+
+def rules(texts: Sequence[str]) -> str:
+    """What fired, in one line: the worst in full, of the others how many."""
+    shown = "; ".join(texts[:_NUM_SHOWN])
+    more = len(texts) - _NUM_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def gather(result: Segmentation) -> Evidence:
+    """The evidence of one reading."""
+    table = result.segmenter.label_table
+    volumes = zip(table.labels, result.soft_mm3, strict=True)
+    return Evidence(
+        measure(result),
+        {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
+        repeated_values(result.volume.data, result.conformed.native_observed[0].numpy()),
+        result.conformed.registration.warnings,
+    )
+
+
+def measure(result: Segmentation) -> dict[str, float]:
+    """Every measure but that of the volumes, by name.
+
+    A whole head has no outline to compare, so no `misfit`.
+    """
+    estimate, conformed = result.estimate, result.conformed
+    registration = conformed.registration
+    location = result.segmenter.model.location
+    device = location.voxels.device
+    observed = location.gather(conformed.observed[None].to(device))[0]  # (H, V)
+    image = location.gather(conformed.image[None].to(device))[0]
+    num_observed = observed.sum(1).clamp_min(1)
+    center = (image * observed).sum(1) / num_observed
+    squares = ((image - center[:, None]).square() * observed).sum(1) / num_observed
+    gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
+    gain = estimate.elbo - float((gaussian * num_observed).sum())
+    anatomy = 1 - estimate.log_prior[0, 0].exp()
+    scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
+    num_in_view = max(int(conformed.native_observed[0].sum()), 1)
+    found = {
+        "misfit": 1 - registration.overlap,
+        "mutual_information": registration.mutual_information,
+        "elbo_gain": gain / float(num_observed.sum()),
+        "mean_entropy": float(result.summary.entropy.mean()),
+        "out_of_view": float((anatomy * (1 - observed.amax(0))).sum() / anatomy.sum()),
+        "beyond_anatomy": 1 - int((result.summary.best > 0).sum()) / num_in_view,
+        "size": float(np.prod(scales)),
+        "stretch": float(scales[0] / scales[-1]),
+    }
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def log_of(value: float) -> float:
+    """The scale that measures are judged on: all are positive and skewed."""
+    return math.log(max(value, _MIN_VALUE))
+
+
+def judge(evidence: Evidence, calibration: Calibration | None) -> Quality:
+    """The verdict on one scan, by the calibration of its model."""
+    findings = [Finding("WARN", "registration", doubt) for doubt in evidence.doubts]
+    if evidence.repeated > _MAX_REPEATED:
+        text = f"{evidence.repeated:.0%} of neighbouring voxels are equal; is it a label map?"
+        findings.append(Finding("FAIL", "repeated values", text))
+    measures, volume_z = evidence.measures, {}
+    if calibration is not None:
+        volume_z = {
+            name: calibration.log_volume[name].z(value)
+            for name, value in evidence.log_volumes.items()
+            if name in calibration.log_volume
+        }
+        if volume_z:
+            measures = measures | {"volume_deviation": volume_deviation(volume_z)}
+        findings += _outliers(measures, calibration)
+    findings.sort(key=lambda finding: finding.verdict != "FAIL")
+    nothing: Verdict = "not measured" if calibration is None else "PASS"
+    verdict = findings[0].verdict if findings else nothing
+    return Quality(verdict, tuple(findings), measures, volume_z)
+
+
+def volume_deviation(volume_z: dict[str, float]) -> float:
+    """Root mean square of z-scores."""
+    return float(np.sqrt(np.mean(np.square(list(volume_z.values())))))
+
+
+def repeated_values(data: NDArray[np.generic], in_view: NDArray[np.bool_]) -> float:
+    """Share of face-neighbouring voxels, both in view, that hold one value."""
+    num_equal = num_pairs = 0
+    for axis in range(3):
+        before, after = (
+            tuple(cut if other == axis else slice(None) for other in range(3))
+            for cut in (slice(None, -1), slice(1, None))
+        )
+        is_pair = in_view[before] & in_view[after]
+        num_pairs += int(is_pair.sum())
+        num_equal += int((is_pair & (data[before] == data[after])).sum())
+    return num_equal / max(num_pairs, 1)
+
+
+def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Finding]:
+    """The measures out of bounds, worst first."""
+    found: list[tuple[float, Finding]] = []
+    for name, value in measures.items():
+        spread = calibration.measures.get(name)
+        if spread is None:
+            continue
+        z = spread.z(log_of(value))
+        badness = {"high": z, "low": -z, "both": abs(z)}[MEASURES[name].bad]
+        if badness <= calibration.warn_z:
+            continue
+        verdict: Verdict = "FAIL" if badness > calibration.fail_z else "WARN"
+        low, high = (math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1))
+        text = f"{name} {value:.2g}, usual {low:.2g} to {high:.2g} ({MEASURES[name].text})"
+        found.append((badness, Finding(verdict, name, text)))
+    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]

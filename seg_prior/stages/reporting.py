@@ -1,0 +1,184 @@
+"""The pages of `segment --report`: of one scan, and of all scans of a folder."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seg_prior.inference.posterior import log_joints, summarise
+from seg_prior.report.cohort_page import CohortScan, write_cohort_page
+from seg_prior.report.scan import NOT_MEASURED, Check, Gaussian, Range, ScanReport, StructureVolume
+from seg_prior.stages import outputs
+from seg_prior.stages.calibration import Spread
+from seg_prior.stages.cohort import Job, read_sidecar
+from seg_prior.stages.outputs import Extras
+from seg_prior.stages.quality import MEASURES
+from seg_prior.stages.segmenter import LabelVolume, Segmentation
+
+COHORT_PAGE = "report.html"
+_Z90 = 1.645  # ends of the middle 90 % of a normal distribution, in deviations
+
+
+def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
+    """Gather what the page of one scan shows.
+
+    Args:
+        result: The scan, read.
+        sidecar: What is recorded of the run.
+    """
+    return ScanReport(
+        name=Path(result.volume.source).name,
+        grid=result.volume.grid,
+        image=result.volume.data,
+        label_map=_indices(result, result.summary.best),
+        entropy=result.entropy,
+        prior_map=_indices(result, _prior_labels(result)),
+        intensities=result.conformed.native[0].flatten()[result.voxels.index.cpu()].numpy(),
+        gaussians=_gaussians(result),
+        table=result.segmenter.label_table,
+        volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
+        verdict=result.quality.verdict,
+        checks=_checks(result),
+        warnings=tuple(dict.fromkeys((*_findings(result), *result.warnings))),
+        facts=_facts(result),
+        provenance=sidecar,
+    )
+
+
+def write_cohort(
+    out: Path, jobs: Sequence[Job], failed: Sequence[tuple[Path, str]], extras: Extras
+) -> Path:
+    """`report.html`: every finished scan of a request, made of the files that were written.
+
+    Args:
+        out: The folder of the request.
+        jobs: All scans, of all shards.
+        failed: Scans that failed in this run, and why.
+        extras: What was written for each.
+    """
+    scans = [
+        _cohort_scan(out, job, extras)
+        for job in jobs
+        if all(file.is_file() for file in outputs.files_of(job.target, extras).values())
+    ]
+    path = out / COHORT_PAGE
+    write_cohort_page(path, out.resolve().name, scans, [(str(s), text) for s, text in failed])
+    return path
+
+
+def _cohort_scan(out: Path, job: Job, extras: Extras) -> CohortScan:
+    files, sidecar = outputs.files_of(job.target, extras), read_sidecar(job.target)
+    quality = sidecar["quality"]
+    with files["volumes"].open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    return CohortScan(
+        name=Path(sidecar["source"]).name,
+        address=quote(files["report"].relative_to(out).as_posix()),
+        verdict=quality["verdict"],
+        findings=tuple(finding["text"] for finding in quality["findings"]),
+        volume_deviation=quality["measures"].get("volume_deviation"),
+        time_s=sum(sidecar["seconds"].values()),
+        volumes_mm3={row["name"]: float(row["posterior_volume_mm3"]) for row in rows},
+    )
+
+
+def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
+    """(N,) labels at the voxels that can hold anatomy -> (I, J, K), background elsewhere."""
+    whole = torch.zeros(result.volume.data.size, dtype=torch.uint8)
+    whole[result.voxels.index.cpu()] = best.cpu()
+    return whole.view(result.volume.grid.shape).numpy()
+
+
+def _prior_labels(result: Segmentation) -> torch.Tensor:
+    """(N,) most probable label of the location prior, where registration laid it."""
+    location = result.segmenter.model.location
+    no_image = torch.zeros(0, result.voxels.index.numel())
+    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
+    return summarise(joints).best
+
+
+def _gaussians(result: Segmentation) -> tuple[Gaussian, ...]:
+    """The Gaussians of the first contrast, with their shares of the voxels of the anatomy."""
+    intensities = result.estimate.intensities
+    classes = intensities.classes
+    soft_mm3 = np.array(result.soft_mm3)
+    class_of_label = classes.class_of_label.cpu().numpy()
+    share_of_class = np.bincount(class_of_label, soft_mm3 / soft_mm3.sum())
+    return tuple(
+        Gaussian(
+            classes.names[int(c)],
+            float(intensities.mean[0, 0, m]),
+            float(intensities.var[0, 0, m].sqrt()),
+            float(intensities.log_weight[0, m].exp()) * float(share_of_class[int(c)]),
+        )
+        for m, c in enumerate(classes.class_of_component)
+    )
+
+
+def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:
+    calibration = result.segmenter.calibration
+    usual = None if calibration is None else calibration.log_volume.get(volume.name)
+    low, high = volume.low_mm3, volume.high_mm3
+    return StructureVolume(
+        index,
+        volume.hard_mm3,
+        volume.soft_mm3,
+        None if low is None or high is None else (low, high),
+        None if usual is None else _range(usual, _Z90),
+        volume.touches_edge,
+    )
+
+
+def _range(log_figure: Spread, num_sd: float) -> Range:
+    """Of a figure whose logarithm is normal, what lies within so many deviations."""
+    low, middle, high = (math.exp(log_figure.mean + s * num_sd * log_figure.sd) for s in (-1, 0, 1))
+    return Range(low, middle, high)
+
+
+def _checks(result: Segmentation) -> tuple[Check, ...]:
+    """Every measure of quality, what is usual, and what its rule says."""
+    calibration, quality = result.segmenter.calibration, result.quality
+    verdict_of = {finding.rule: finding.verdict for finding in quality.findings}
+    checks = []
+    for name, value in quality.measures.items():
+        usual = None if calibration is None else calibration.measures.get(name)
+        if calibration is None or usual is None:
+            limit, otherwise = NOT_MEASURED, NOT_MEASURED
+        else:
+            low, _, high = _range(usual, calibration.warn_z)
+            limit = {
+                "high": f"at most {high:.3g}",
+                "low": f"at least {low:.3g}",
+                "both": f"{low:.3g} to {high:.3g}",
+            }[MEASURES[name].bad]
+            otherwise = "PASS"
+        verdict = verdict_of.pop(name, otherwise)
+        checks.append(Check(f"{name}: {MEASURES[name].text}", f"{value:.3g}", limit, verdict))
+    # Rules without a figure appear when they fire.
+    checks += [Check(rule, "yes", "no", verdict) for rule, verdict in verdict_of.items()]
+    return tuple(checks)
+
+
+def _findings(result: Segmentation) -> list[str]:
+    return [f"{finding.verdict}: {finding.text}" for finding in result.quality.findings]
+
+
+def _facts(result: Segmentation) -> dict[str, str]:
+    """What a reader looks up first."""
+    grid, segmenter = result.volume.grid, result.segmenter
+    shape = " × ".join(map(str, grid.shape))
+    spacing = " × ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
+    return {
+        "Scan": result.volume.source,
+        "Grid": f"{shape} voxels of {spacing} mm",
+        "Model": f"{segmenter.config.model.name}, sha256 {segmenter.model.sha256[:12]}…",
+        "Computed in": f"{sum(result.seconds.values()):.0f} s on {segmenter.device}",
+    }

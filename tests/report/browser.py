@@ -1,0 +1,149 @@
+"""A headless Chromium that opens one page and says what it did there."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--remote-debugging-port=0",
+    "--use-gl=angle",  # WebGL 2 without a graphics card
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+    "--window-size=1280,900",
+)
+PATIENCE_S = 120
+
+
+class Browser:
+    """One tab, spoken to over the DevTools protocol.
+
+    Attributes:
+        requests: Addresses that pages asked for, but for what they hold themselves.
+        complaints: Errors and warnings of the console, and exceptions.
+    """
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self._number = 0
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+
+    def call(self, method: str, **params: Any) -> Any:
+        """Send one command; its answer."""
+        self._number += 1
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": params}))
+        while True:
+            message = json.loads(self._socket.recv(timeout=PATIENCE_S))
+            if message.get("id") == self._number:
+                assert "error" not in message, message
+                return message["result"]
+            self._note(message)
+
+    def open(self, page: Path) -> float:
+        """Open a page and wait until it has loaded; seconds."""
+        start = time.perf_counter()
+        self.call("Page.navigate", url=page.as_uri())
+        self.wait_for("document.readyState === 'complete'")
+        return time.perf_counter() - start
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of a JavaScript expression."""
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not self.evaluate(expression):
+            assert time.monotonic() < deadline, f"{expression} stayed false: {self.complaints}"
+            time.sleep(0.05)
+
+    def box(self, selector: str) -> dict[str, float]:
+        """Where an element lies on the page, in CSS pixels."""
+        script = (
+            f"(() => {{ const b = document.querySelector({selector!r}).getBoundingClientRect();"
+            " return {x: b.x + scrollX, y: b.y + scrollY, width: b.width, height: b.height}; })()"
+        )
+        return dict(self.evaluate(script))
+
+    def picture(self, selector: str | None = None) -> bytes:
+        """A PNG of an element, or of the whole page."""
+        clip = {"clip": self.box(selector) | {"scale": 1}} if selector else {}
+        answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, **clip)
+        return base64.b64decode(answer["data"])
+
+    def move_mouse(self, x: float, y: float) -> None:
+        """Move the mouse to a place of the page that is in view."""
+        scroll = self.evaluate("[scrollX, scrollY]")
+        at = {"x": x - scroll[0], "y": y - scroll[1]}
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", **at)
+
+    def _note(self, message: dict[str, Any]) -> None:
+        method, params = message.get("method"), message.get("params", {})
+        if method == "Network.requestWillBeSent":
+            url = params["request"]["url"]
+            if not url.startswith(("data:", "blob:")):
+                self.requests.append(url)
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
+            self.complaints.append(str(params["args"]))
+        elif method == "Runtime.exceptionThrown":
+            self.complaints.append(str(params["exceptionDetails"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] in ("error", "warning"):
+            self.complaints.append(str(params["entry"]))
+
+
+@contextlib.contextmanager
+def start_browser(profile: Path) -> Iterator[Browser]:
+    """A browser with a fresh profile; the test is skipped where there is no Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        pytest.skip("no chromium on the PATH")
+    with (profile.parent / "chromium.log").open("w") as log:
+        process = subprocess.Popen(
+            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"], stdout=log, stderr=log
+        )
+        try:
+            with connect(_address(profile, process), max_size=None) as socket:
+                browser = Browser(socket)
+                for domain in ("Page", "Runtime", "Log", "Network"):
+                    browser.call(f"{domain}.enable")
+                yield browser
+        finally:
+            process.terminate()
+            process.wait(timeout=PATIENCE_S)
+
+
+def _address(profile: Path, process: subprocess.Popen[bytes]) -> str:
+    """The tab's socket, once the browser has written on which port it listens."""
+    from urllib.request import urlopen
+
+    port_file = profile / "DevToolsActivePort"
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        assert process.poll() is None, "chromium ended at once"
+        assert time.monotonic() < deadline, "chromium does not answer"
+        with contextlib.suppress(OSError, ValueError, StopIteration):
+            port = int(port_file.read_text().splitlines()[0])
+            with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=5) as answer:
+                tabs = json.load(answer)
+            return str(next(t["webSocketDebuggerUrl"] for t in tabs if t["type"] == "page"))
+        time.sleep(0.1)

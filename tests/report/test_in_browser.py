@@ -1,0 +1,149 @@
+"""The pages in a headless Chromium: nothing is asked for, nothing complains, the viewer works."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from seg_prior.grid import apply_affine
+from seg_prior.report.cohort_page import CohortScan, write_cohort_page
+from seg_prior.report.scan_page import write_scan_page
+from tests.report.browser import Browser, start_browser
+from tests.report.toy import toy_report
+
+pytestmark = pytest.mark.slow
+
+READY = "document.documentElement?.dataset.viewer"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with start_browser(tmp_path_factory.mktemp("browser") / "profile") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "a scan's report #1.html"
+    write_scan_page(path, toy_report())
+    return path
+
+
+@pytest.fixture
+def viewer(browser: Browser, page: Path) -> Browser:
+    """The page, its viewer ready and in view."""
+    browser.requests.clear()
+    browser.complaints.clear()
+    browser.open(page)
+    browser.wait_for(f"{READY} !== undefined")
+    assert browser.evaluate(READY) == "ready", browser.complaints
+    browser.evaluate("document.querySelector('#canvas').scrollIntoView({behavior: 'instant'})")
+    return browser
+
+
+def pixels(browser: Browser, selector: str = "#canvas") -> NDArray[np.float64]:
+    """(H, W, 3) what an element looks like, 0..1."""
+    from matplotlib.image import imread
+
+    return np.asarray(imread(io.BytesIO(browser.picture(selector)), format="png")[..., :3])
+
+
+def is_colored(picture: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(np.ptp(picture, axis=2) > 0.1)
+
+
+def test_the_page_asks_for_nothing_and_nothing_complains(viewer: Browser, page: Path) -> None:
+    assert viewer.requests == [page.as_uri()]
+    assert viewer.complaints == []
+
+
+def test_a_request_would_be_noticed_and_is_refused(viewer: Browser) -> None:
+    viewer.evaluate("new Image().src = 'http://127.0.0.1:9/leak.png'; 0")
+    viewer.picture("#cursor")
+    assert any("Content Security Policy" in complaint for complaint in viewer.complaints)
+    assert any("leak" in url for url in viewer.requests)
+
+
+def test_the_canvas_shows_the_scan_and_its_labels(viewer: Browser) -> None:
+    picture = pixels(viewer)
+    assert (picture.max(axis=2) > 0.15).mean() > 0.05
+    assert is_colored(picture).mean() > 0.01
+
+
+def test_the_slider_changes_the_canvas(viewer: Browser) -> None:
+    def move(name: str, value: float) -> NDArray[np.float64]:
+        viewer.evaluate(
+            f"{{ const s = document.querySelector('#{name}'); s.value = {value};"
+            " s.dispatchEvent(new Event('input')); }"
+        )
+        return pixels(viewer)
+
+    grey, faint, full = (is_colored(move("label-opacity", v)).mean() for v in (0, 0.3, 1))
+    assert grey < faint < full + 1e-3
+    assert full > 0.01
+    before = pixels(viewer)
+    assert np.abs(move("entropy-opacity", 1) - before).max() > 0.3
+
+
+def test_the_name_under_the_cursor_is_that_of_the_label_map(viewer: Browser) -> None:
+    report = toy_report()
+    native_from_world = np.linalg.inv(report.grid.affine)
+    box = viewer.box("#canvas")
+    seen = set()
+    for across in np.linspace(0.02, 0.98, 40):
+        for down in (0.3, 0.5, 0.6):
+            viewer.move_mouse(box["x"] + across * box["width"], box["y"] + down * box["height"])
+            text = viewer.evaluate("document.querySelector('#cursor').textContent")
+            found = re.fullmatch(
+                r"(.+) \(id (\d+)\) at x (.+), y (.+), z (.+) mm, entropy (.+) nats", text
+            )
+            if found is None:
+                assert "Move over a slice" in text
+                continue
+            place = np.array([[float(found[n]) for n in (3, 4, 5)]])
+            voxel = apply_affine(native_from_world, place)[0]
+            near = np.rint(voxel).astype(int)
+            if np.abs(voxel - near).max() > 0.4 or not (near >= 0).all():
+                continue  # too near to a face to say which voxel it is
+            if (near >= report.grid.shape).any():
+                continue
+            label = report.table.labels[report.label_map[tuple(near)]]
+            assert (found[1], int(found[2])) == (label.name, label.id), text
+            seen.add(label.name)
+    assert seen == {"Background", "Left-Box<i>", "Right-Box"}
+
+
+def test_the_crosshair_and_the_layouts_work(viewer: Browser) -> None:
+    before = pixels(viewer)
+    viewer.evaluate(
+        "{ const s = document.querySelector('#layout'); s.value = '0';"
+        " s.dispatchEvent(new Event('change')); }"
+    )
+    assert np.abs(pixels(viewer) - before).mean() > 0.01
+    assert viewer.complaints == []
+
+
+def test_the_cohort_page_links_to_pages_that_open(
+    browser: Browser, page: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    target = tmp_path / "sub" / "a b.html"
+    target.write_bytes(page.read_bytes())
+    scans = [
+        CohortScan(f"scan-{n}", "sub/a%20b.html", verdict, (), None, 1.0, {"Box": 900.0 + n})
+        for n, verdict in enumerate(("PASS", "FAIL", "WARN"))
+    ]
+    write_cohort_page(tmp_path / "report.html", "out", scans, ())
+    browser.complaints.clear()
+    browser.requests.clear()
+    browser.open(tmp_path / "report.html")
+    assert browser.evaluate("document.querySelector('tbody a').textContent") == "scan-1"
+    assert browser.evaluate("document.querySelector('img.chart').naturalWidth") > 500
+    browser.evaluate("document.querySelector('tbody a').click()")
+    browser.wait_for(f"{READY} === 'ready'")
+    assert browser.requests == [(tmp_path / "report.html").as_uri(), target.as_uri()]
+    assert browser.complaints == []
