@@ -38,7 +38,7 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import quality, runtime
 from seg_prior.stages.calibration import Calibration, calibration_of
@@ -426,7 +426,7 @@ def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
     location = segmenter.model.location
     return Observation(
         location.gather(conformed.image[None].to(segmenter.device)),
-        location.gather(conformed.observed[None].to(segmenter.device)),
+        channel_weight(location.gather(conformed.observed[None].to(segmenter.device))),
         segmenter.classes,
     )
 
@@ -471,9 +471,10 @@ def joints_of(
     where = voxels.index.cpu()
     image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
     observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+    weight = channel_weight(observed[None].float())[0]
     intensities = estimate.intensities if output == "posterior" else None
     location = segmenter.model.location
-    return log_joints(estimate.log_prior, location, voxels, image, observed.float(), intensities)
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities)
 
 
 def _volume_of(
