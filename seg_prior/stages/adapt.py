@@ -46,9 +46,9 @@ METHODS: list[dict[str, Any]] = [
         "segment": {"inference": {"refine_steps": 30}},
     },
     {
-        "name": "VAE + refinement, prior alone",
+        "name": "VAE, one pass, prior alone",
         "model": "vae.safetensors",
-        "segment": {"output": "prior", "inference": {"refine_steps": 30}},
+        "segment": {"output": "prior", "inference": {"refine_steps": 0}},
     },
 ]
 
