@@ -5,7 +5,6 @@ from __future__ import annotations
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -35,6 +34,7 @@ from seg_prior.stages.compare import mean_dice
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
+LARGE_VOXELS = 200
 COST_NOTE = (
     "All methods ran in one process and shared each scan's registration, whose time is in each "
     "method's; start-up (about 3 CPU s) is not. Peak memory is the process's until then."
@@ -133,5 +133,3 @@ class _Shared:
             indices = self.table.remap(known.data, known.source)
             return self.table.ids[label_by_intensity(self.volume, self.table, indices)]
         conformed, _, _ = self.conformed
-        segmenter = replace(self.segmenters[method.model], config=asked)
-        return segmenter.read(self.volume, (), conformed, {}).label_map
