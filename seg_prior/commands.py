@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from seg_prior.config import (
     CalibrateConfig,
+    CheckConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -115,7 +116,22 @@ def _demo(config: DemoConfig, show: Show) -> Failures:
     return ()
 
 
+def _check(config: CheckConfig, show: Show) -> Failures:
+    from seg_prior.stages import check
+
+    report = check.run(config, show)
+    return [("check", line) for line in report.problems]
+
+
 COMMANDS = (
+    Command(
+        "check",
+        CheckConfig,
+        "labels...",
+        "Look at label maps and scans before training, and propose a config.",
+        "seg-prior check maps/ --images scans/ --out checked/",
+        _check,
+    ),
     Command(
         "train-prior",
         TrainPriorConfig,

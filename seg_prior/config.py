@@ -142,6 +142,8 @@ class TrainPriorConfig(RuntimeConfig):
         kind: vae, pca (linear latent) or atlas (no latent).
         spacing_mm: Of prior space; None takes a 104th of the anatomy's longest side.
         margin_mm: Of prior space around the anatomy.
+        pose: as_maps if scans have the label maps' field of view, such as crops around an organ:
+            where it lies in the image is then learned from them. any makes no such claim.
         holdout: Subjects (file names up to the suffix) kept out of training, on whose label maps
             reconstruction is measured.
         num_components: Of kind pca; at most one less than there are maps and mirror images.
@@ -157,6 +159,7 @@ class TrainPriorConfig(RuntimeConfig):
     kind: Literal["vae", "pca", "atlas"] = "vae"
     spacing_mm: float | None = Field(None, gt=0)
     margin_mm: float = Field(6.0, ge=0)
+    pose: Literal["any", "as_maps"] = "any"
     holdout: list[str] = []
     num_components: int = Field(19, ge=0)
     kl_warmup_steps: int = Field(200, ge=0)
@@ -292,6 +295,25 @@ class CalibrateConfig(RuntimeConfig):
     paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
 
 
+class CheckConfig(_Config):
+    """`check`: label maps and scans in, what is odd about them and a proposed config out.
+
+    Attributes:
+        labels: Label maps: files, folders, patterns or .txt lists.
+        images: Scans, in the same forms; of the same subjects or of others.
+        out: Folder for the label table and the proposed settings of `train-prior`.
+        label_table: Tab-separated id, name, scored_as, intensity_class[, partner]; without one
+            every id is a label, and sides are read from the geometry.
+        quiet: No talk.
+    """
+
+    labels: list[Path]
+    images: list[Path] = []
+    out: Path
+    label_table: Path | None = None
+    quiet: bool = False
+
+
 class EvaluateConfig(_Config):
     """`evaluate`: label maps and their references in, a table of how far they agree out.
 
@@ -367,6 +389,33 @@ class DemoConfig(RuntimeConfig):
     """
 
     out: Path = Path("seg-prior-demo")
+
+
+class AdaptConfig(RuntimeConfig):
+    """`pipelines/adapt_to_dataset.py`: a data set in, models, segmentations and a page out.
+
+    Attributes:
+        name: Of the data set, on the page.
+        data: Folder that `images` and `labels` lie in.
+        images, labels: Patterns in `data`; paired by subject.
+        out: Folder to write to.
+        header_spacing_mm: What the headers should say of the voxels' spacing, where they are wrong.
+        shares: Of the subjects whose label maps train the prior, whose unlabelled images choose
+            Gaussians and train the encoder, and who are scored.
+        prior: Settings of `train-prior` that override the proposed ones.
+        encoder: Settings of `train-encoder`, where they differ from a short training; null leaves
+            the label encoder to read images.
+    """
+
+    name: str
+    data: Path
+    images: str
+    labels: str
+    out: Path
+    header_spacing_mm: tuple[float, float, float] | None = None
+    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    prior: dict[str, Any] = {}
+    encoder: dict[str, Any] | None = None
 
 
 class BenchmarkMethod(_Config):

@@ -13,6 +13,7 @@ from seg_prior.config import IntensityConfig, VAEConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.grid import Grid
 from seg_prior.labels import LabelTable
+from seg_prior.pose_prior import PosePrior
 
 FORMAT_VERSION = 2
 METADATA_KEY = "seg_prior"
@@ -31,6 +32,7 @@ class Header(BaseModel):
         label_table: The labels in index order.
         intensity: Classes, ties and Gaussians of the likelihood.
         vae: Form of the network; None for atlas and pca.
+        pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
         training: The resolved configuration of the stage that wrote the file.
         provenance: Versions, subjects, dates; for people.
         reference: Figures of held-out or training subjects that a new result is judged by.
@@ -45,6 +47,7 @@ class Header(BaseModel):
     label_table: LabelTable
     intensity: IntensityConfig
     vae: VAEConfig | None
+    pose_prior: PosePrior | None = None
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]

@@ -54,11 +54,11 @@ def hippocampi(tmp_path_factory: pytest.TempPathFactory) -> list[Read]:
     prior, model = folder / "prior.safetensors", folder / "model.safetensors"
     asked = {"labels": maps, "out": prior} | RUNTIME
     train_prior.run(
-        resolve(TrainPriorConfig, ROOT / "configs/hippocampus.yaml", asked), lambda line: None
+        resolve(TrainPriorConfig, ROOT / "tests/hippocampus.yaml", asked), lambda line: None
     )
     asked = {"images": unlabelled, "labels": maps, "prior": prior, "out": model} | RUNTIME
     train_encoder.run(
-        resolve(TrainEncoderConfig, ROOT / "configs/hippocampus_encoder.yaml", asked),
+        resolve(TrainEncoderConfig, ROOT / "tests/hippocampus_encoder.yaml", asked),
         lambda line: None,
     )
     settings = {"images": new, "out": folder, "model": model, "entropy": True} | RUNTIME

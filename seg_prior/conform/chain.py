@@ -15,6 +15,7 @@ from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
 from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
+from seg_prior.pose_prior import PosePrior
 from seg_prior.volume import Volume
 
 MIN_OVERLAP = 0.5
@@ -29,11 +30,13 @@ class Atlas:
         painted: (D, H, W) expected relative intensity, 0 outside the anatomy.
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
+        pose_prior: Where in an image the anatomy lies, if label maps say it.
     """
 
     painted: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
+    pose_prior: PosePrior | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         atlas.grid,
         atlas.anatomy,
         seed,
+        atlas.pose_prior,
     )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     image, in_view = _carry_all(pairs, moved, atlas.grid)

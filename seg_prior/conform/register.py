@@ -18,9 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
+from seg_prior.conform.pose import search
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
 from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, one_thread, point_to_itk, to_itk
+from seg_prior.pose_prior import PosePrior
 
 View = Literal["stripped", "crop", "whole"]
 
@@ -32,7 +34,7 @@ _SURROUND = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
 # The first glance: turns about each axis; and in a whole image, whose middle says little about
 # the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
 _TURNS_DEG = (-24, 0, 24)
-_SHIFTS = (-0.5, -0.25, 0, 0.25, 0.5)
+_SHIFTS = (-0.45, -0.3, -0.15, 0, 0.15, 0.3, 0.45)  # a head was missed with steps of 0.25
 _NUM_CLIMBED, _NUM_ODD_CLIMBED, _NUM_REFINED = 6, 3, 2
 _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clearly better
 
@@ -74,14 +76,16 @@ def register(
     prior_grid: Grid,
     anatomy: Mask,
     seed: int,
+    pose_prior: PosePrior | None = None,
 ) -> Registration:
     """The affine that lays an image on the prior.
 
     Found are turns of up to 40 degrees and sizes from about 0.7 to 1.4, wherever the header puts
     the image, and an orientation that it states wrongly by quarter turns; never a reflection,
     which no intensity betrays. A crop, an unstripped image smaller than the prior's grid, must
-    have the anatomy near its middle and the right way up. One thread, the same bits for the same
-    seed.
+    have the anatomy near its middle and the right way up. With a pose prior an unstripped image
+    is looked for where the prior expects it, and nowhere else. One thread, the same bits for the
+    same seed.
 
     Args:
         image: (I, J, K) on `grid`, any contrast; not constant.
@@ -90,13 +94,17 @@ def register(
         painted: (D, H, W) on `prior_grid`, the prior's expected intensity, >= 0, 0 outside.
         prior_grid: The prior's grid.
         anatomy: (D, H, W), the voxels of the prior that are not background.
-        seed: Chooses the surface voxels that the finest level looks at.
+        seed: Chooses the voxels that are looked at.
+        pose_prior: Of the images to come, if their field of view is that of the label maps.
     """
     anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
     size_mm = float(np.cbrt(anatomy_mm3))
     prior = prior_side(painted, prior_grid, anatomy)
     native = native_side(image, observed, grid, anatomy_mm3)
     view = _view(native, prior_grid)
+    if pose_prior is not None and view != "stripped":
+        fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
+        return _judge(fine, search(fine, pose_prior, grid.center_mm, seed), is_odd=False)
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
     found = []

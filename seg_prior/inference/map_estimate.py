@@ -20,7 +20,7 @@ class Observation:
 
     Attributes:
         image: (1, H, V) normalised intensity of each contrast.
-        observed: (1, H, V), 1 inside its field of view.
+        observed: (1, H, V), how much each says: above 0 inside its field of view.
         classes: Which Gaussians there are.
     """
 

@@ -77,11 +77,24 @@ def intensity_classes(table: LabelTable, config: IntensityConfig) -> IntensityCl
     )
 
 
-def log_density(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
-    """log w_m + sum_h log N(x_hv; mean_hm, var_hm) of every component, over observed channels.
+def channel_weight(observed: Tensor) -> Tensor:
+    """How much each channel says at a voxel: 1 / sqrt(n) where n are observed, 0 where it is not.
+
+    Given the label, channels are not independent: they share partial volume and lesions. Taken at
+    full weight they overrule the prior, and a Gaussian of a small class ends in what fits no other.
 
     Args:
-        image, observed: (B, H, V).
+        observed: (B, H, V), 0 or 1.
+    """
+    return observed * observed.sum(dim=1, keepdim=True).clamp_min(1).rsqrt()
+
+
+def log_density(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
+    """log w_m + sum_h o_hv log N(x_hv; mean_hm, var_hm) of every component, o what is observed.
+
+    Args:
+        image, observed: (B, H, V); observed is 0 or 1, or what `channel_weight` makes of it, here
+            and in all that follows.
         intensities: The Gaussians.
 
     Returns:
@@ -186,7 +199,7 @@ def fit(
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
-    is_seen = observed.amax(1, keepdim=True)
+    is_seen = (observed > 0).any(1, keepdim=True).to(x.dtype)
     # What is summed: each channel's voxels, their x and x^2, and whether anything was seen.
     sums_of = torch.cat([observed, observed * x, observed * x.square(), is_seen], dim=1)
     for _ in range(rounds):

@@ -63,7 +63,7 @@ def log_prob_of_image(
     Args:
         log_prior: (B, L, V) log f.
         image: (B, H, V).
-        observed: (B, H, V), 1 inside the field of view; what lies outside is missing data.
+        observed: (B, H, V), above 0 inside the field of view; what lies outside is missing data.
         intensities: The Gaussians of these B images.
         likelihood: exact or jensen.
 
@@ -75,4 +75,4 @@ def log_prob_of_image(
         per_voxel = torch.logsumexp(log_prior + log_prob, dim=1)
     else:
         per_voxel = (log_prior.exp() * log_prob).sum(dim=1)
-    return (per_voxel * observed.amax(dim=1)).sum(dim=1)
+    return (per_voxel * (observed > 0).any(dim=1)).sum(dim=1)

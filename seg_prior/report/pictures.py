@@ -42,29 +42,34 @@ class Picture(NamedTuple):
     height: int
 
 
-def montage(report: ScanReport) -> dict[str, list[Picture]]:
+def view_of(report: ScanReport) -> View:
+    """Slices by the structures one asks for; nuisance labels frame nothing."""
+    is_shown = report.table.is_structure[report.label_map]
+    structures = np.where(is_shown, report.label_map, BACKGROUND)
+    return find_view([structures], report.grid, report.table.partner)
+
+
+def montage(report: ScanReport, view: View) -> dict[str, list[Picture]]:
     """Plane -> slices through the anatomy at equal distances, labels over the scan."""
     panel = Panel("", report.grid, report.image, report.label_map)
     return {
         PLANE_NAMES[plane]: [
-            _picture(panel, view, plane, MONTAGE_PX, report, "labels")
-            for view in _steps(_view(report), plane)
+            _picture(panel, step, plane, MONTAGE_PX, report, "labels")
+            for step in _steps(view, plane)
         ]
         for plane in PLANES
     }
 
 
-def uncertainty(report: ScanReport) -> list[Picture]:
+def uncertainty(report: ScanReport, view: View) -> list[Picture]:
     """The posterior's entropy, a slice in each plane."""
     panel = Panel("", report.grid, entropy=report.entropy)
-    view = _view(report)
     return [_picture(panel, view, plane, LARGE_PX, report, "entropy") for plane in PLANES]
 
 
-def registration(report: ScanReport) -> list[Picture]:
+def registration(report: ScanReport, view: View) -> list[Picture]:
     """Outlines of the prior's labels where registration laid them, a slice in each plane."""
     panel = Panel("", report.grid, report.image, report.prior_map)
-    view = _view(report)
     return [
         _picture(panel, view, plane, LARGE_PX, report, "outlines of the prior", fill=0)
         for plane in PLANES
@@ -110,13 +115,6 @@ def svg_uri(draw: Callable[[Any], None], width_in: float, height_in: float) -> s
 def data_uri(kind: str, content: bytes) -> str:
     """Content that a page holds where others hold an address."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _view(report: ScanReport) -> View:
-    """Slices by the structures one asks for; nuisance labels frame nothing."""
-    is_shown = report.table.is_structure[report.label_map]
-    structures = np.where(is_shown, report.label_map, BACKGROUND)
-    return find_view([structures], report.grid, report.table.partner)
 
 
 def _steps(view: View, plane: Plane) -> Iterator[View]:

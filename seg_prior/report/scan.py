@@ -74,19 +74,33 @@ class Gaussian(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
+class Contrast:
+    """One image of the scan, as the intensity model sees it.
+
+    Attributes:
+        name: Of its file.
+        intensities: (N,) normalised intensity where it shows what can be anatomy.
+        gaussians: Fitted to these.
+    """
+
+    name: str
+    intensities: NDArray[np.float32]
+    gaussians: tuple[Gaussian, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class ScanReport:
     """One scan and all that is known of its segmentation.
 
     Attributes:
         name: Heading of the page.
         grid: Of all (I, J, K) arrays.
-        image: (I, J, K), any unit.
+        image: (I, J, K), any unit; of several contrasts the first.
         label_map: (I, J, K) label indices, not ids.
         entropy: (I, J, K), in nats.
         prior_map: (I, J, K) label indices of the prior where registration laid it, before it was
             bent to the scan.
-        intensities: (N,) normalised intensity of the voxels that can hold anatomy.
-        gaussians: Fitted to these.
+        contrasts: At least one; the first is `image`.
         table: The labels.
         volumes: Of the labels that the model writes, without background.
         verdict: PASS, WARN, FAIL or NOT_MEASURED.
@@ -102,8 +116,7 @@ class ScanReport:
     label_map: NDArray[np.integer[Any]]
     entropy: NDArray[np.float32]
     prior_map: NDArray[np.integer[Any]]
-    intensities: NDArray[np.float32]
-    gaussians: tuple[Gaussian, ...]
+    contrasts: tuple[Contrast, ...]
     table: LabelTable
     volumes: tuple[StructureVolume, ...]
     verdict: str

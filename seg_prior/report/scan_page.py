@@ -17,6 +17,7 @@ from seg_prior.report.pictures import (
     montage,
     registration,
     uncertainty,
+    view_of,
 )
 from seg_prior.report.scan import NOT_MEASURED, ScanReport, StructureVolume
 from seg_prior.report.viewer import ENTROPY_LEVELS, viewer_data
@@ -34,7 +35,7 @@ def write_scan_page(path: Path, report: ScanReport) -> None:
         path: Ends in .html; missing folders are made; the file appears whole or not at all.
         report: What it shows.
     """
-    data = viewer_data(report)
+    data, view = viewer_data(report), view_of(report)
     rows = [_row(volume, report, colour) for volume, colour in _with_colours(report)]
     write_page(
         path,
@@ -42,15 +43,18 @@ def write_scan_page(path: Path, report: ScanReport) -> None:
         report=report,
         version=__version__,
         thinned="" if data.step == (1, 1, 1) else " × ".join(f"{n}th" for n in data.step),
-        montage=montage(report),
-        uncertainty=uncertainty(report),
-        registration=registration(report),
+        montage=montage(report, view),
+        uncertainty=uncertainty(report, view),
+        registration=registration(report, view),
         gradient=heat_gradient(),
         entropy_max=ENTROPY_MAX_NATS,
         volumes=rows,
         has_notes=any(row["note"] for row in rows),
         has_reference=any(volume.reference_mm3 for volume in report.volumes),
-        histogram=intensity_chart(report.intensities, report.gaussians),
+        histograms=[
+            (contrast.name, intensity_chart(contrast.intensities, contrast.gaussians))
+            for contrast in report.contrasts
+        ],
         provenance=json.dumps(report.provenance, indent=1, ensure_ascii=False),
         data={
             "image": data.image,

@@ -119,8 +119,8 @@ def _cell(
 ) -> Cell:
     """One measurement, from the cache if it is there."""
     table_path = config.tables / dataset.label_table
-    settings = _settings(scan, method, config)
-    key = _key(scan, settings, table_path)
+    settings = settings_for(scan, method, config)
+    key = key_of(scan, settings, table_path)
     name = f"{scan.subject}_{re.sub('[^a-z0-9]+', '-', method.name.lower())}_{key[:12]}"
     base = (config.cache / dataset.name / name).resolve()
     done, target = base.with_name(f"{name}.json"), base.with_name(f"{name}_dseg.nii.gz")
@@ -150,13 +150,15 @@ def _cell(
     if cell.error:
         return cell
     costs = {"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_mb": cost.peak_mb}
-    cell = cell.model_copy(update=costs | {"dice": _dice(target, scan.reference, table_path)})
+    cell = cell.model_copy(update=costs | {"dice": dice_on(target, scan.reference, table_path)})
     with whole_file(done) as temporary:
         temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
     return cell
 
 
-def _settings(scan: Scan, method: BenchmarkMethod, config: BenchmarkConfig) -> SegmentConfig | None:
+def settings_for(
+    scan: Scan, method: BenchmarkMethod, config: BenchmarkConfig
+) -> SegmentConfig | None:
     """What `segment` is asked for; None for the mixture, which is no checkpoint."""
     if method.model is None:
         return None
@@ -169,7 +171,7 @@ def _settings(scan: Scan, method: BenchmarkMethod, config: BenchmarkConfig) -> S
     return resolve(SegmentConfig, None, method.segment | runtime | paths | {"quiet": True})
 
 
-def _key(scan: Scan, settings: SegmentConfig | None, label_table: Path) -> str:
+def key_of(scan: Scan, settings: SegmentConfig | None, label_table: Path) -> str:
     """All that a cell depends on, as a hash."""
     sources: list[object] = [_sha256(label_table)]
     for path in (scan.image, scan.reference):
@@ -192,7 +194,7 @@ def _error(cost: Cost) -> str:
     return (cost.message or f"ended with code {cost.code}") if cost.code else ""
 
 
-def _dice(pred: Path, ref: Path, label_table: Path) -> dict[int, float | None]:
+def dice_on(pred: Path, ref: Path, label_table: Path) -> dict[int, float | None]:
     """Both maps are read through the table, so that every source id counts as its label."""
     table = read_label_table(label_table)
     maps = [read_label_map(path) for path in (pred, ref)]

@@ -20,8 +20,18 @@ MIXTURE_NOTE = (
     "overlaps most with in the reference, which flatters it."
 )
 
+COST_NOTE = (
+    "Each scan and method ran in a process of its own: costs are means over scans and include "
+    "start-up and registration."
+)
 
-def write(dataset: BenchmarkDataset, cells: Sequence[Cell], config: BenchmarkConfig) -> str:
+
+def write(
+    dataset: BenchmarkDataset,
+    cells: Sequence[Cell],
+    config: BenchmarkConfig,
+    cost_note: str = COST_NOTE,
+) -> str:
     """Replace the data set's block of the page and its picture; the block."""
     table = read_label_table(config.tables / dataset.label_table)
     picture = config.page.with_name(f"{config.page.stem}_{dataset.name}.png")
@@ -31,7 +41,7 @@ def write(dataset: BenchmarkDataset, cells: Sequence[Cell], config: BenchmarkCon
         [
             f"### {dataset.name}",
             *tables(cells, table),
-            *_notes(cells, config),
+            *_notes(cells, config, cost_note),
             f"![{dataset.name}, {scan.subject}: every method]({picture.name})",
         ]
     )
@@ -56,7 +66,7 @@ def tables(cells: Sequence[Cell], table: LabelTable) -> list[str]:
     mean_name = "mean17" if has_mean17(table) else "mean Dice"
     methods = list(dict.fromkeys(cell.method for cell in cells))
     done = {name: [c for c in cells if c.method == name and not c.error] for name in methods}
-    dice = {name: [_known(cell) for cell in done[name]] for name in methods}
+    dice = {name: [known_dice(cell) for cell in done[name]] for name in methods}
 
     costs = ("CPU s", "wall s", "peak memory MB")
     by_method = [["method", f"{mean_name}, mean ± sd (n)", *costs]]
@@ -75,7 +85,7 @@ def tables(cells: Sequence[Cell], table: LabelTable) -> list[str]:
     for subject in dict.fromkeys(cell.subject for cell in cells):
         mine = {c.method: c for c in cells if c.subject == subject and not c.error}
         values = (
-            f"{mean_dice(_known(mine[name]), table):.3f}" if name in mine else "failed"
+            f"{mean_dice(known_dice(mine[name]), table):.3f}" if name in mine else "failed"
             for name in methods
         )
         by_scan.append([subject, *values])
@@ -90,27 +100,25 @@ def write_picture(path: Path, scan: Scan, cells: Sequence[Cell], table: LabelTab
         if not cell.error:
             found = read_label_map(cell.label_map)
             indices = table.remap(found.data, found.source)
-            title = f"{cell.method}: {mean_dice(_known(cell), table):.3f}"
+            title = f"{cell.method}: {mean_dice(known_dice(cell), table):.3f}"
             panels.append(Panel(title, volume.grid, volume.data, indices))
     truth = table.remap(known.data, known.source)
     panels.append(Panel("reference", volume.grid, volume.data, truth))
     write_overlay(path, panels, table, num_columns=2)
 
 
-def _known(cell: Cell) -> dict[int, float]:
+def known_dice(cell: Cell) -> dict[int, float]:
+    """Structure id -> Dice; nan where the reference lacks the structure."""
     return {id_: math.nan if value is None else value for id_, value in cell.dice.items()}
 
 
-def _notes(cells: Sequence[Cell], config: BenchmarkConfig) -> list[str]:
+def _notes(cells: Sequence[Cell], config: BenchmarkConfig, cost_note: str) -> list[str]:
     """Where the numbers come from, and what went wrong."""
     dates, commits, machines = (
         ", ".join(dict.fromkeys(values))
         for values in zip(*((c.date, c.commit, c.machine) for c in cells), strict=True)
     )
-    notes = [
-        f"Measured {dates} at commit {commits}, on {machines}. Each scan and method ran in a "
-        "process of its own: costs are means over scans and include start-up and registration."
-    ]
+    notes = [f"Measured {dates} at commit {commits}, on {machines}. {cost_note}"]
     if any(method.model is None for method in config.methods):
         notes.append(MIXTURE_NOTE)
     failed = [f"{cell.method}, {cell.subject}: {cell.error}" for cell in cells if cell.error]

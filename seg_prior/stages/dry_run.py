@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from seg_prior.config import (
     CalibrateConfig,
+    CheckConfig,
     DemoConfig,
     EvaluateConfig,
     MakePhantomsConfig,
@@ -61,6 +62,13 @@ def files_of(config: BaseModel) -> Files:
         SegPriorError: An input is not there, or two results would have one name.
     """
     raise NotImplementedError(type(config))
+
+
+@files_of.register
+def _(config: CheckConfig) -> Files:
+    images = find_images(config.images) if config.images else []
+    reads = [*find_images(config.labels), *images, *_given(config.label_table)]
+    return Files(reads, [config.out / "labels.tsv", config.out / "prior.yaml"])
 
 
 @files_of.register

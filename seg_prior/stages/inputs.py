@@ -49,6 +49,15 @@ def subject_key(path: Path) -> str:
     return "_".join(parts)
 
 
+def person_of(path: Path) -> str:
+    """Whose file it is: `sub-01` of `sub-01_ses-1_T1w.nii.gz`; other names stand for themselves.
+
+    Splits go by this, never by file: two phases of one heart are no two subjects.
+    """
+    key = subject_key(path)
+    return key.split("_")[0] if key.startswith("sub-") else key
+
+
 def _expand(item: Path) -> list[Path]:
     if item.is_dir():
         return _some(sorted(file for file in item.iterdir() if _is_image(file)), item)

@@ -15,13 +15,22 @@ from numpy.typing import NDArray
 
 from seg_prior.inference.posterior import log_joints, summarise
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
-from seg_prior.report.scan import NOT_MEASURED, Check, Gaussian, Range, ScanReport, StructureVolume
+from seg_prior.report.scan import (
+    NOT_MEASURED,
+    Check,
+    Contrast,
+    Gaussian,
+    Range,
+    ScanReport,
+    StructureVolume,
+)
 from seg_prior.stages import outputs
 from seg_prior.stages.calibration import Spread
 from seg_prior.stages.cohort import Job, read_sidecar
 from seg_prior.stages.outputs import Extras
 from seg_prior.stages.quality import MEASURES
 from seg_prior.stages.segmenter import LabelVolume, Segmentation
+from seg_prior.volume import Volume
 
 COHORT_PAGE = "report.html"
 _Z90 = 1.645  # ends of the middle 90 % of a normal distribution, in deviations
@@ -41,13 +50,15 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
         label_map=_indices(result, result.summary.best),
         entropy=result.entropy,
         prior_map=_indices(result, _prior_labels(result)),
-        intensities=result.conformed.native[0].flatten()[result.voxels.index.cpu()].numpy(),
-        gaussians=_gaussians(result),
+        contrasts=tuple(
+            _contrast(result, channel, volume)
+            for channel, volume in enumerate((result.volume, *result.contrasts))
+        ),
         table=result.segmenter.label_table,
         volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
         verdict=result.quality.verdict,
         checks=_checks(result),
-        warnings=tuple(dict.fromkeys((*_findings(result), *result.warnings))),
+        warnings=_warnings(result),
         facts=_facts(result),
         provenance=sidecar,
     )
@@ -105,22 +116,26 @@ def _prior_labels(result: Segmentation) -> torch.Tensor:
     return summarise(joints).best
 
 
-def _gaussians(result: Segmentation) -> tuple[Gaussian, ...]:
-    """The Gaussians of the first contrast, with their shares of the voxels of the anatomy."""
+def _contrast(result: Segmentation, channel: int, volume: Volume) -> Contrast:
+    """Intensities of one contrast, and its Gaussians with their shares of the anatomy's voxels."""
+    index, conformed = result.voxels.index.cpu(), result.conformed
+    is_observed = conformed.native_observed[channel].flatten()[index]
+    native = conformed.native[channel].flatten()[index][is_observed]
     intensities = result.estimate.intensities
     classes = intensities.classes
     soft_mm3 = np.array(result.soft_mm3)
     class_of_label = classes.class_of_label.cpu().numpy()
     share_of_class = np.bincount(class_of_label, soft_mm3 / soft_mm3.sum())
-    return tuple(
+    gaussians = tuple(
         Gaussian(
             classes.names[int(c)],
-            float(intensities.mean[0, 0, m]),
-            float(intensities.var[0, 0, m].sqrt()),
+            float(intensities.mean[0, channel, m]),
+            float(intensities.var[0, channel, m].sqrt()),
             float(intensities.log_weight[0, m].exp()) * float(share_of_class[int(c)]),
         )
         for m, c in enumerate(classes.class_of_component)
     )
+    return Contrast(Path(volume.source).name, native.numpy(), gaussians)
 
 
 def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:
@@ -167,8 +182,12 @@ def _checks(result: Segmentation) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _findings(result: Segmentation) -> list[str]:
-    return [f"{finding.verdict}: {finding.text}" for finding in result.quality.findings]
+def _warnings(result: Segmentation) -> tuple[str, ...]:
+    """Findings with their verdicts, then what else there is to know; each once."""
+    findings = result.quality.findings
+    known = {finding.text for finding in findings}
+    judged = (f"{finding.verdict}: {finding.text}" for finding in findings)
+    return (*judged, *(warning for warning in result.warnings if warning not in known))
 
 
 def _facts(result: Segmentation) -> dict[str, str]:
@@ -176,8 +195,10 @@ def _facts(result: Segmentation) -> dict[str, str]:
     grid, segmenter = result.volume.grid, result.segmenter
     shape = " × ".join(map(str, grid.shape))
     spacing = " × ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
+    further = ", ".join(contrast.source for contrast in result.contrasts)
     return {
         "Scan": result.volume.source,
+        **({"Further contrasts": further} if further else {}),
         "Grid": f"{shape} voxels of {spacing} mm",
         "Model": f"{segmenter.config.model.name}, sha256 {segmenter.model.sha256[:12]}…",
         "Computed in": f"{sum(result.seconds.values()):.0f} s on {segmenter.device}",

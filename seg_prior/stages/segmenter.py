@@ -38,7 +38,7 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.models.likelihood import IntensityClasses, intensity_classes
+from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
 from seg_prior.stages import quality, runtime
 from seg_prior.stages.calibration import Calibration, calibration_of
@@ -171,14 +171,27 @@ class Segmenter:
         """
         volume = _volume_of(image, affine, self.config.volume)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
-        with runtime.cpu_threads(self.config.threads):
-            return self._segment(volume, further)
-
-    def _segment(self, volume: Volume, further: tuple[Volume, ...]) -> Segmentation:
         seconds: dict[str, float] = {}
-        with _timed(seconds, "conform"):
-            volumes = (volume, *further)
-            conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
+        with runtime.cpu_threads(self.config.threads):
+            with _timed(seconds, "conform"):
+                volumes = (volume, *further)
+                conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
+            return self.read(volume, further, conformed, seconds)
+
+    def read(
+        self,
+        volume: Volume,
+        further: tuple[Volume, ...],
+        conformed: Conformed,
+        seconds: dict[str, float],
+    ) -> Segmentation:
+        """`segment`, of what has been registered to a prior of the same label maps.
+
+        Args:
+            volume, further: What was registered.
+            conformed: That, in both spaces.
+            seconds: Of the steps so far; gains those of the others.
+        """
         with _timed(seconds, "infer"):
             estimate = infer(self, conformed, self.config.refine, self.config.inference)
         with _timed(seconds, "posterior"):
@@ -405,7 +418,7 @@ def atlas_of(model: Model) -> Atlas:
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
     painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
-    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid)
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, model.header.pose_prior)
 
 
 def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
@@ -413,7 +426,7 @@ def observe(segmenter: Segmenter, conformed: Conformed) -> Observation:
     location = segmenter.model.location
     return Observation(
         location.gather(conformed.image[None].to(segmenter.device)),
-        location.gather(conformed.observed[None].to(segmenter.device)),
+        channel_weight(location.gather(conformed.observed[None].to(segmenter.device))),
         segmenter.classes,
     )
 
@@ -458,9 +471,10 @@ def joints_of(
     where = voxels.index.cpu()
     image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
     observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+    weight = channel_weight(observed[None].float())[0]
     intensities = estimate.intensities if output == "posterior" else None
     location = segmenter.model.location
-    return log_joints(estimate.log_prior, location, voxels, image, observed.float(), intensities)
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities)
 
 
 def _volume_of(

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from seg_prior.checkpoint import save_model
 from seg_prior.config import TrainPriorConfig
-from seg_prior.conform import group
+from seg_prior.conform import group, overlap
+from seg_prior.conform.pose import fit_pose
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
 from seg_prior.header import FORMAT_VERSION, Header, Kind
@@ -25,9 +26,10 @@ from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior, of_cells
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
+from seg_prior.pose_prior import PosePrior
 from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
-from seg_prior.stages.inputs import find_images, subject_key
+from seg_prior.stages.inputs import find_images, person_of, subject_key
 from seg_prior.training.datasets import (
     AlignedLabelMap,
     RandomAnatomies,
@@ -39,6 +41,8 @@ from seg_prior.volume import Volume, read_label_map
 
 ACTIVE_NATS = 0.05
 """A latent dimension with less KL than this, on average, is unused."""
+FEW_PEOPLE = 3
+"""Label maps of fewer subjects than this show no population."""
 COLLAPSED_SHARE = 0.01
 """A prior that uses a smaller share of its dimensions has collapsed."""
 
@@ -53,6 +57,7 @@ class Anatomies:
         table: Their labels.
         grid: Prior space.
         residual_mm: Of each training map's centroids after alignment.
+        radius_mm: Root mean square radius of the mean anatomy.
     """
 
     names: tuple[str, ...]
@@ -61,6 +66,7 @@ class Anatomies:
     table: LabelTable
     grid: Grid
     residual_mm: tuple[float, ...]
+    radius_mm: float
 
 
 def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header:
@@ -84,6 +90,12 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
         f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
         f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
     )
+    people = {person_of(Path(name)) for name in anatomies.names}
+    if len(people) < FEW_PEOPLE:
+        show(
+            f"WARNING: label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
+            "alone: how others differ cannot be learned from them. Add label maps."
+        )
     location = fit_location(anatomies)
     prior: LabelVAE | LinearPrior
     if config.kind == "vae":
@@ -122,6 +134,20 @@ def align(config: TrainPriorConfig) -> Anatomies:
     fitted = group.fit_group([landmarks[n] for n in kept], table.partner)
     moves = dict(zip(kept, fitted.prior_from_native, strict=True))
     moves |= {n: group.fit_affine(landmarks[n], fitted.reference) for n in out}
+    if table.is_structure.sum() < overlap.MIN_LANDMARKS:
+        points = [
+            overlap.draw_points(index, volume.grid.affine, table.is_structure, config.seed)
+            for index, volume in zip(indices, volumes, strict=True)
+        ]
+        order = range(len(paths))
+        sharpened = overlap.sharpen(
+            points,
+            [moves[n] for n in order],
+            [n not in out for n in order],
+            fitted.reference.radius_mm,
+            len(table),
+        )
+        moves = dict(zip(order, sharpened, strict=True))
     maps = {
         n: AlignedLabelMap(torch.from_numpy(indices[n]), volumes[n].grid, moves[n]) for n in moves
     }
@@ -132,6 +158,7 @@ def align(config: TrainPriorConfig) -> Anatomies:
         table,
         _prior_grid(config, [maps[n] for n in kept], table),
         fitted.residual_mm,
+        fitted.reference.radius_mm,
     )
 
 
@@ -327,6 +354,13 @@ def _dice(log_prior: Tensor, labels: Tensor, table: LabelTable) -> float:
     return nan_mean([value for index, value in found.items() if table.is_structure[index]])
 
 
+def _pose_prior(anatomies: Anatomies) -> PosePrior:
+    maps = anatomies.training
+    return fit_pose(
+        [m.prior_from_native for m in maps], [m.grid for m in maps], anatomies.radius_mm
+    )
+
+
 def _header(config: TrainPriorConfig, anatomies: Anatomies, report: dict[str, Any]) -> Header:
     kinds: dict[str, Kind] = {"vae": "prior", "pca": "pca", "atlas": "atlas"}
     grid = anatomies.grid
@@ -338,6 +372,7 @@ def _header(config: TrainPriorConfig, anatomies: Anatomies, report: dict[str, An
         label_table=anatomies.table,
         intensity=config.intensity,
         vae=config.vae if config.kind == "vae" else None,
+        pose_prior=_pose_prior(anatomies) if config.pose == "as_maps" else None,
         training={"train-prior": runtime.settings_of(config)},
         provenance=runtime.provenance() | {"subjects": list(anatomies.names)},
         reference={"prior": report},

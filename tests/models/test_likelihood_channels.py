@@ -1,5 +1,6 @@
 """Several contrasts of one subject: each says what it saw, and where it saw nothing, nothing."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -11,6 +12,7 @@ from seg_prior.models.image_encoder import atlas_posterior
 from seg_prior.models.likelihood import (
     PRIOR_VOXELS,
     Intensities,
+    channel_weight,
     class_log_likelihood,
     class_prior,
     fit,
@@ -86,6 +88,15 @@ def test_a_channel_that_is_not_observed_at_a_voxel_says_nothing_there(
     assert not class_log_likelihood(image, observed, intensities).transpose(1, 2)[neither].any()
 
 
+def test_channels_weigh_what_one_weighs_where_it_is_alone() -> None:
+    observed = torch.tensor([[[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]]])
+    half = math.sqrt(0.5)
+    expected = torch.tensor([[[half, 1.0, 0.0, 0.0], [half, 0.0, 1.0, 0.0]]])
+    torch.testing.assert_close(channel_weight(observed), expected)
+    alone = observed[:, :1]
+    assert torch.equal(channel_weight(alone), alone)
+
+
 def test_em_on_two_channels_finds_what_both_were_painted_with(
     location: LocationPrior, labels: Tensor
 ) -> None:
@@ -109,15 +120,18 @@ def test_em_with_a_channel_that_nobody_observed_is_em_without_it(
     assert torch.isfinite(both.mean).all()
 
 
+@pytest.mark.parametrize("is_weighted", [False, True])
 def test_em_on_channels_with_gaps_never_loses_likelihood(
-    location: LocationPrior, labels: Tensor, rng: torch.Generator
+    location: LocationPrior, labels: Tensor, rng: torch.Generator, is_weighted: bool
 ) -> None:
     """What rises is the log likelihood with its conjugate prior, round after round."""
     image = painted(labels, FIRST, SECOND).double()
-    observed = (torch.rand(image.shape, generator=rng) < 0.7).double()
+    is_seen = torch.rand(image.shape, generator=rng) < 0.7
+    observed = channel_weight(is_seen.double()) if is_weighted else is_seen.double()
     prior_of_class = class_prior(location.log_prob[None].double(), toy.CLASSES)
-    seen = [image[0, h][observed[0, h] > 0] for h in (0, 1)]
-    typical_var = torch.stack([x.var(correction=0) for x in seen])[None, :, None] / 16
+    count = observed.sum(2, keepdim=True)
+    center = (observed * image).sum(2, keepdim=True) / count
+    typical_var = (observed * (image - center).square()).sum(2, keepdim=True) / count / 16
     fitted = start(image, observed, prior_of_class, toy.CLASSES)
     trace = []
     for _ in range(40):

@@ -6,7 +6,7 @@ import numpy as np
 
 from seg_prior.grid import Grid
 from seg_prior.labels import Label, LabelTable
-from seg_prior.report.scan import Check, Gaussian, Range, ScanReport, StructureVolume
+from seg_prior.report.scan import Check, Contrast, Gaussian, Range, ScanReport, StructureVolume
 
 NASTY = '<b>"scan" & ' r"'\</script>.nii.gz"
 
@@ -59,11 +59,16 @@ def toy_report(name: str = NASTY) -> ScanReport:
         label_map=label_map,
         entropy=entropy,
         prior_map=np.roll(label_map, 2, axis=1),
-        intensities=(image[4:44, 6:30, 8:36].ravel() / 300).astype(np.float32),
-        gaussians=(
-            Gaussian("background", 1 / 3, 0.07, 0.7),
-            Gaussian("box", 0.95, 0.07, 0.1),
-            Gaussian("box", 1.05, 0.07, 0.2),
+        contrasts=(
+            Contrast(
+                name,
+                (image[4:44, 6:30, 8:36].ravel() / 300).astype(np.float32),
+                (
+                    Gaussian("background", 1 / 3, 0.07, 0.7),
+                    Gaussian("box", 0.95, 0.07, 0.1),
+                    Gaussian("box", 1.05, 0.07, 0.2),
+                ),
+            ),
         ),
         table=toy_table(),
         volumes=(

@@ -56,11 +56,26 @@ def test_a_report_shows_what_was_segmented(result: Segmentation) -> None:
         if value:
             expected = count * result.volume.grid.voxel_volume_mm3
             assert hard_mm3[int(value)] == pytest.approx(expected)
-    assert sum(g.share for g in report.gaussians) == pytest.approx(1, abs=1e-4)
+    (contrast,) = report.contrasts
+    assert sum(g.share for g in contrast.gaussians) == pytest.approx(1, abs=1e-4)
     # Where registration laid the prior, it mostly holds what was found there.
     both = (report.prior_map > 0) & (report.label_map > 0)
     assert (report.prior_map == report.label_map)[both].mean() > 0.6
     assert not np.array_equal(report.prior_map, report.label_map)
+
+
+def test_every_contrast_has_its_own_gaussians(phantom_folder: Path, tiny_atlas: Path) -> None:
+    segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
+    scan = read_volume(phantom_folder / "sub-004_phantom.nii.gz")
+    darkest = replace(scan, data=scan.data.max() - scan.data, source="inverted.nii.gz")
+    report = report_of(segmenter.segment(scan, contrasts=[darkest]), {})
+    first, second = report.contrasts
+    assert second.name == "inverted.nii.gz"
+    assert "inverted.nii.gz" in report.facts["Further contrasts"]
+    assert np.corrcoef(first.intensities, second.intensities)[0, 1] < -0.99
+    for contrast in report.contrasts:
+        mean = sum(g.share * g.mean for g in contrast.gaussians)
+        assert mean == pytest.approx(contrast.intensities.mean(), abs=0.05)
 
 
 def test_without_a_calibration_nothing_is_judged(result: Segmentation) -> None:

@@ -61,3 +61,26 @@ def test_of_several_processes_the_first_writes(
     monkeypatch.setenv("RANK", "0")
     train_prior.run(config, lambda line: None)
     assert config.out.exists()
+
+
+def test_one_subject_is_no_population_and_a_few_are_not_refused(
+    phantom_folder: Path, tmp_path: Path
+) -> None:
+    asked = request(phantom_folder, tmp_path / "atlas.safetensors", "atlas")
+    said: list[str] = []
+    train_prior.run(asked.model_copy(update={"labels": asked.labels[:1]}), said.append)
+    assert any("WARNING: label maps of 1 subject alone" in line for line in said)
+    said.clear()
+    train_prior.run(asked, said.append)
+    assert not any("WARNING: label maps" in line for line in said)
+
+
+def test_scans_cut_like_the_maps_get_a_pose_prior(phantom_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "atlas.safetensors"
+    asked = request(phantom_folder, out, "atlas")
+    train_prior.run(asked, lambda line: None)
+    assert load_model(out).header.pose_prior is None
+    train_prior.run(asked.model_copy(update={"pose": "as_maps"}), lambda line: None)
+    pose_prior = load_model(out).header.pose_prior
+    assert pose_prior is not None
+    assert len(pose_prior.mean) == 12

@@ -1,0 +1,87 @@
+"""The pose prior: where in the field of view an anatomy lies, how large, how turned.
+
+Label maps cut like the scans to come say more than shape: a crop has its organ near the middle, a
+heart lies thus in the chest. What intensities leave open this prior decides, so that an organ
+amid tissue of its own brightness is neither lost nor stretched over its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from seg_prior.conform.levels import Level
+from seg_prior.grid import Affine, Grid
+from seg_prior.pose_prior import Floats, PosePrior
+
+_SHRINKAGE = 0.1  # of covariances towards independence: few maps know few directions
+_LINEAR_FLOOR, _SHIFT_FLOOR = 0.03, 0.05  # standard deviations; shifts in radii of the anatomy
+
+# Neighbouring voxels share their errors: the information of so many independent ones is weighed
+# against the prior. On 20 hippocampus crops: Dice 0.81 with 100, 0.81 with 400, 0.80 with 1500.
+_NUM_INDEPENDENT = 400.0
+_NUM_VOXELS = 6000  # compared; drawn once for each image
+_NUM_FIRST, _FIRST_SPREAD, _NUM_POSES, _KEPT, _ROUNDS, _RESTARTS = 512, 1.3, 96, 16, 15, 2
+
+
+def fit_pose(
+    prior_from_native: Sequence[Affine], grids: Sequence[Grid], radius_mm: float
+) -> PosePrior:
+    """The poses of label maps as a Gaussian.
+
+    Args:
+        prior_from_native: N affines, world mm -> world mm.
+        grids: Of the N maps, which are cut like the scans to come.
+        radius_mm: Root mean square radius of the anatomy.
+    """
+    rows = []
+    for move, grid in zip(prior_from_native, grids, strict=True):
+        native_from_prior = np.linalg.inv(move)
+        shift = native_from_prior[:3, 3] - grid.center_mm
+        rows.append(np.append(native_from_prior[:3, :3].ravel(), shift))
+    mean = np.mean(rows, axis=0)
+    spread = np.array(rows) - mean
+    covariance = spread.T @ spread / max(1, len(rows) - 1)
+    floor = np.repeat([_LINEAR_FLOOR, _SHIFT_FLOOR * radius_mm], [9, 3]) ** 2
+    covariance += np.diag(_SHRINKAGE * np.diag(covariance) + floor)
+    factor = np.linalg.cholesky(covariance)
+    return PosePrior(mean=tuple(mean.tolist()), factor=tuple(map(tuple, factor.tolist())))
+
+
+def search(level: Level, prior: PosePrior, center_mm: Floats, seed: int) -> Affine:
+    """The pose of highest mutual information and prior density together.
+
+    A cloud of poses drawn from the prior closes in on its best part, round by round; of several
+    clouds the best pose of all.
+
+    Args:
+        level: Both sides at the resolution to compare them at.
+        prior: Of the pose.
+        center_mm: (3,) middle of the image.
+        seed: Of the cloud, and of the voxels compared.
+    """
+    rng = np.random.default_rng(seed)
+    places = np.flatnonzero(level.near)
+    chosen = np.zeros(level.near.size, dtype=bool)
+    chosen[rng.choice(places, min(_NUM_VOXELS, places.size), replace=False)] = True
+    level = replace(level, near=chosen.reshape(level.near.shape))
+
+    def height(u: Floats) -> Floats:
+        information = level.information(prior.poses(u, center_mm))
+        return np.asarray(_NUM_INDEPENDENT * information - 0.5 * (u**2).sum(axis=1))
+
+    best, best_height = np.zeros(12), -np.inf
+    for _ in range(_RESTARTS):
+        middle, sd, count = np.zeros(12), np.full(12, _FIRST_SPREAD), _NUM_FIRST
+        for _ in range(_ROUNDS):
+            cloud = middle + sd * rng.standard_normal((count, 12))
+            cloud[0] = middle
+            heights = height(cloud)
+            top = np.argsort(-heights)[:_KEPT]
+            if heights[top[0]] > best_height:
+                best, best_height = cloud[top[0]], heights[top[0]]
+            middle = cloud[top].mean(axis=0)
+            sd, count = 0.25 * sd + 0.75 * cloud[top].std(axis=0), _NUM_POSES
+    return np.asarray(prior.poses(best[None], center_mm)[0])

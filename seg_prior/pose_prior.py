@@ -1,0 +1,37 @@
+"""A pose prior as a checkpoint's header holds it; how it is fitted and used says conform.pose."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+Floats = NDArray[np.float64]
+
+
+class PosePrior(BaseModel):
+    """A Gaussian over affines: linear part, and shift from the middle of the field of view.
+
+    Attributes:
+        mean: 12 numbers: the linear part of native_from_prior row by row, and where the prior
+            frame's origin lies in world axes from the middle of the image, in mm.
+        factor: (12, 12), times its transpose the covariance.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: tuple[float, ...]
+    factor: tuple[tuple[float, ...], ...]
+
+    def poses(self, u: Floats, center_mm: Floats) -> Floats:
+        """(P, 12) standard normal numbers -> (P, 4, 4) native_from_prior.
+
+        Args:
+            u: 0 is the mean pose.
+            center_mm: (3,) middle of the image.
+        """
+        numbers = np.array(self.mean) + u @ np.array(self.factor).T
+        poses = np.tile(np.eye(4), (len(u), 1, 1))
+        poses[:, :3, :3] = numbers[:, :9].reshape(-1, 3, 3)
+        poses[:, :3, 3] = numbers[:, 9:] + center_mm
+        return poses

@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+
+from seg_prior.conform.pose import PosePrior, fit_pose
+from seg_prior.conform.register import register
+from seg_prior.grid import Affine, Grid, apply_affine
+from tests.conform.test_register import (
+    ANATOMY,
+    PAINTED,
+    PRIOR_GRID,
+    SPACING_MM,
+    centered,
+    error_mm,
+    paint,
+    pose,
+)
+
+CROP = centered((34, 38, 30), np.diag([3.8, 3.8, 3.8, 1.0]))
+
+
+def test_the_pose_is_what_lies_between_the_middle_of_the_image_and_the_anatomy() -> None:
+    moved: Affine = np.eye(4)
+    moved[:3, 3] = 5.0, 0.0, -2.0  # native -> prior
+    grid = Grid(CROP.shape, CROP.affine @ np.diag([1.0, 1, 1, 1]))
+    prior = fit_pose([moved, moved], [grid, grid], radius_mm=30.0)
+    (mean,) = prior.poses(np.zeros((1, 12)), grid.center_mm)
+    np.testing.assert_allclose(mean, np.linalg.inv(moved), atol=1e-9)
+    far = prior.poses(np.zeros((1, 12)), np.array([100.0, 0, 0]))[0]
+    np.testing.assert_allclose(far[:3, 3] - mean[:3, 3], [100, 0, 0], atol=1e-9)
+
+
+def test_poses_drawn_have_the_spread_of_the_maps() -> None:
+    rng = np.random.default_rng(0)
+    moves = []
+    for shift_mm in rng.normal(0, (8, 1, 1), (200, 3)):
+        move = np.eye(4)
+        move[:3, 3] = shift_mm
+        moves.append(move)
+    prior = fit_pose(moves, [CROP] * 200, radius_mm=20.0)
+    drawn = prior.poses(rng.standard_normal((4000, 12)), CROP.center_mm)
+    assert drawn[:, 0, 3].std() == pytest.approx(8.4, rel=0.1)
+    assert drawn[:, 1, 3].std() == pytest.approx(1.45, rel=0.1)  # its own 1, and the floor
+    assert drawn[:, 0, 0].std() == pytest.approx(0.03, rel=0.1)
+
+
+def test_one_map_gives_a_pose_prior_of_the_floor_alone() -> None:
+    prior = fit_pose([np.eye(4)], [CROP], radius_mm=20.0)
+    np.testing.assert_allclose(np.diag(np.array(prior.factor)), [0.03] * 9 + [1.0] * 3)
+
+
+@pytest.fixture(scope="module")
+def prior() -> PosePrior:
+    """Of anatomies that lie off the middle of their crops, in 30 ways."""
+    rng = np.random.default_rng(0)
+    moves = [
+        pose(rng.normal(6, 6), tuple(rng.normal((20, -8, 0), 5)), rng.normal(1, 0.05))
+        for _ in range(30)
+    ]
+    return fit_pose(moves, [CROP] * 30, radius_mm=35.0)
+
+
+def test_an_organ_amid_tissue_is_found_where_label_maps_say(prior: PosePrior) -> None:
+    true = pose(9, (25, -10, 3), 1.04)
+    values = paint(CROP, true)
+    rng = np.random.default_rng(1)
+    blocks = rng.uniform(0.1, 1, (6, 7, 5)).repeat(6, 0).repeat(6, 1).repeat(6, 2)
+    data = np.where(values > 0.1, values, blocks[:34, :38, :30])
+    data = (data + rng.normal(0, 0.03, CROP.shape)).astype(np.float32)
+    observed = np.ones(CROP.shape, dtype=bool)
+    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    start = np.linalg.inv(prior.poses(np.zeros((1, 12)), CROP.center_mm)[0])
+    assert error_mm(start, true) > SPACING_MM
+    assert error_mm(found.prior_from_native, true) < 0.7 * SPACING_MM
+    again = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    np.testing.assert_array_equal(found.prior_from_native, again.prior_from_native)
+
+
+def test_noise_stays_near_the_mean_pose(prior: PosePrior) -> None:
+    data = np.random.default_rng(2).normal(0, 1, CROP.shape).astype(np.float32)
+    observed = np.ones(CROP.shape, dtype=bool)
+    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    mean = prior.poses(np.zeros((1, 12)), CROP.center_mm)[0]
+    points = apply_affine(PRIOR_GRID.affine, np.argwhere(ANATOMY))
+    away = apply_affine(np.linalg.inv(found.prior_from_native), points) - apply_affine(mean, points)
+    assert np.sqrt((away**2).sum(axis=1).mean()) < 25
+    assert any("tells only" in warning for warning in found.warnings)
