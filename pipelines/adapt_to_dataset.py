@@ -37,10 +37,11 @@ def main() -> int:
         adapt.introduce(config, report)
         asked = adapt.benchmark_of(config, files, report)
         cells = scoring.run(asked.datasets[0], asked)
+        note = scoring.note(asked.datasets[0], asked, cells)
         pages = [asked.page, *([given.page.resolve()] if given.page else [])]
         for page in pages:
             to_page = asked.model_copy(update={"page": page})
-            benchmark_page.write(asked.datasets[0], cells, to_page, scoring.COST_NOTE)
+            benchmark_page.write(asked.datasets[0], cells, to_page, note)
             print(f"wrote {page}")
     except SegPriorError as error:
         print(f"adapt_to_dataset: {error}", file=sys.stderr)

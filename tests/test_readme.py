@@ -60,7 +60,7 @@ def desk(phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """Where the reader of README.md stands: the files it speaks of, made from phantoms."""
     images = sorted(phantom_folder.glob("*_phantom.nii.gz"))
     label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))
-    for folder, files in (("label_maps", label_maps[:2]), ("scans", images[2:3])):
+    for folder, files in (("label_maps", label_maps[:3]), ("scans", images[2:3])):
         (tmp_path / folder).mkdir()
         for file in files:
             shutil.copy(file, tmp_path / folder)

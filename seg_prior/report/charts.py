@@ -19,17 +19,21 @@ def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussi
     """A histogram with the density of every class, and of all together; an SVG as a data URI.
 
     Args:
-        intensities: (N,) normalised.
+        intensities: (N,) normalised; N may be 0.
         gaussians: Those of one class are drawn as one curve.
     """
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
-        low, high = np.percentile(intensities, (0.1, 99.9)).tolist()
-        margin = 0.05 * max(high - low, 1e-6)
-        limits = (low - margin, high + margin)
+        # A contrast may show nothing of the anatomy.
+        ends = np.percentile(intensities, (0.1, 99.9)).tolist() if intensities.size else (0, 1)
+        margin = 0.05 * max(ends[1] - ends[0], 1e-6)
+        limits = (ends[0] - margin, ends[1] + margin)
         x = np.linspace(*limits, 400)
-        axes.hist(intensities, _NUM_BINS, range=limits, density=True, color=_SHADE, label="scan")
+        if intensities.size:
+            axes.hist(
+                intensities, _NUM_BINS, range=limits, density=True, color=_SHADE, label="scan"
+            )
         total = np.zeros_like(x)
         names = list(dict.fromkeys(gaussian.name for gaussian in gaussians))
         for name, colour in zip(names, _palette(len(names)), strict=True):

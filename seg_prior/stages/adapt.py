@@ -46,9 +46,9 @@ METHODS: list[dict[str, Any]] = [
         "segment": {"refine": "full"},
     },
     {
-        "name": "VAE + refinement, prior alone",
+        "name": "VAE, one pass, prior alone",
         "model": "vae.safetensors",
-        "segment": {"output": "prior", "refine": "full"},
+        "segment": {"output": "prior", "refine": "0"},
     },
 ]
 

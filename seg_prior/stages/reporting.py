@@ -58,7 +58,7 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
         volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
         verdict=result.quality.verdict,
         checks=_checks(result),
-        warnings=tuple(dict.fromkeys((*_findings(result), *result.warnings))),
+        warnings=_warnings(result),
         facts=_facts(result),
         provenance=sidecar,
     )
@@ -182,8 +182,12 @@ def _checks(result: Segmentation) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _findings(result: Segmentation) -> list[str]:
-    return [f"{finding.verdict}: {finding.text}" for finding in result.quality.findings]
+def _warnings(result: Segmentation) -> tuple[str, ...]:
+    """Findings with their verdicts, then what else there is to know; each once."""
+    findings = result.quality.findings
+    known = {finding.text for finding in findings}
+    judged = (f"{finding.verdict}: {finding.text}" for finding in findings)
+    return (*judged, *(warning for warning in result.warnings if warning not in known))
 
 
 def _facts(result: Segmentation) -> dict[str, str]:

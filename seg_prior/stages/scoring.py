@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from seg_prior.conform.chain import Conformed, conform
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
 from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.metrics.overlap import nan_mean
 from seg_prior.stages import runtime
 from seg_prior.stages.benchmark import (
     Cell,
@@ -31,10 +32,11 @@ from seg_prior.stages.benchmark import (
 )
 from seg_prior.stages.benchmark_page import known_dice
 from seg_prior.stages.cluster import label_by_intensity
-from seg_prior.stages.compare import mean_dice
+from seg_prior.stages.compare import mean_dice, mean_sd_n
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
+LARGE_VOXELS = 200
 COST_NOTE = (
     "All methods ran in one process and shared each scan's registration, whose time is in each "
     "method's; start-up (about 3 CPU s) is not. Peak memory is the process's until then."
@@ -135,3 +137,31 @@ class _Shared:
         conformed, _, _ = self.conformed
         segmenter = replace(self.segmenters[method.model], config=asked)
         return segmenter.read(self.volume, (), conformed, {}).label_map
+
+
+def note(dataset: BenchmarkDataset, config: BenchmarkConfig, cells: Sequence[Cell]) -> str:
+    """How costs were measured, and the mean over structures of more than `LARGE_VOXELS` voxels.
+
+    A structure counts where its mean over the references is larger; in thin structures, Dice tells
+    as much of half voxels as of the method.
+    """
+    table = read_label_table(config.tables / dataset.label_table)
+    counts = []
+    for scan in find_scans(dataset, config):
+        known = read_label_map(scan.reference)
+        indices = table.remap(known.data, known.source)
+        counts.append(np.bincount(indices.ravel(), minlength=len(table)))
+    is_large = (np.mean(counts, axis=0) > LARGE_VOXELS) & table.is_structure
+    ids = set(table.ids[is_large].tolist())
+    told = []
+    for method in config.methods:
+        means = [
+            nan_mean([value for id_, value in known_dice(cell).items() if id_ in ids])
+            for cell in cells
+            if cell.method == method.name and not cell.error
+        ]
+        told.append(f"{method.name} {mean_sd_n(means)}")
+    return (
+        f"{COST_NOTE}\n\nOver the {len(ids)} of {int(table.is_structure.sum())} structures with "
+        f"more than {LARGE_VOXELS} voxels: {'; '.join(told)}."
+    )

@@ -1,6 +1,7 @@
 """The page of many scans: worst first, each with its link."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
@@ -54,3 +55,13 @@ def test_no_scan_at_all(tmp_path: Path) -> None:
     html = read(tmp_path, failed=(("a.nii", "constant"),))
     assert "0 scans" in html
     assert "data:image/svg+xml" not in html
+
+
+def test_of_many_findings_two_are_seen_at_once(tmp_path: Path) -> None:
+    many = replace(scan("a", "FAIL"), findings=("first", "second", "third", "fourth"))
+    html = read(tmp_path, many)
+    shown, _, folded = html.partition("<summary>2 more</summary>")
+    assert "second" in shown
+    assert "third" not in shown
+    assert "fourth" in folded
+    assert "<summary>" not in read(tmp_path, replace(many, findings=("first", "second")))

@@ -5,8 +5,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from seg_prior.report.scan import Contrast
 from seg_prior.report.scan_page import write_scan_page
 from tests.report.toy import NASTY, toy_report
 
@@ -92,3 +94,16 @@ def test_the_same_scan_gives_the_same_page(tmp_path: Path) -> None:
     for name in ("a.html", "b.html"):
         write_scan_page(tmp_path / name, toy_report())
     assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+
+
+def test_a_scan_in_which_nothing_was_found_has_a_page(tmp_path: Path) -> None:
+    report = toy_report()
+    empty = np.zeros_like(report.label_map)
+    nothing = tuple(replace(volume, hard_mm3=0.0, soft_mm3=0.0) for volume in report.volumes)
+    # A contrast that shows none of the anatomy, beside one that does.
+    blind = Contrast("elsewhere.nii", np.zeros(0, dtype=np.float32), report.contrasts[0].gaussians)
+    report = replace(report, label_map=empty, volumes=nothing, contrasts=(*report.contrasts, blind))
+    write_scan_page(tmp_path / "a.html", report)
+    html = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "elsewhere.nii" in html
+    assert html.count('<figure class="slice">') == 24
