@@ -46,9 +46,9 @@ METHODS: list[dict[str, Any]] = [
         "segment": {"inference": {"refine_steps": 30}},
     },
     {
-        "name": "VAE, one pass, prior alone",
+        "name": "VAE + refinement, prior alone",
         "model": "vae.safetensors",
-        "segment": {"output": "prior", "inference": {"refine_steps": 0}},
+        "segment": {"output": "prior", "inference": {"refine_steps": 30}},
     },
 ]
 
