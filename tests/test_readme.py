@@ -65,7 +65,8 @@ def desk(phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         for file in files:
             shutil.copy(file, tmp_path / folder)
     shutil.copy(phantom_folder / "labels.tsv", tmp_path)
-    shutil.copy(images[3], tmp_path / "scan.nii.gz")
+    for name in ("scan", "T1w", "FLAIR", "T2w"):
+        shutil.copy(images[3], tmp_path / f"{name}.nii.gz")
     anat = tmp_path / "bids" / "sub-01" / "anat"
     anat.mkdir(parents=True)
     shutil.copy(images[0], anat / "sub-01_T1w.nii.gz")

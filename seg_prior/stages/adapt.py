@@ -46,9 +46,9 @@ METHODS: list[dict[str, Any]] = [
         "segment": {"refine": "full"},
     },
     {
-        "name": "VAE, one pass, prior alone",
+        "name": "VAE + refinement, prior alone",
         "model": "vae.safetensors",
-        "segment": {"output": "prior", "refine": "0"},
+        "segment": {"output": "prior", "refine": "full"},
     },
 ]
 

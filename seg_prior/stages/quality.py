@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_prior.inference.uncertainty import log_volume
+from seg_prior.models.likelihood import channel_weight
 from seg_prior.stages.calibration import Calibration
 
 if TYPE_CHECKING:
@@ -127,11 +128,12 @@ def measure(result: Segmentation) -> dict[str, float]:
     registration = conformed.registration
     location = result.segmenter.model.location
     device = location.voxels.device
-    observed = location.gather(conformed.observed[None].to(device))[0]  # (H, V)
+    observed = location.gather(conformed.observed[None].to(device))  # (1, H, V)
+    weight = channel_weight(observed)[0]
     image = location.gather(conformed.image[None].to(device))[0]
-    num_observed = observed.sum(1).clamp_min(1)
-    center = (image * observed).sum(1) / num_observed
-    squares = ((image - center[:, None]).square() * observed).sum(1) / num_observed
+    num_observed = weight.sum(1).clamp_min(1)
+    center = (image * weight).sum(1) / num_observed
+    squares = ((image - center[:, None]).square() * weight).sum(1) / num_observed
     gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
     gain = estimate.elbo - float((gaussian * num_observed).sum())
     anatomy = 1 - estimate.log_prior[0, 0].exp()
@@ -142,7 +144,7 @@ def measure(result: Segmentation) -> dict[str, float]:
         "mutual_information": registration.mutual_information,
         "elbo_gain": gain / float(num_observed.sum()),
         "mean_entropy": float(result.summary.entropy.mean()),
-        "out_of_view": float((anatomy * (1 - observed.amax(0))).sum() / anatomy.sum()),
+        "out_of_view": float((anatomy * (1 - observed[0].amax(0))).sum() / anatomy.sum()),
         "beyond_anatomy": 1 - int((result.summary.best > 0).sum()) / num_in_view,
         "size": float(np.prod(scales)),
         "stretch": float(scales[0] / scales[-1]),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from seg_prior.conform.chain import Conformed, conform
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
 from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.metrics.overlap import nan_mean
 from seg_prior.stages import runtime
 from seg_prior.stages.benchmark import (
     Cell,
@@ -30,7 +32,7 @@ from seg_prior.stages.benchmark import (
 )
 from seg_prior.stages.benchmark_page import known_dice
 from seg_prior.stages.cluster import label_by_intensity
-from seg_prior.stages.compare import mean_dice
+from seg_prior.stages.compare import mean_dice, mean_sd_n
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
@@ -133,3 +135,33 @@ class _Shared:
             indices = self.table.remap(known.data, known.source)
             return self.table.ids[label_by_intensity(self.volume, self.table, indices)]
         conformed, _, _ = self.conformed
+        segmenter = replace(self.segmenters[method.model], config=asked)
+        return segmenter.read(self.volume, (), conformed, {}).label_map
+
+
+def note(dataset: BenchmarkDataset, config: BenchmarkConfig, cells: Sequence[Cell]) -> str:
+    """How costs were measured, and the mean over structures of more than `LARGE_VOXELS` voxels.
+
+    A structure counts where its mean over the references is larger; in thin structures, Dice tells
+    as much of half voxels as of the method.
+    """
+    table = read_label_table(config.tables / dataset.label_table)
+    counts = []
+    for scan in find_scans(dataset, config):
+        known = read_label_map(scan.reference)
+        indices = table.remap(known.data, known.source)
+        counts.append(np.bincount(indices.ravel(), minlength=len(table)))
+    is_large = (np.mean(counts, axis=0) > LARGE_VOXELS) & table.is_structure
+    ids = set(table.ids[is_large].tolist())
+    told = []
+    for method in config.methods:
+        means = [
+            nan_mean([value for id_, value in known_dice(cell).items() if id_ in ids])
+            for cell in cells
+            if cell.method == method.name and not cell.error
+        ]
+        told.append(f"{method.name} {mean_sd_n(means)}")
+    return (
+        f"{COST_NOTE}\n\nOver the {len(ids)} of {int(table.is_structure.sum())} structures with "
+        f"more than {LARGE_VOXELS} voxels: {'; '.join(told)}."
+    )

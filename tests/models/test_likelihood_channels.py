@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from seg_prior.models.image_encoder import atlas_posterior
+from seg_prior.models.image_encoder import posterior_through
 from seg_prior.models.likelihood import (
     PRIOR_VOXELS,
     Intensities,
@@ -150,7 +150,8 @@ def test_two_contrasts_separate_what_neither_separates_alone(
     seen = torch.ones_like(image)
 
     def wrong(channels: list[int]) -> float:
-        read = atlas_posterior(location, image[:, channels], seen[:, channels], toy.CLASSES)
+        some, some_seen = image[:, channels], seen[:, channels]
+        read = posterior_through(location.log_prob[None], some, some_seen, toy.CLASSES)
         return float((read.argmax(1) != labels).float().mean())
 
     first, second, both = wrong([0]), wrong([1]), wrong([0, 1])
