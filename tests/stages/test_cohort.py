@@ -182,6 +182,7 @@ INTERRUPTED = """
 import os, signal, sys
 from seg_prior.cli import main
 replace, left = os.replace, int(sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
 def stop(source, target):
     global left
     left -= 1

@@ -115,7 +115,9 @@ def test_a_bids_folder_has_what_its_files_promise(bids: Path, tiny_atlas: Path) 
     for n, row in enumerate(rows):
         hard, soft = float(row["volume_mm3"]), float(row["posterior_volume_mm3"])
         assert hard == pytest.approx((ids == int(row["index"])).sum() * voxel_mm3, abs=0.1)
-        assert soft == pytest.approx(values[..., n].sum(dtype=float) * voxel_mm3, rel=1e-3)
+        # The file leaves out what is below 1 / 2048; the table does not.
+        in_file = values[..., n].sum(dtype=float) * voxel_mm3
+        assert 0.97 * soft < in_file < 1.005 * soft
 
 
 def test_another_program_s_data_set_is_left_alone(
