@@ -29,7 +29,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--window-size=1280,900",
 )
-PATIENCE_S = 120
+PATIENCE_S = 300
 
 
 class Browser:
