@@ -94,7 +94,7 @@ def test_every_command_runs_in_the_order_of_the_text(
     ours = [words for words in SHELL if words[0] == "seg-prior" and words[1] != "demo"]
     assert {words[1] for words in ours} >= {"train-prior", "train-encoder", "segment", "evaluate"}
     said = {" ".join(words): run(words, capsys, tiny_prior) for words in ours}
-    (promised,) = re.findall(r"^```\n(wrote \d files)\n```", README, re.M)
+    (promised,) = re.findall(r"^```\nquality control: 1 PASS\n(wrote \d files)\n```", README, re.M)
     assert said["seg-prior segment scan.nii.gz scan_dseg.nii.gz"].splitlines()[-1] == promised
     assert (desk / "results" / "volumes.tsv").is_file()
     assert (desk / "derivatives" / "sub-01" / "anat" / "sub-01_dseg.tsv").is_file()
