@@ -54,6 +54,7 @@ class Registration:
     """Where an image lies in prior space.
 
     Attributes:
+        view: What the image was taken to show.
         prior_from_native: (4, 4), world mm -> world mm.
         mutual_information: Nats per voxel of the prior's anatomy (and its surround, unless the
             image is much larger); a voxel that the image does not reach counts as no information.
@@ -62,6 +63,7 @@ class Registration:
         warnings: What makes the fit doubtful, one line each.
     """
 
+    view: View
     prior_from_native: Affine
     mutual_information: float
     overlap: float
@@ -104,7 +106,7 @@ def register(
     view = _view(native, prior_grid)
     if pose_prior is not None and view != "stripped":
         fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
-        return _judge(fine, search(fine, pose_prior, grid.center_mm, seed), is_odd=False)
+        return _judge(fine, view, search(fine, pose_prior, grid.center_mm, seed), is_odd=False)
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
     found = []
@@ -120,7 +122,7 @@ def register(
     _, is_odd, pose = max(refined, key=lambda scored: scored[0])
     finest = fine if view == "crop" else _looking_deep(fine, seed)
     pose = _climb(finest, pose, sitk.AffineTransform(3))
-    return _judge(fine, pose, is_odd)
+    return _judge(fine, view, pose, is_odd)
 
 
 def _view(native: Side, prior_grid: Grid) -> View:
@@ -224,7 +226,7 @@ def _looking_deep(level: Level, seed: int) -> Level:
     return replace(level, near=is_deep | (level.near & is_drawn))
 
 
-def _judge(level: Level, native_from_prior: Affine, is_odd: bool) -> Registration:
+def _judge(level: Level, view: View, native_from_prior: Affine, is_odd: bool) -> Registration:
     """The registration, with what is doubtful about it."""
     joint, (reached,) = level.joint(native_from_prior[None])
     information = _information(level, native_from_prior)
@@ -243,7 +245,7 @@ def _judge(level: Level, native_from_prior: Affine, is_odd: bool) -> Registratio
         ),
     ]
     warnings = tuple(f"registration is doubtful: {text}" for is_so, text in doubts if is_so)
-    return Registration(prior_from_native, information, overlap, warnings)
+    return Registration(view, prior_from_native, information, overlap, warnings)
 
 
 def _overlap(level: Level, prior_from_native: Affine) -> float:

@@ -138,6 +138,7 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
         "provenance": runtime.provenance(),
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
         "registration": {
+            "view": registration.view,
             "prior_from_native": registration.prior_from_native.tolist(),
             "mutual_information": registration.mutual_information,
             "overlap": None if np.isnan(registration.overlap) else registration.overlap,

@@ -93,6 +93,7 @@ def test_a_known_affine_is_recovered_whatever_the_contrast(is_inverted: bool) ->
     found = fit(stripped_scan(true, PLAIN, is_inverted))
     assert error_mm(np.eye(4), true) > 2 * SPACING_MM
     assert error_mm(found.prior_from_native, true) < SPACING_MM / 2
+    assert found.view == "stripped"
     assert found.overlap > 0.9
     assert found.mutual_information > 0.5
     assert found.warnings == ()
@@ -129,6 +130,7 @@ def test_the_anatomy_is_found_amid_other_tissue() -> None:
     found = fit(scan)
     assert error_mm(found.prior_from_native, true) < SPACING_MM / 2
     assert math.isnan(found.overlap)
+    assert found.view == "whole"
 
 
 def test_the_same_seed_gives_the_same_bits() -> None:
