@@ -23,7 +23,8 @@ from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
 from seg_prior.stages import quality
-from seg_prior.stages.segmenter import Segmenter, typical_intensities
+from seg_prior.stages.reader import typical_intensities
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.training.datasets import generator_of
 from seg_prior.training.painted_scan import centered, paint_scan
 from seg_prior.volume import Volume, read_label_map, read_volume, stem

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from seg_prior import Segmenter
 from seg_prior.stages.compare import dice_of_structures, mean_dice
-from seg_prior.stages.segmenter import typical_intensities
+from seg_prior.stages.reader import typical_intensities
 from seg_prior.volume import Volume, read_label_map
 
 LABEL_SD, TEXTURE, NOISE, BLUR_VOXELS = 0.03, 0.04, 0.02, 0.5
@@ -46,7 +46,7 @@ def main() -> None:
             result = segmenter.segment(Volume(data, source.grid, source=f"{path}, {name}"))
             found = table.remap(result.label_map, name)
             dice = mean_dice(dice_of_structures(found, known, table), table)
-            print(f"{path.name} {name}: {dice:.3f} {result.quality.verdict}", flush=True)
+            print(f"{path.name} {name}: {dice:.3f} {result.qc.verdict}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seg_prior.stages.segmenter import Segmentation as Segmentation
+    from seg_prior.stages.segmentation import Segmentation as Segmentation
     from seg_prior.stages.segmenter import Segmenter as Segmenter
 
 __version__ = "0.1.0"

@@ -28,7 +28,9 @@ from seg_prior.inference.uncertainty import (
 from seg_prior.stages import quality, runtime
 from seg_prior.stages.calibration import KEY, Calibration, Spread
 from seg_prior.stages.inputs import find_images
-from seg_prior.stages.segmenter import Segmentation, Segmenter, typical_intensities
+from seg_prior.stages.reader import typical_intensities
+from seg_prior.stages.segmentation import Segmentation
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.training.datasets import generator_of
 from seg_prior.training.painted_scan import PaintedScan, centered, paint_scan
 from seg_prior.volume import read_label_map

@@ -29,7 +29,8 @@ from seg_prior.stages import make_phantoms, runtime, train_encoder, train_prior
 from seg_prior.stages.cluster import label_by_intensity
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.stages.make_phantoms import PhantomFiles
-from seg_prior.stages.segmenter import Segmenter, infer, joints_of
+from seg_prior.stages.reader import infer, joints_of
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import read_label_map, read_volume, write_volume
 
 Show = Callable[[str], None]

@@ -14,7 +14,7 @@ from seg_prior.config import SegmentConfig
 from seg_prior.files import whole_file
 from seg_prior.metrics.intracranial import intracranial_ids
 from seg_prior.stages import labels, naming, runtime
-from seg_prior.stages.segmenter import LabelVolume, Segmentation
+from seg_prior.stages.segmentation import LabelVolume, Segmentation
 from seg_prior.volume import stem, write_series, write_volume
 
 VOLUME_COLUMNS = (
@@ -116,7 +116,7 @@ def write(
 
 def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
-    segmenter, estimate = result.segmenter, result.estimate
+    segmenter, estimate = result.reader, result.estimate
     intensities, registration = estimate.intensities, result.conformed.registration
     gaussians = [
         {
@@ -150,10 +150,10 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
             "last": estimate.trace[-1],
         },
         "quality": {
-            "verdict": result.quality.verdict,
-            "findings": [finding._asdict() for finding in result.quality.findings],
-            "measures": result.quality.measures,
-            "volume_z": result.quality.volume_z,
+            "verdict": result.qc.verdict,
+            "findings": [finding._asdict() for finding in result.qc.findings],
+            "measures": result.qc.measures,
+            "volume_z": result.qc.volume_z,
         },
         "intracranial": _intracranial(result),
         "intensities": gaussians,
@@ -163,7 +163,7 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
 
 def _intracranial(result: Segmentation) -> dict[str, Any] | None:
     """What the intracranial volume is the sum of, where the labels define it."""
-    ids = intracranial_ids(result.segmenter.label_table)
+    ids = intracranial_ids(result.reader.label_table)
     return {"definition": INTRACRANIAL, "ids": list(ids)} if ids else None
 
 
@@ -177,14 +177,14 @@ def _write_entropy(result: Segmentation, path: Path) -> None:
 
 def _write_probabilities(result: Segmentation, path: Path) -> None:
     """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
-    num = len(result.segmenter.label_table) - 1
+    num = len(result.reader.label_table) - 1
     rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
     write_series(path, rounded, num, result.volume)
 
 
 def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
     """Which volume of the fourth axis is which label, as BIDS has it."""
-    table = result.segmenter.label_table
+    table = result.reader.label_table
     fields = _bids_fields("Posterior probability of each label, one volume a label")
     _write_json(path, fields | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()})
 
@@ -201,13 +201,13 @@ def _volume_row(record: LabelVolume, result: Segmentation) -> str:
     sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
     shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
     index = "n/a" if record.id is None else str(record.id)
-    z = result.quality.volume_z.get(record.name)
-    judged = ["n/a" if z is None else f"{z:.2f}", result.quality.verdict]
+    z = result.qc.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", result.qc.verdict]
     return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
 
 
 def _write_label_table(result: Segmentation, path: Path) -> None:
-    labels.write(result.segmenter.label_table, "bids", path)
+    labels.write(result.reader.label_table, "bids", path)
 
 
 def _write_report(result: Segmentation, path: Path) -> None:

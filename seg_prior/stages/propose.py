@@ -15,7 +15,8 @@ from seg_prior.models import likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import CELL
 from seg_prior.stages.fingerprint import Fingerprint
-from seg_prior.stages.segmenter import Segmenter, observe
+from seg_prior.stages.reader import observe
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import read_volume
 
 MAX_VOXELS = 350_000

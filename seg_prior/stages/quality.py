@@ -15,7 +15,7 @@ from seg_prior.models.likelihood import channel_weight
 from seg_prior.stages.calibration import Calibration
 
 if TYPE_CHECKING:
-    from seg_prior.stages.segmenter import Segmentation
+    from seg_prior.stages.segmentation import Segmentation
 
 Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
@@ -109,7 +109,7 @@ def rules(texts: Sequence[str]) -> str:
 
 def gather(result: Segmentation) -> Evidence:
     """The evidence of one reading."""
-    table = result.segmenter.label_table
+    table = result.reader.label_table
     volumes = zip(table.labels, result.soft_mm3, strict=True)
     return Evidence(
         measure(result),
@@ -126,7 +126,7 @@ def measure(result: Segmentation) -> dict[str, float]:
     """
     estimate, conformed = result.estimate, result.conformed
     registration = conformed.registration
-    location = result.segmenter.model.location
+    location = result.reader.model.location
     device = location.voxels.device
     observed = location.gather(conformed.observed[None].to(device))  # (1, H, V)
     weight = channel_weight(observed)[0]

@@ -29,7 +29,7 @@ from seg_prior.stages.calibration import Spread
 from seg_prior.stages.cohort import Job, read_sidecar
 from seg_prior.stages.outputs import Extras
 from seg_prior.stages.quality import MEASURES
-from seg_prior.stages.segmenter import LabelVolume, Segmentation
+from seg_prior.stages.segmentation import LabelVolume, Segmentation
 from seg_prior.volume import Volume
 
 COHORT_PAGE = "report.html"
@@ -54,9 +54,9 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
             _contrast(result, channel, volume)
             for channel, volume in enumerate((result.volume, *result.contrasts))
         ),
-        table=result.segmenter.label_table,
+        table=result.reader.label_table,
         volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
-        verdict=result.quality.verdict,
+        verdict=result.qc.verdict,
         checks=_checks(result),
         warnings=_warnings(result),
         facts=_facts(result),
@@ -110,7 +110,7 @@ def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
 
 def _prior_labels(result: Segmentation) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
-    location = result.segmenter.model.location
+    location = result.reader.model.location
     no_image = torch.zeros(0, result.voxels.index.numel())
     joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
     return summarise(joints).best
@@ -139,7 +139,7 @@ def _contrast(result: Segmentation, channel: int, volume: Volume) -> Contrast:
 
 
 def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:
-    calibration = result.segmenter.calibration
+    calibration = result.reader.calibration
     usual = None if calibration is None else calibration.log_volume.get(volume.name)
     low, high = volume.low_mm3, volume.high_mm3
     return StructureVolume(
@@ -160,7 +160,7 @@ def _range(log_figure: Spread, num_sd: float) -> Range:
 
 def _checks(result: Segmentation) -> tuple[Check, ...]:
     """Every measure of quality, what is usual, and what its rule says."""
-    calibration, quality = result.segmenter.calibration, result.quality
+    calibration, quality = result.reader.calibration, result.qc
     verdict_of = {finding.rule: finding.verdict for finding in quality.findings}
     checks = []
     for name, value in quality.measures.items():
@@ -184,7 +184,7 @@ def _checks(result: Segmentation) -> tuple[Check, ...]:
 
 def _warnings(result: Segmentation) -> tuple[str, ...]:
     """Findings with their verdicts, then what else there is to know; each once."""
-    findings = result.quality.findings
+    findings = result.qc.findings
     known = {finding.text for finding in findings}
     judged = (f"{finding.verdict}: {finding.text}" for finding in findings)
     return (*judged, *(warning for warning in result.warnings if warning not in known))
@@ -192,7 +192,7 @@ def _warnings(result: Segmentation) -> tuple[str, ...]:
 
 def _facts(result: Segmentation) -> dict[str, str]:
     """What a reader looks up first."""
-    grid, segmenter = result.volume.grid, result.segmenter
+    grid, segmenter = result.volume.grid, result.reader
     shape = " × ".join(map(str, grid.shape))
     spacing = " × ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
     further = ", ".join(contrast.source for contrast in result.contrasts)

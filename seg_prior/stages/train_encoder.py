@@ -31,7 +31,7 @@ from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
 from seg_prior.stages.align import align_label_maps
 from seg_prior.stages.inputs import find_images
-from seg_prior.stages.segmenter import atlas_of
+from seg_prior.stages.reader import atlas_of
 from seg_prior.training.datasets import (
     Anatomies,
     RandomAnatomies,

@@ -121,10 +121,10 @@ def test_a_calibrated_model_gives_intervals_and_a_verdict(
         assert volume.high_mm3 is not None
         assert 0 < volume.low_mm3 < volume.high_mm3
     assert all(v.low_mm3 is None for v in without.volumes)
-    assert without.quality.verdict in ("not measured", "WARN")
-    assert with_it.quality.verdict != "not measured"
+    assert without.qc.verdict in ("not measured", "WARN")
+    assert with_it.qc.verdict != "not measured"
     assert np.array_equal(with_it.label_map, without.label_map)  # softening moves no border
-    whole = sum(with_it.posterior(name) for name in with_it.segmenter.label_table.names)
+    whole = sum(with_it.posterior(name) for name in with_it.reader.label_table.names)
     assert whole == pytest.approx(np.ones_like(whole), abs=1e-3)
 
 

@@ -12,7 +12,8 @@ import pytest
 from seg_prior.cli import main
 from seg_prior.stages.calibration import Calibration, Spread
 from seg_prior.stages.reporting import report_of
-from seg_prior.stages.segmenter import Segmentation, Segmenter
+from seg_prior.stages.segmentation import Segmentation
+from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import read_volume, write_volume
 
 
@@ -24,8 +25,8 @@ def result(phantom_folder: Path, tiny_atlas: Path) -> Segmentation:
 
 def calibrated(result: Segmentation, shift: float) -> Segmentation:
     """The same reading by a model whose reference lies so many deviations above it."""
-    segmenter = result.segmenter
-    measures = result.quality.measures
+    segmenter = result.reader
+    measures = result.qc.measures
     calibration = Calibration(
         num_scans=20,
         quantile=1.7,
@@ -48,7 +49,7 @@ def calibrated(result: Segmentation, shift: float) -> Segmentation:
 
 def test_a_report_shows_what_was_segmented(result: Segmentation) -> None:
     report = report_of(result, {"a": 1})
-    table = result.segmenter.label_table
+    table = result.reader.label_table
     np.testing.assert_array_equal(table.ids[report.label_map], result.label_map)
     assert report.image is result.volume.data
     hard_mm3 = {table.labels[v.index].id: v.hard_mm3 for v in report.volumes}

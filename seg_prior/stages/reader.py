@@ -1,0 +1,190 @@
+"""A loaded model, and how it reads what has been registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self, TypedDict, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from seg_prior.checkpoint import Model, load_model
+from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
+from seg_prior.conform.chain import Atlas, Conformed
+from seg_prior.errors import ConfigError
+from seg_prior.inference.map_estimate import Estimate, Observation, climb
+from seg_prior.inference.posterior import (
+    NativeVoxels,
+    log_joints,
+)
+from seg_prior.inference.reading import budget, read
+from seg_prior.labels import LabelTable
+from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
+from seg_prior.models.location import LocationPrior
+from seg_prior.stages import runtime
+from seg_prior.stages.calibration import Calibration, calibration_of
+from seg_prior.stages.settings import misfit
+
+
+class Settings(TypedDict, total=False):
+    """What `Segmenter.load` takes beside the model; as in `config.ReadingConfig`."""
+
+    output: Literal["posterior", "prior"]
+    n4: bool
+    volume: int | None
+    refine: Refine
+    inference: InferenceConfig
+    device: str
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A loaded model, its prior where networks run.
+
+    Attributes:
+        model: The checkpoint, its prior on the device.
+        classes: Its Gaussians.
+        atlas: Its prior as registration sees it.
+        device: Where networks run.
+        config: How scans are read.
+    """
+
+    model: Model
+    classes: IntensityClasses
+    atlas: Atlas
+    device: str
+    config: ReadingConfig
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, **settings: Unpack[Settings]) -> Self:
+        """Load a checkpoint and prepare what every scan needs of it.
+
+        Args:
+            model: A checkpoint of any kind; None is the human brain model of the package.
+            **settings: As `config.ReadingConfig` has them.
+
+        Raises:
+            CheckpointError: The file is not there or no checkpoint of this version.
+            ConfigError: A setting or the device does not fit.
+        """
+        path = BRAIN_MODEL if model is None else Path(model)
+        try:
+            config = ReadingConfig(model=path, **settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            raise ConfigError(f"{key}: {misfit(fault)}") from error
+        return cls.of(config)
+
+    @classmethod
+    def of(cls, config: ReadingConfig) -> Self:
+        """As `load`, from a config."""
+        device = runtime.find_device(config.device)
+        model = load_model(config.model)
+        classes = intensity_classes(model.header.label_table, model.header.intensity)
+        atlas = atlas_of(model)
+        model.prior.to(device)
+        if model.image_encoder is not None:
+            model.image_encoder.to(device)
+        return cls(model, classes.to(device), atlas, device, config)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the model has measured of itself, reading scans as it usually does.
+
+        None where nobody has run `calibrate`, and for the outline of the prior alone.
+        """
+        return None if self.config.output == "prior" else calibration_of(self.model.header)
+
+    @property
+    def temperature(self) -> float:
+        """What the log odds of the best label are divided by; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    @property
+    def label_table(self) -> LabelTable:
+        """The labels of the model."""
+        return self.model.header.label_table
+
+
+def typical_intensities(model: Model) -> NDArray[np.float32]:
+    """(L,) relative intensity of every label; classes without a typical one are spread evenly."""
+    labels, typical = model.header.label_table.labels, model.header.intensity.typical
+    names = list(dict.fromkeys(label.intensity_class for label in labels))
+    of_class = {name: n / len(names) for n, name in enumerate(names)} | typical
+    return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
+
+
+def atlas_of(model: Model) -> Atlas:
+    """The prior as registration sees it: painted with typical intensities."""
+    location = model.location
+    values = torch.from_numpy(typical_intensities(model))
+    probability = location.prob.cpu()
+    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
+    on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
+    painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, model.header.pose_prior)
+
+
+def observe(reader: Reader, conformed: Conformed) -> Observation:
+    """The image on the voxels of the anatomy mask."""
+    location = reader.model.location
+    return Observation(
+        location.gather(conformed.image[None].to(reader.device)),
+        channel_weight(location.gather(conformed.observed[None].to(reader.device))),
+        reader.classes,
+    )
+
+
+def infer(
+    reader: Reader, conformed: Conformed, refine: Refine | None, config: InferenceConfig
+) -> Estimate:
+    """z of q(z | x), then climbed on this image's ELBO."""
+    model, location = reader.model, reader.model.location
+    seen = observe(reader, conformed)
+    num_coarse = model.prior.num_coarse
+
+    def decode(z: Tensor) -> Tensor:
+        with runtime.autocast(reader.device):
+            return model.prior.decode(z)
+
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        with runtime.autocast(reader.device):
+            if model.image_encoder is None:
+                mean, log_var = model.prior.encode(soft_labels)
+            else:
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(decode, seen, mean, allowed.num_steps, config)
+    return replace(found, log_var=log_var)
+
+
+def joints_of(
+    reader: Reader,
+    conformed: Conformed,
+    estimate: Estimate,
+    voxels: NativeVoxels,
+    output: str,
+) -> Iterator[Tensor]:
+    """log joint of one label after the other at the scan's voxels; of the prior alone on demand."""
+    where = voxels.index.cpu()
+    image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
+    observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+    weight = channel_weight(observed[None].float())[0]
+    intensities = estimate.intensities if output == "posterior" else None
+    location = reader.model.location
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities)
