@@ -58,7 +58,7 @@ def test_every_cell_is_measured_once_and_ends_on_the_page(
         ("atlas", "sub-004", ""),
     ]
     assert len(said) == 2
-    mixture, atlas = (benchmark_page.mean_dice(benchmark_page._known(c), TABLE) for c in cells)
+    mixture, atlas = (benchmark_page.mean_dice(benchmark_page.known_dice(c), TABLE) for c in cells)
     assert 0 < mixture < atlas < 1
     for cell in cells:
         assert cell.cpu_s > 0.1
@@ -91,7 +91,7 @@ def test_another_setting_is_another_cell_and_a_failure_is_told_and_tried_again(
     blank.unlink()
 
     keys = {
-        benchmark._key(scan, benchmark._settings(scan, method, config), scan.reference)
+        benchmark.key_of(scan, benchmark.settings_for(scan, method, config), scan.reference)
         for method in (*config.methods, broken)
     }
     assert len(keys) == 3
@@ -167,7 +167,7 @@ def test_the_config_in_the_checkout_names_what_exists() -> None:
     assert len(set(names)) == len(names)
     for method in config.methods:
         scan = benchmark.Scan("x", Path("x.nii.gz"), Path("y.nii.gz"))
-        benchmark._settings(scan, method, config)  # every key is one of segment's
+        benchmark.settings_for(scan, method, config)  # every key is one of segment's
     for dataset in config.datasets:
         assert (config.tables / dataset.label_table).is_file()
     assert json.loads(config.model_dump_json())["page"].endswith("docs/benchmark.md")

@@ -44,7 +44,7 @@ def calibrated(result: Segmentation, shift: float) -> Segmentation:
     header = segmenter.model.header
     reference = {**header.reference, "calibration": calibration.model_dump()}
     model = replace(segmenter.model, header=header.model_copy(update={"reference": reference}))
-    return replace(result, segmenter=replace(segmenter, model=model))
+    return replace(result, reader=replace(segmenter, model=model))
 
 
 def test_a_report_shows_what_was_segmented(result: Segmentation) -> None:
