@@ -32,6 +32,10 @@ FLAGS = (
 PATIENCE_S = 300
 
 
+class LeavingError(Exception):
+    """The page that was asked is on its way out."""
+
+
 class Browser:
     """One tab, spoken to over the DevTools protocol.
 
@@ -53,7 +57,10 @@ class Browser:
         while True:
             message = json.loads(self._socket.recv(timeout=PATIENCE_S))
             if message.get("id") == self._number:
-                assert "error" not in message, message
+                error = message.get("error", {}).get("message", "")
+                if "navigated" in error or "context was destroyed" in error:
+                    raise LeavingError(error)
+                assert not error, message
                 return message["result"]
             self._note(message)
 
@@ -71,11 +78,17 @@ class Browser:
         return answer["result"].get("value")
 
     def wait_for(self, expression: str) -> None:
-        """Wait until an expression is true."""
+        """Wait until an expression is true; while a page leaves, none is."""
         deadline = time.monotonic() + PATIENCE_S
-        while not self.evaluate(expression):
+        while not self._is_true(expression):
             assert time.monotonic() < deadline, f"{expression} stayed false: {self.complaints}"
             time.sleep(0.05)
+
+    def _is_true(self, expression: str) -> bool:
+        try:
+            return bool(self.evaluate(expression))
+        except LeavingError:
+            return False
 
     def box(self, selector: str) -> dict[str, float]:
         """Where an element lies on the page, in CSS pixels."""
