@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from seg_prior.errors import CheckpointError
-from seg_prior.files import whole_file
+from seg_prior.files import sha256_of, whole_file
 from seg_prior.header import METADATA_KEY, Header, read_header
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE
@@ -111,7 +110,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
             _load_weights(image_encoder, tensors, "image_encoder.", path)
             image_encoder.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
-    return Model(header, prior, image_encoder, _sha256(path))
+    return Model(header, prior, image_encoder, sha256_of(path))
 
 
 def _load_weights(
@@ -155,8 +154,3 @@ def _unpack_location(
     log_prob = torch.full(is_above.shape, float(np.log(FLOOR)))
     log_prob[is_above] = -tensors["location.code"].float() / LOG_STEPS
     return LocationPrior(log_prob.log_softmax(0), cells, shape)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 
 from seg_prior.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod, SegmentConfig
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
+from seg_prior.files import sha256_of, whole_file
 from seg_prior.labels import read_label_table
 from seg_prior.stages.compare import dice_of_structures
 from seg_prior.stages.inputs import find_images, subject_key
@@ -186,8 +186,7 @@ def key_of(scan: Scan, settings: SegmentConfig | None, label_table: Path) -> str
 def _sha256(path: Path) -> str:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file, need it for the benchmark. Make it or mend keys.")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(path)
 
 
 def _error(cost: Cost) -> str:

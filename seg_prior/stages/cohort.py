@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 from seg_prior import __version__
 from seg_prior.config import SegmentConfig
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
+from seg_prior.files import sha256_of, whole_file
 from seg_prior.stages import outputs
 from seg_prior.stages.outputs import Extras
 from seg_prior.stages.quality import VERDICTS, rules
@@ -42,12 +41,6 @@ def request_of(job: Job, config: SegmentConfig, model_sha256: str) -> Request:
         "model_sha256": model_sha256,
         "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
-
-
-def sha256_of(path: Path) -> str:
-    """Of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:

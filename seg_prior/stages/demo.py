@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from seg_prior.config import (
     DemoConfig,
-    InferenceConfig,
     OptimConfig,
     Refine,
     RuntimeConfig,
@@ -21,15 +19,13 @@ from seg_prior.config import (
     TrainPriorConfig,
     VAEConfig,
 )
-from seg_prior.conform.chain import Conformed, conform
-from seg_prior.inference.posterior import find_native_voxels, summarise
+from seg_prior.conform.chain import conform
 from seg_prior.labels import LabelTable, read_label_table
 from seg_prior.report.overlay import Panel, write_overlay
 from seg_prior.stages import make_phantoms, runtime, train_encoder, train_prior
 from seg_prior.stages.cluster import label_by_intensity
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.stages.make_phantoms import PhantomFiles
-from seg_prior.stages.reader import infer, joints_of
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.volume import read_label_map, read_volume, write_volume
 
@@ -239,7 +235,10 @@ def _segment_one(
     conformed = conform([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
     found = {MIXTURE: label_by_intensity(volume, table, truth)}
     for method in METHODS:
-        found[method.name] = _read(segmenters[method.kind], conformed, method)
+        loaded = segmenters[method.kind]
+        asked = loaded.config.model_copy(update={"refine": method.refine, "output": method.output})
+        result = replace(loaded, config=asked).read(volume, (), conformed, {})
+        found[method.name] = table.remap(result.label_map, method.name)
     dice = {
         name: mean_dice(dice_of_structures(indices, truth, table), table)
         for name, indices in found.items()
@@ -255,18 +254,3 @@ def _segment_one(
     panels.append(Panel("reference", volume.grid, volume.data, truth))
     write_overlay(picture, panels, table, num_columns=2)
     return _Head(dice, picture)
-
-
-def _read(segmenter: Segmenter, conformed: Conformed, method: Method) -> NDArray[np.uint8]:
-    """(I, J, K) label indices by one method."""
-    estimate = infer(segmenter, conformed, method.refine, InferenceConfig())
-    voxels = find_native_voxels(
-        segmenter.model.location,
-        segmenter.atlas.grid,
-        conformed.moved,
-        conformed.native_observed.any(0),
-    )
-    joints = joints_of(segmenter, conformed, estimate, voxels, method.output)
-    indices = torch.zeros(conformed.moved.shape, dtype=torch.uint8)
-    indices.view(-1)[voxels.index.cpu()] = summarise(joints).best.cpu()
-    return indices.numpy()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_prior.inference.uncertainty import log_volume
-from seg_prior.models.likelihood import channel_weight
 from seg_prior.stages.calibration import Calibration
+from seg_prior.stages.reader import observe
 
 if TYPE_CHECKING:
     from seg_prior.stages.segmentation import Segmentation
@@ -126,11 +126,8 @@ def measure(result: Segmentation) -> dict[str, float]:
     """
     estimate, conformed = result.estimate, result.conformed
     registration = conformed.registration
-    location = result.reader.model.location
-    device = location.voxels.device
-    observed = location.gather(conformed.observed[None].to(device))  # (1, H, V)
-    weight = channel_weight(observed)[0]
-    image = location.gather(conformed.image[None].to(device))[0]
+    seen = observe(result.reader, conformed)
+    image, weight = seen.image[0], seen.observed[0]  # (H, V)
     num_observed = weight.sum(1).clamp_min(1)
     center = (image * weight).sum(1) / num_observed
     squares = ((image - center[:, None]).square() * weight).sum(1) / num_observed
@@ -144,7 +141,7 @@ def measure(result: Segmentation) -> dict[str, float]:
         "mutual_information": registration.mutual_information,
         "elbo_gain": gain / float(num_observed.sum()),
         "mean_entropy": float(result.summary.entropy.mean()),
-        "out_of_view": float((anatomy * (1 - observed[0].amax(0))).sum() / anatomy.sum()),
+        "out_of_view": float((anatomy * (weight.amax(0) == 0)).sum() / anatomy.sum()),
         "beyond_anatomy": 1 - int((result.summary.best > 0).sum()) / num_in_view,
         "size": float(np.prod(scales)),
         "stretch": float(scales[0] / scales[-1]),

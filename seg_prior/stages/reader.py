@@ -114,6 +114,11 @@ class Reader:
         """The labels of the model."""
         return self.model.header.label_table
 
+    def decode(self, z: Tensor) -> Tensor:
+        """(1, K) -> (1, L, V) log f(z)."""
+        with runtime.autocast(self.device):
+            return self.model.prior.decode(z)
+
 
 def typical_intensities(model: Model) -> NDArray[np.float32]:
     """(L,) relative intensity of every label; classes without a typical one are spread evenly."""
@@ -144,17 +149,11 @@ def observe(reader: Reader, conformed: Conformed) -> Observation:
     )
 
 
-def infer(
-    reader: Reader, conformed: Conformed, refine: Refine | None, config: InferenceConfig
-) -> Estimate:
+def infer(reader: Reader, conformed: Conformed) -> Estimate:
     """z of q(z | x), then climbed on this image's ELBO."""
-    model, location = reader.model, reader.model.location
+    model, location, config = reader.model, reader.model.location, reader.config
     seen = observe(reader, conformed)
     num_coarse = model.prior.num_coarse
-
-    def decode(z: Tensor) -> Tensor:
-        with runtime.autocast(reader.device):
-            return model.prior.decode(z)
 
     def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         with runtime.autocast(reader.device):
@@ -164,12 +163,12 @@ def infer(
                 mean, log_var = model.image_encoder(soft_labels, location)
         return mean.float(), log_var.float()
 
-    allowed = budget(refine, has_detail=num_coarse < model.prior.num_latents)
+    allowed = budget(config.refine, has_detail=num_coarse < model.prior.num_latents)
     with torch.no_grad():
         mean, log_var = read(
-            encode, decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+            encode, reader.decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
         )
-    found = climb(decode, seen, mean, allowed.num_steps, config)
+    found = climb(reader.decode, seen, mean, allowed.num_steps, config.inference)
     return replace(found, log_var=log_var)
 
 
@@ -178,13 +177,12 @@ def joints_of(
     conformed: Conformed,
     estimate: Estimate,
     voxels: NativeVoxels,
-    output: str,
 ) -> Iterator[Tensor]:
-    """log joint of one label after the other at the scan's voxels; of the prior alone on demand."""
+    """log joint of one label after the other at the scan's voxels; of the prior if asked."""
     where = voxels.index.cpu()
     image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
     observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
     weight = channel_weight(observed[None].float())[0]
-    intensities = estimate.intensities if output == "posterior" else None
+    intensities = estimate.intensities if reader.config.output == "posterior" else None
     location = reader.model.location
     return log_joints(estimate.log_prior, location, voxels, image, weight, intensities)

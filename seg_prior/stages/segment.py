@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from seg_prior.config import ReadingConfig, SegmentConfig
 from seg_prior.errors import ConfigError, SegPriorError
+from seg_prior.files import sha256_of
 from seg_prior.header import read_header
 from seg_prior.stages import cohort, naming, outputs, reporting, runtime
 from seg_prior.stages.cohort import Job
@@ -38,7 +39,7 @@ def run(config: SegmentConfig, show: Show = print) -> Outcome:
     for job in jobs:
         cohort.check_replaceable(job)
     read_header(config.model)
-    sha256 = cohort.sha256_of(config.model)
+    sha256 = sha256_of(config.model)
     mine = cohort.part_of(jobs, config.shard)
     todo = [job for job in mine if config.overwrite or not cohort.is_finished(job, config, sha256)]
     if len(todo) < len(mine):

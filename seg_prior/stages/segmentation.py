@@ -27,7 +27,7 @@ from seg_prior.inference.uncertainty import (
     softened_probability,
 )
 from seg_prior.metrics.intracranial import intracranial_ids
-from seg_prior.stages import quality, runtime
+from seg_prior.stages import quality
 from seg_prior.stages.quality import Quality
 from seg_prior.stages.reader import Reader, joints_of, observe
 from seg_prior.volume import Volume
@@ -158,12 +158,8 @@ class Segmentation:
         reader, estimate = self.reader, self.estimate
         assert estimate.log_var is not None
 
-        def decode(z: Tensor) -> Tensor:
-            with runtime.autocast(reader.device):
-                return reader.model.prior.decode(z)
-
         return log_volume_spread(
-            decode,
+            reader.decode,
             observe(reader, self.conformed),
             estimate.z,
             estimate.log_var,
@@ -229,8 +225,7 @@ class Segmentation:
 
     def _probabilities(self) -> Iterator[Tensor]:
         """(N,) posterior probability of one label after the other at the scan's voxels."""
-        output = self.reader.config.output
-        joints = joints_of(self.reader, self.conformed, self.estimate, self.voxels, output)
+        joints = joints_of(self.reader, self.conformed, self.estimate, self.voxels)
         for joint in joints:
             yield torch.exp(joint - self.summary.log_evidence)
 

@@ -63,7 +63,7 @@ class Segmenter(Reader):
             seconds: Of the steps so far; gains those of the others.
         """
         with _timed(seconds, "infer"):
-            estimate = infer(self, conformed, self.config.refine, self.config.inference)
+            estimate = infer(self, conformed)
         with _timed(seconds, "posterior"):
             voxels = find_native_voxels(
                 self.model.location,
@@ -76,7 +76,7 @@ class Segmenter(Reader):
                     f"{volume.source}: after registration no voxel lies in the model's anatomy. "
                     "Is it an image of the organ that the model knows?"
                 )
-            summary = summarise(joints_of(self, conformed, estimate, voxels, self.config.output))
+            summary = summarise(joints_of(self, conformed, estimate, voxels))
         return Segmentation(self, volume, further, conformed, estimate, voxels, summary, seconds)
 
 
