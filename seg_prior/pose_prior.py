@@ -35,3 +35,9 @@ class PosePrior(BaseModel):
         poses[:, :3, :3] = numbers[:, :9].reshape(-1, 3, 3)
         poses[:, :3, 3] = numbers[:, 9:] + center_mm
         return poses
+
+    def standard(self, native_from_prior: Floats, center_mm: Floats) -> Floats:
+        """(4, 4) -> the (12,) numbers that `poses` makes it of."""
+        linear, origin_mm = native_from_prior[:3, :3], native_from_prior[:3, 3]
+        numbers = np.append(linear.ravel(), origin_mm - center_mm)
+        return np.asarray(np.linalg.solve(np.array(self.factor), numbers - np.array(self.mean)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.conform.intensity import correct_bias, normalise, observed
+from seg_prior.conform.pose import Way
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
 from seg_prior.errors import ImageError
@@ -31,12 +32,14 @@ class Atlas:
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
         pose_prior: Where in an image the anatomy lies, if label maps say it.
+        way: With a pose prior, what the likelihood says of a pose.
     """
 
     painted: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
     pose_prior: PosePrior | None = None
+    way: Way | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         atlas.anatomy,
         seed,
         atlas.pose_prior,
+        atlas.way,
     )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     image, in_view = _carry_all(pairs, moved, atlas.grid)

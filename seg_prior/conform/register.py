@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
-from seg_prior.conform.pose import search
+from seg_prior.conform.pose import Way, search, settle
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
 from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, one_thread, point_to_itk, to_itk
@@ -79,6 +79,7 @@ def register(
     anatomy: Mask,
     seed: int,
     pose_prior: PosePrior | None = None,
+    way: Way | None = None,
 ) -> Registration:
     """The affine that lays an image on the prior.
 
@@ -98,6 +99,7 @@ def register(
         anatomy: (D, H, W), the voxels of the prior that are not background.
         seed: Chooses the voxels that are looked at.
         pose_prior: Of the images to come, if their field of view is that of the label maps.
+        way: With it, where the likelihood would lead from the pose that was found.
     """
     anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
     size_mm = float(np.cbrt(anatomy_mm3))
@@ -106,7 +108,10 @@ def register(
     view = _view(native, prior_grid)
     if pose_prior is not None and view != "stripped":
         fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
-        return _judge(fine, view, search(fine, pose_prior, grid.center_mm, seed), is_odd=False)
+        pose = search(fine, pose_prior, grid.center_mm, seed)
+        if way is not None:
+            pose = settle(fine, way(image, observed, grid, pose))
+        return _judge(fine, view, pose, is_odd=False)
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
     found = []

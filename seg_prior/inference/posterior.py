@@ -85,8 +85,9 @@ def log_joints(
     image: Tensor,
     observed: Tensor,
     intensities: Intensities | None,
+    evidence: float = 1.0,
 ) -> Iterator[Tensor]:
-    """log f_l + log N(x; l) at the native voxels, for one label after the other.
+    """log f_l + evidence log N(x; l) at the native voxels, for one label after the other.
 
     Args:
         log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
@@ -94,13 +95,14 @@ def log_joints(
         where: The N native voxels.
         image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
+        evidence: Power of the likelihood.
 
     Yields:
         (N,), L times.
     """
     by_class = None
     if intensities is not None:
-        by_class = class_log_likelihood(image[None], observed[None], intensities)[0]
+        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
     floor = float(np.log(FLOOR))
     for label in range(location.num_labels):
         grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)

@@ -43,12 +43,17 @@ METHODS: list[dict[str, Any]] = [
     {
         "name": "VAE + refinement",
         "model": "vae.safetensors",
+        "segment": {"refine": "fast"},
+    },
+    {
+        "name": "VAE + refinement + climb",
+        "model": "vae.safetensors",
         "segment": {"refine": "full"},
     },
     {
         "name": "VAE + refinement, prior alone",
         "model": "vae.safetensors",
-        "segment": {"output": "prior", "refine": "full"},
+        "segment": {"output": "prior", "refine": "fast"},
     },
 ]
 

@@ -19,6 +19,7 @@ from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed
 from seg_prior.errors import ConfigError
 from seg_prior.inference.map_estimate import Estimate, Observation, climb
+from seg_prior.inference.pose import PoseLikelihood
 from seg_prior.inference.posterior import (
     NativeVoxels,
     log_joints,
@@ -110,6 +111,11 @@ class Reader:
         return 1.0 if self.calibration is None else self.calibration.temperature
 
     @property
+    def has_detail(self) -> bool:
+        """Whether z says more than where structures lie."""
+        return self.model.prior.num_coarse < self.model.prior.num_latents
+
+    @property
     def label_table(self) -> LabelTable:
         """The labels of the model."""
         return self.model.header.label_table
@@ -136,7 +142,11 @@ def atlas_of(model: Model) -> Atlas:
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
     painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
-    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, model.header.pose_prior)
+    header, way = model.header, None
+    if header.pose_prior is not None:
+        classes = intensity_classes(header.label_table, header.intensity)
+        way = PoseLikelihood(on_cpu, header.grid, classes, header.pose_prior).way
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, header.grid, header.pose_prior, way)
 
 
 def observe(reader: Reader, conformed: Conformed) -> Observation:
@@ -163,7 +173,7 @@ def infer(reader: Reader, conformed: Conformed) -> Estimate:
                 mean, log_var = model.image_encoder(soft_labels, location)
         return mean.float(), log_var.float()
 
-    allowed = budget(config.refine, has_detail=num_coarse < model.prior.num_latents)
+    allowed = budget(config.refine, reader.has_detail)
     with torch.no_grad():
         mean, log_var = read(
             encode, reader.decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
@@ -185,4 +195,5 @@ def joints_of(
     weight = channel_weight(observed[None].float())[0]
     intensities = estimate.intensities if reader.config.output == "posterior" else None
     location = reader.model.location
-    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities)
+    evidence = reader.model.header.intensity.evidence if reader.has_detail else 1.0
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, evidence)

@@ -1,0 +1,142 @@
+"""What the likelihood says of a pose: the way from a first registration to where x is likeliest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from seg_prior.conform.pose import NUM_INDEPENDENT, Waypoint
+from seg_prior.grid import Affine, Grid, apply_affine
+from seg_prior.models import likelihood
+from seg_prior.models.likelihood import Intensities, IntensityClasses
+from seg_prior.models.location import LocationPrior
+from seg_prior.pose_prior import PosePrior
+
+NUM_VOXELS = 20_000
+NUM_STEPS, RATE = 80, 0.15
+EM_ROUNDS = 20
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
+"""Of the way, where it is looked at again."""
+
+
+@dataclass(frozen=True, eq=False)
+class PoseLikelihood:
+    """p(x | pose) under the atlas, one mixture of Gaussians, and the pose prior.
+
+    Attributes:
+        location: The atlas, on the CPU.
+        grid: Prior space.
+        classes: Which Gaussians there are.
+        pose_prior: Where in an image the anatomy lies.
+        seed: Draws the voxels.
+    """
+
+    location: LocationPrior
+    grid: Grid
+    classes: IntensityClasses
+    pose_prior: PosePrior
+    seed: int = 0
+
+    def way(
+        self,
+        image: NDArray[np.float32],
+        observed: NDArray[np.bool_],
+        grid: Grid,
+        native_from_prior: Affine,
+    ) -> list[Waypoint]:
+        """Climb log p(x | pose) + log p(pose), and tell of poses on the straight way there.
+
+        The Gaussians are fitted by one round of EM in each step. The likelihood alone is no guide
+        to a pose: an organ amid tissue of its own brightness would be stretched over it. Who asks
+        weighs the poses against what else is known of them.
+
+        Args:
+            image, observed: (I, J, K), normalised intensity and field of view.
+            grid: Of the image.
+            native_from_prior: (4, 4), world mm -> world mm, where to start.
+        """
+        x, places_mm = self._draw(image, observed, grid, native_from_prior)
+        seen, log_atlas = torch.ones_like(x), self._log_atlas()
+        start = torch.from_numpy(self.pose_prior.standard(native_from_prior, grid.center_mm))
+        u = start.clone().requires_grad_(True)
+
+        def log_prior(u: Tensor) -> Tensor:
+            return self._log_prior_at(log_atlas, places_mm, u, grid.center_mm)
+
+        def log_evidence(log_prior: Tensor, fitted: Intensities) -> Tensor:
+            by_class = likelihood.class_log_likelihood(x, seen, fitted)
+            return torch.logsumexp(log_prior + by_class, dim=1).mean()
+
+        def fit(log_prior: Tensor, fitted: Intensities | None, rounds: int) -> Intensities:
+            with torch.no_grad():
+                prior = log_prior.exp()
+                first = fitted or likelihood.start(x, seen, prior, self.classes)
+                return likelihood.fit(x, seen, prior, first, rounds)
+
+        optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
+        fitted = None
+        for step in range(NUM_STEPS):
+            optimizer.param_groups[0]["lr"] = RATE * (1 - step / NUM_STEPS)
+            at_u = log_prior(u)
+            fitted = fit(at_u, fitted, 1 if fitted else EM_ROUNDS)
+            height = log_evidence(at_u, fitted) - 0.5 * u.square().sum() / NUM_INDEPENDENT
+            optimizer.zero_grad()
+            (-height).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        end = u.detach()
+        way = []
+        with torch.no_grad():
+            for share in SHARES:
+                u = start + share * (end - start)
+                at_u = log_prior(u)
+                nats = float(log_evidence(at_u, fit(at_u, None, EM_ROUNDS)))
+                pose = self.pose_prior.poses(u.numpy()[None], grid.center_mm)[0]
+                way.append(Waypoint(pose, u.numpy(), nats))
+        return way
+
+    def _draw(
+        self,
+        image: NDArray[np.float32],
+        observed: NDArray[np.bool_],
+        grid: Grid,
+        native_from_prior: Affine,
+    ) -> tuple[Tensor, Tensor]:
+        """Voxels that lie in prior space at the start: (1, 1, N) intensities, (N, 3) world mm."""
+        index = np.argwhere(observed)
+        world_mm = apply_affine(grid.affine, index)
+        moved = np.linalg.inv(self.grid.affine) @ np.linalg.inv(native_from_prior)
+        voxel = apply_affine(moved, world_mm)
+        near = np.flatnonzero(((voxel > -1) & (voxel < self.grid.shape)).all(axis=1))
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.choice(near, min(NUM_VOXELS, near.size), replace=False)
+        x = image[tuple(index[drawn].T)]
+        return torch.from_numpy(x)[None, None], torch.from_numpy(world_mm[drawn])
+
+    def _log_atlas(self) -> Tensor:
+        """(1, C, D, H, W) log probability of every intensity class."""
+        prior = likelihood.class_prior(self.location.log_prob[None], self.classes)
+        grid = self.location.scatter(prior, 0.0)
+        grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
+        return grid.clamp_min(1e-6).log()
+
+    def _log_prior_at(
+        self, log_atlas: Tensor, places_mm: Tensor, u: Tensor, center_mm: NDArray[np.float64]
+    ) -> Tensor:
+        """(1, C, N) log probability of every class at native places under the pose u."""
+        mean, factor = torch.tensor(self.pose_prior.mean), torch.tensor(self.pose_prior.factor)
+        numbers = mean.double() + factor.double() @ u
+        linear, origin_mm = numbers[:9].view(3, 3), numbers[9:] + torch.from_numpy(center_mm)
+        prior_mm = torch.linalg.solve(linear, (places_mm - origin_mm).T)
+        to_voxel = torch.from_numpy(np.linalg.inv(self.grid.affine))
+        voxel = to_voxel[:3, :3] @ prior_mm + to_voxel[:3, 3:]
+        sizes = torch.tensor(self.grid.shape)[:, None]
+        unit = (2 * voxel / (sizes - 1) - 1).T.flip(1).float()
+        at = F.grid_sample(
+            log_atlas, unit[None, :, None, None], padding_mode="border", align_corners=True
+        )
+        return at[..., 0, 0].log_softmax(1)
