@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from seg_prior.conform.pose import PosePrior, fit_pose
+from seg_prior.conform.levels import levels, native_side, prior_side
+from seg_prior.conform.pose import NUM_INDEPENDENT, PosePrior, Waypoint, fit_pose, settle
 from seg_prior.conform.register import register
 from seg_prior.grid import Affine, Grid, apply_affine
 from tests.conform.test_register import (
@@ -84,3 +85,35 @@ def test_noise_stays_near_the_mean_pose(prior: PosePrior) -> None:
     away = apply_affine(np.linalg.inv(found.prior_from_native), points) - apply_affine(mean, points)
     assert np.sqrt((away**2).sum(axis=1).mean()) < 25
     assert any("tells only" in warning for warning in found.warnings)
+
+
+def test_standard_numbers_are_those_a_pose_is_made_of(prior: PosePrior) -> None:
+    u = np.random.default_rng(3).standard_normal(12)
+    made = prior.poses(u[None], CROP.center_mm)[0]
+    np.testing.assert_allclose(prior.standard(made, CROP.center_mm), u, atol=1e-9)
+
+
+def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> None:
+    true = np.linalg.inv(pose(9, (25, -10, 3), 1.04))
+    values = paint(CROP, np.linalg.inv(true))
+    observed = np.ones(CROP.shape, dtype=bool)
+    size_mm = float(np.cbrt(ANATOMY.sum()) * SPACING_MM)
+    prior_mm3 = float(ANATOMY.sum()) * SPACING_MM**3
+    level = levels(
+        prior_side(PAINTED, PRIOR_GRID, ANATOMY),
+        native_side(values, observed, CROP, prior_mm3),
+        size_mm,
+        size_mm / 7,
+    )[0]
+    away = true.copy()
+    away[:3, 3] += 12.0
+    lost = float(np.diff(level.information(np.stack([away, true])))[0])
+    assert lost > 0.05
+    nowhere = np.zeros(12)
+    for gained, expected in ((0.9 * lost, true), (1.1 * lost, away)):
+        way = [Waypoint(true, nowhere, 0.0), Waypoint(away, nowhere, gained)]
+        np.testing.assert_array_equal(settle(level, way), expected)
+    # A likelier pose that the label maps never showed.
+    odd = np.full(12, np.sqrt(2 * NUM_INDEPENDENT * lost / 12))
+    way = [Waypoint(true, nowhere, 0.0), Waypoint(away, odd, 1.1 * lost)]
+    np.testing.assert_array_equal(settle(level, way), true)

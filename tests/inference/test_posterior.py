@@ -245,3 +245,26 @@ def test_positions_are_in_the_order_of_grid_sample(location: LocationPrior) -> N
     d, h, w = flat // (16 * 24), flat // 24 % 16, flat % 24
     expected = torch.stack([2 * w / 23 - 1, 2 * h / 15 - 1, 2 * d / 15 - 1], dim=1)
     torch.testing.assert_close(where.position[0, :, 0, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_evidence_is_the_power_of_the_likelihood(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    log_prior = random_log_prior(location, rng)
+    native = oblique()
+    observed = torch.ones(native.shape, dtype=torch.bool)
+    where = find_native_voxels(location, toy.grid(), native, observed)
+    image, seen = torch.rand(1, where.index.numel(), generator=rng), torch.ones(1, 1)
+    shape = (1, 1, toy.MEANS.numel())
+    fitted = Intensities(
+        toy.MEANS.view(shape), torch.full(shape, 0.01), torch.zeros(1, 3), toy.CLASSES
+    )
+    seen = seen.expand(1, where.index.numel())
+
+    def joints(intensities: Intensities | None, evidence: float = 1.0) -> Tensor:
+        found = log_joints(log_prior, location, where, image, seen, intensities, evidence)
+        return torch.stack(list(found))
+
+    alone, full, half = joints(None), joints(fitted), joints(fitted, 0.5)
+    assert not torch.allclose(full, alone)
+    torch.testing.assert_close(half, (alone + full) / 2)
