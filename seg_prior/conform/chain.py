@@ -21,6 +21,8 @@ from seg_prior.volume import Volume
 
 MIN_OVERLAP = 0.5
 """Share of the first contrast's field of view that every other has to show."""
+MAX_ANATOMIES = 1000
+"""Volumes of the anatomy that a field of view may hold: beyond, searching it takes all memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +75,15 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         seed: Of the registration.
 
     Raises:
-        ImageError: An image is constant, or its field of view hardly meets that of the first.
+        ImageError: An image is constant, its field of view hardly meets that of the first, or the
+            first cannot be aligned.
     """
     grids = [volume.grid for volume in volumes]
     pairs = [_normalised(volume, n4) for volume in volumes]
     native, native_observed = _carry_all(pairs, grids, grids[0])
     is_observed = native_observed > 0
     _check_overlap(volumes, is_observed)
+    _check_extent(volumes[0], is_observed[0], atlas)
     registration = register(
         native[0].numpy(),
         is_observed[0].numpy(),
@@ -91,6 +95,12 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         atlas.pose_prior,
         atlas.way,
     )
+    if registration.failure is not None:
+        raise ImageError(
+            f"{volumes[0].source}: cannot be aligned with the model's anatomy: "
+            f"{registration.failure}. Does it show the organ that the model knows, and are the "
+            "voxel sizes in its header right?"
+        )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     image, in_view = _carry_all(pairs, moved, atlas.grid)
     return Conformed(native, is_observed, moved[0], image, in_view, registration)
@@ -104,6 +114,18 @@ def _normalised(volume: Volume, n4: bool) -> Tensor:
         corrected = correct_bias(volume.data, in_view, volume.grid)
         image = normalise(corrected, in_view, volume.source)
     return torch.from_numpy(np.stack([image, in_view]))
+
+
+def _check_extent(volume: Volume, is_observed: Tensor, atlas: Atlas) -> None:
+    """Refuse a field of view in which the anatomy would be a speck."""
+    seen_mm3 = float(is_observed.sum()) * volume.grid.voxel_volume_mm3
+    anatomies = seen_mm3 / (float(atlas.anatomy.sum()) * atlas.grid.voxel_volume_mm3)
+    if anatomies > MAX_ANATOMIES:
+        raise ImageError(
+            f"{volume.source}: found a field of view {anatomies:.0f} times the size of the model's "
+            f"anatomy, need at most {MAX_ANATOMIES}. Is it another organ, or are the voxel sizes "
+            "in its header wrong?"
+        )
 
 
 def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:

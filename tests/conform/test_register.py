@@ -161,6 +161,19 @@ def test_an_image_of_noise_is_doubtful() -> None:
     data = rng.normal(100, 10, PLAIN.shape).astype(np.float32)
     found = fit(Scan(data, np.ones(PLAIN.shape, dtype=bool), PLAIN))
     assert any("tells only" in warning for warning in found.warnings)
+    assert found.failure is not None
+    assert "tells only" in found.failure
+
+
+def test_what_is_doubtful_is_not_yet_a_failure() -> None:
+    small = fit(stripped_scan(pose(0, (0, 0, 0), 1.6), PLAIN))
+    assert any("times the prior's size" in warning for warning in small.warnings)
+    assert small.failure is None
+    scan = stripped_scan(np.eye(4), PLAIN)
+    speck = Grid(PLAIN.shape, np.diag([0.1, 0.1, 0.1, 1.0]) @ PLAIN.affine)
+    found = fit(Scan(scan.data, scan.observed, speck))
+    assert found.failure is not None
+    assert "times the prior's size" in found.failure
 
 
 def test_half_an_anatomy_and_a_wrong_outline_are_doubtful() -> None:
