@@ -409,6 +409,9 @@ class AdaptConfig(RuntimeConfig):
         prior: Settings of `train-prior` that override the proposed ones.
         encoder: Settings of `train-encoder`, where they differ from a short training; null leaves
             the label encoder to read images.
+        refine: What counts as the data set's refinement; the other one has its row, too. The climb
+            of full follows the likelihood: it finds how far a stripped organ is from the mean one,
+            and stretches an organ amid other tissue over its neighbours.
     """
 
     name: str
@@ -420,6 +423,7 @@ class AdaptConfig(RuntimeConfig):
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
     prior: dict[str, Any] = {}
     encoder: dict[str, Any] | None = None
+    refine: Literal["fast", "full"] = "fast"
 
 
 class BenchmarkMethod(_Config):

@@ -40,21 +40,6 @@ METHODS: list[dict[str, Any]] = [
         "model": "vae.safetensors",
         "segment": {"refine": "0"},
     },
-    {
-        "name": "VAE + refinement",
-        "model": "vae.safetensors",
-        "segment": {"refine": "fast"},
-    },
-    {
-        "name": "VAE + refinement + climb",
-        "model": "vae.safetensors",
-        "segment": {"refine": "full"},
-    },
-    {
-        "name": "VAE + refinement, prior alone",
-        "model": "vae.safetensors",
-        "segment": {"output": "prior", "refine": "fast"},
-    },
 ]
 
 
@@ -120,7 +105,11 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
             "cache": config.out / "cells",
             "page": config.out / "report.md",
             "threads": config.threads,
-            "methods": [*METHODS, *([WITH_ENCODER] if config.encoder is not None else [])],
+            "methods": [
+                *METHODS,
+                *_refined(config),
+                *([WITH_ENCODER] if config.encoder is not None else []),
+            ],
             "datasets": [
                 {
                     "name": config.name,
@@ -131,6 +120,20 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
             ],
         }
     )
+
+
+def _refined(config: AdaptConfig) -> list[dict[str, Any]]:
+    """The data set's own way of refining, the other one, and what its own owes to the prior."""
+    other = "full" if config.refine == "fast" else "fast"
+    ways = {
+        "VAE + refinement": {"refine": config.refine},
+        f"VAE, refine {other}": {"refine": other},
+        "VAE + refinement, prior alone": {"refine": config.refine, "output": "prior"},
+    }
+    return [
+        {"name": name, "model": "vae.safetensors", "segment": segment}
+        for name, segment in ways.items()
+    ]
 
 
 def introduce(config: AdaptConfig, report: Report) -> None:
