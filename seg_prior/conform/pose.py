@@ -42,8 +42,9 @@ class Waypoint(NamedTuple):
     nats: float
 
 
-Way = Callable[[NDArray[np.float32], NDArray[np.bool_], Grid, Affine], list[Waypoint]]
-"""(I, J, K) image and field of view, their grid, a pose -> poses from there to the likeliest."""
+Way = Callable[[NDArray[np.float32], NDArray[np.bool_], Grid, Affine, int], list[Waypoint]]
+"""(I, J, K) image and field of view, their grid, a pose, a seed -> poses from that one to the
+likeliest, both ends included."""
 
 
 def fit_pose(

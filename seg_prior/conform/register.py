@@ -115,7 +115,7 @@ def register(
         fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
         pose = search(fine, pose_prior, grid.center_mm, seed)
         if way is not None:
-            pose = settle(fine, way(image, observed, grid, pose))
+            pose = settle(fine, way(image, observed, grid, pose, seed))
         return _judge(fine, view, pose, is_odd=False)
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 

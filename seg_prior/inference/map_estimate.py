@@ -56,8 +56,7 @@ EM_ROUNDS = 20
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
     prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-    first = likelihood.start(seen.image, seen.observed, prior_of_class, seen.classes)
-    return likelihood.fit(seen.image, seen.observed, prior_of_class, first, rounds)
+    return likelihood.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
 
 
 def climb(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from seg_prior.grid import Affine, Grid, apply_affine
 from seg_prior.models import likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import LocationPrior
+from seg_prior.models.warp import to_unit
 from seg_prior.pose_prior import PosePrior
 
 NUM_VOXELS = 20_000
@@ -33,14 +35,12 @@ class PoseLikelihood:
         grid: Prior space.
         classes: Which Gaussians there are.
         pose_prior: Where in an image the anatomy lies.
-        seed: Draws the voxels.
     """
 
     location: LocationPrior
     grid: Grid
     classes: IntensityClasses
     pose_prior: PosePrior
-    seed: int = 0
 
     def way(
         self,
@@ -48,6 +48,7 @@ class PoseLikelihood:
         observed: NDArray[np.bool_],
         grid: Grid,
         native_from_prior: Affine,
+        seed: int,
     ) -> list[Waypoint]:
         """Climb log p(x | pose) + log p(pose), and tell of poses on the straight way there.
 
@@ -59,31 +60,30 @@ class PoseLikelihood:
             image, observed: (I, J, K), normalised intensity and field of view.
             grid: Of the image.
             native_from_prior: (4, 4), world mm -> world mm, where to start.
+            seed: Draws the voxels.
         """
-        x, places_mm = self._draw(image, observed, grid, native_from_prior)
-        seen, log_atlas = torch.ones_like(x), self._log_atlas()
+        x, places_mm = self._draw(image, observed, grid, native_from_prior, seed)
+        seen = torch.ones_like(x)
         start = torch.from_numpy(self.pose_prior.standard(native_from_prior, grid.center_mm))
         u = start.clone().requires_grad_(True)
 
         def log_prior(u: Tensor) -> Tensor:
-            return self._log_prior_at(log_atlas, places_mm, u, grid.center_mm)
+            return self._log_prior_at(places_mm, u, grid.center_mm)
 
         def log_evidence(log_prior: Tensor, fitted: Intensities) -> Tensor:
             by_class = likelihood.class_log_likelihood(x, seen, fitted)
             return torch.logsumexp(log_prior + by_class, dim=1).mean()
 
-        def fit(log_prior: Tensor, fitted: Intensities | None, rounds: int) -> Intensities:
-            with torch.no_grad():
-                prior = log_prior.exp()
-                first = fitted or likelihood.start(x, seen, prior, self.classes)
-                return likelihood.fit(x, seen, prior, first, rounds)
+        def fit_anew(prior: Tensor) -> Intensities:
+            return likelihood.fit_anew(x, seen, prior, self.classes, EM_ROUNDS)
 
         optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
         fitted = None
         for step in range(NUM_STEPS):
             optimizer.param_groups[0]["lr"] = RATE * (1 - step / NUM_STEPS)
             at_u = log_prior(u)
-            fitted = fit(at_u, fitted, 1 if fitted else EM_ROUNDS)
+            prior = at_u.detach().exp()
+            fitted = likelihood.fit(x, seen, prior, fitted, 1) if fitted else fit_anew(prior)
             height = log_evidence(at_u, fitted) - 0.5 * u.square().sum() / NUM_INDEPENDENT
             optimizer.zero_grad()
             (-height).backward()  # type: ignore[no-untyped-call]
@@ -94,7 +94,7 @@ class PoseLikelihood:
             for share in SHARES:
                 u = start + share * (end - start)
                 at_u = log_prior(u)
-                nats = float(log_evidence(at_u, fit(at_u, None, EM_ROUNDS)))
+                nats = float(log_evidence(at_u, fit_anew(at_u.exp())))
                 pose = self.pose_prior.poses(u.numpy()[None], grid.center_mm)[0]
                 way.append(Waypoint(pose, u.numpy(), nats))
         return way
@@ -105,6 +105,7 @@ class PoseLikelihood:
         observed: NDArray[np.bool_],
         grid: Grid,
         native_from_prior: Affine,
+        seed: int,
     ) -> tuple[Tensor, Tensor]:
         """Voxels that lie in prior space at the start: (1, 1, N) intensities, (N, 3) world mm."""
         index = np.argwhere(observed)
@@ -112,11 +113,12 @@ class PoseLikelihood:
         moved = np.linalg.inv(self.grid.affine) @ np.linalg.inv(native_from_prior)
         voxel = apply_affine(moved, world_mm)
         near = np.flatnonzero(((voxel > -1) & (voxel < self.grid.shape)).all(axis=1))
-        rng = np.random.default_rng(self.seed)
+        rng = np.random.default_rng(seed)
         drawn = rng.choice(near, min(NUM_VOXELS, near.size), replace=False)
         x = image[tuple(index[drawn].T)]
         return torch.from_numpy(x)[None, None], torch.from_numpy(world_mm[drawn])
 
+    @cached_property
     def _log_atlas(self) -> Tensor:
         """(1, C, D, H, W) log probability of every intensity class."""
         prior = likelihood.class_prior(self.location.log_prob[None], self.classes)
@@ -124,9 +126,7 @@ class PoseLikelihood:
         grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
         return grid.clamp_min(1e-6).log()
 
-    def _log_prior_at(
-        self, log_atlas: Tensor, places_mm: Tensor, u: Tensor, center_mm: NDArray[np.float64]
-    ) -> Tensor:
+    def _log_prior_at(self, places_mm: Tensor, u: Tensor, center_mm: NDArray[np.float64]) -> Tensor:
         """(1, C, N) log probability of every class at native places under the pose u."""
         mean, factor = torch.tensor(self.pose_prior.mean), torch.tensor(self.pose_prior.factor)
         numbers = mean.double() + factor.double() @ u
@@ -134,9 +134,8 @@ class PoseLikelihood:
         prior_mm = torch.linalg.solve(linear, (places_mm - origin_mm).T)
         to_voxel = torch.from_numpy(np.linalg.inv(self.grid.affine))
         voxel = to_voxel[:3, :3] @ prior_mm + to_voxel[:3, 3:]
-        sizes = torch.tensor(self.grid.shape)[:, None]
-        unit = (2 * voxel / (sizes - 1) - 1).T.flip(1).float()
+        unit = to_unit(voxel[None], torch.Size(self.grid.shape)).transpose(1, 2).float()
         at = F.grid_sample(
-            log_atlas, unit[None, :, None, None], padding_mode="border", align_corners=True
+            self._log_atlas, unit[:, :, None, None], padding_mode="border", align_corners=True
         )
         return at[..., 0, 0].log_softmax(1)

@@ -33,8 +33,7 @@ def posterior_through(
     log_prior = log_prior.expand(image.shape[0], -1, -1)
     prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
-    first = likelihood.start(some, some_observed, prior_of_class, classes)
-    fitted = likelihood.fit(some, some_observed, prior_of_class, first, EM_ROUNDS)
+    fitted = likelihood.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)
 
 

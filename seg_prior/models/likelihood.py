@@ -217,6 +217,18 @@ def fit(
     return replace(fitted, mean=fitted.mean + center)
 
 
+def fit_anew(
+    image: Tensor,
+    observed: Tensor,
+    prior_of_class: Tensor,
+    classes: IntensityClasses,
+    rounds: int,
+) -> Intensities:
+    """`fit` from `start`, for what nothing is known of yet; arguments as theirs."""
+    first = start(image, observed, prior_of_class, classes)
+    return fit(image, observed, prior_of_class, first, rounds)
+
+
 def responsibilities(
     log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities
 ) -> Tensor:

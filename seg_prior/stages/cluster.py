@@ -78,5 +78,4 @@ def fit_mixture(values: torch.Tensor, num_components: int) -> Intensities:
         ("any",), torch.zeros(1, dtype=torch.long), torch.zeros(num_components, dtype=torch.long)
     )
     certain, everywhere = torch.ones_like(some), torch.ones_like(some)
-    first = likelihood.start(some, everywhere, certain, classes)
-    return likelihood.fit(some, everywhere, certain, first, EM_ROUNDS)
+    return likelihood.fit_anew(some, everywhere, certain, classes, EM_ROUNDS)

@@ -139,8 +139,7 @@ def _held_out(
     fitted_on, judged_on = (cell % 2 == 0, cell % 2 == 1)
     prior = likelihood.class_prior(log_prior, classes)
     pair = seen.image[..., fitted_on], seen.observed[..., fitted_on]
-    first = likelihood.start(*pair, prior[..., fitted_on], classes)
-    fitted = likelihood.fit(*pair, prior[..., fitted_on], first, EM_ROUNDS)
+    fitted = likelihood.fit_anew(*pair, prior[..., fitted_on], classes, EM_ROUNDS)
     kept = seen.image[..., judged_on], seen.observed[..., judged_on]
     density = likelihood.class_log_likelihood(*kept, fitted)
     evidence = torch.logsumexp(density + prior[..., judged_on].clamp_min(1e-8).log(), dim=1)
