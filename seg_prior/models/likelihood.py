@@ -16,6 +16,11 @@ PRIOR_VOXELS = 20.0
 """Weight, in voxels, of the prior that keeps empty classes finite."""
 VAR_FLOOR = 1e-4
 """Smallest variance of a Gaussian, relative to the variance of the whole image."""
+LOG_OUTLIER = -3.0
+"""Log share of a class that may have any intensity at all: a vessel, a lesion, a voxel of mixed
+tissue lies many deviations from all Gaussians, and the widest would take it, wherever it is."""
+LOG_LEFT = -2.0
+"""Log of the share of background that stripping leaves in view."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,17 +31,30 @@ class IntensityClasses:
         names: C class names; the first is background's.
         class_of_label: (L,).
         class_of_component: (M,).
+        is_stripped: Whether background was cut away, so that what is in view is hardly any. What is
+            out of view remains unknown: the knife takes fluid and cortex as well.
     """
 
     names: tuple[str, ...]
     class_of_label: Tensor
     class_of_component: Tensor
+    is_stripped: bool = False
 
     def to(self, device: str) -> IntensityClasses:
         """The same on another device."""
-        return IntensityClasses(
-            self.names, self.class_of_label.to(device), self.class_of_component.to(device)
+        return replace(
+            self,
+            class_of_label=self.class_of_label.to(device),
+            class_of_component=self.class_of_component.to(device),
         )
+
+    @property
+    def log_in_view(self) -> Tensor:
+        """(C,) log probability that a voxel of each class is in the field of view."""
+        log_share = torch.zeros(len(self.names), device=self.class_of_label.device)
+        if self.is_stripped:
+            log_share[0] = LOG_LEFT
+        return log_share
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,15 +137,28 @@ def log_likelihood(image: Tensor, observed: Tensor, intensities: Intensities) ->
 
 
 def class_log_likelihood(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
-    """log p(x_v | class c): (B, H, V) -> (B, C, V), the log of a mixture where c has components."""
+    """log p(x_v, in view | class c): (B, H, V) -> (B, C, V).
+
+    The Gaussians of the class, its outliers, and whether it would be seen at all. EM fits the
+    Gaussians without the outliers, which would cost it the tails.
+    """
     density = log_density(image, observed, intensities)
-    num_classes = len(intensities.classes.names)
-    if density.shape[1] == num_classes:
-        return density
+    classes = intensities.classes
+    num_classes = len(classes.names)
+    is_seen = (observed > 0).any(dim=1)
+    outlier = _log_outlier(observed, intensities)
     out = density.new_empty(density.shape[0], num_classes, density.shape[2])
-    for c in range(num_classes):
-        out[:, c] = torch.logsumexp(density[:, intensities.classes.class_of_component == c], dim=1)
+    for c, log_share in enumerate(classes.log_in_view):
+        gaussians = torch.logsumexp(density[:, classes.class_of_component == c], dim=1)
+        out[:, c] = (torch.logaddexp(gaussians, outlier) + log_share) * is_seen
     return out
+
+
+def _log_outlier(observed: Tensor, intensities: Intensities) -> Tensor:
+    """(B, V) log density of outliers, uniform over the intensities that the Gaussians span."""
+    reach = 2 * intensities.var.sqrt()
+    span = (intensities.mean + reach).amax(2) - (intensities.mean - reach).amin(2)
+    return LOG_OUTLIER - torch.einsum("bhv,bh->bv", observed, span.log())
 
 
 def class_prior(log_prior: Tensor, classes: IntensityClasses) -> Tensor:
@@ -195,7 +226,8 @@ def fit(
     floor = _floor(image, observed)
     typical_var = floor / VAR_FLOOR / 16
     class_of_component = intensities.classes.class_of_component
-    log_prior = prior_of_class.clamp_min(1e-8).log()[:, class_of_component]
+    log_prior = prior_of_class.clamp_min(1e-8).log() + intensities.classes.log_in_view[:, None]
+    log_prior = log_prior[:, class_of_component]
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)

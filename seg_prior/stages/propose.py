@@ -102,7 +102,7 @@ def propose_intensity(
         conformed = conform([read_volume(path)], segmenter.atlas, config.n4, config.seed)
         seen = observe(segmenter, conformed)
         fits = [
-            _held_out(segmenter, seen, _with_background(segmenter.classes, count))
+            _held_out(segmenter, seen, _with_background(seen.classes, count))
             for count in range(1, MAX_GAUSSIANS + 1)
         ]
         gains.append([held_out for held_out, _ in fits])

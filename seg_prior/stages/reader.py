@@ -155,7 +155,7 @@ def observe(reader: Reader, conformed: Conformed) -> Observation:
     return Observation(
         location.gather(conformed.image[None].to(reader.device)),
         channel_weight(location.gather(conformed.observed[None].to(reader.device))),
-        reader.classes,
+        replace(reader.classes, is_stripped=conformed.registration.view == "stripped"),
     )
 
 

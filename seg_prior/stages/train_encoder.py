@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,14 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     show(f"pre-trained on {config.pretrain.steps * config.pretrain.batch_size} painted images")
     num_scans = 0
     if not config.synthetic_only:
-        scans = conform_scans(config, model, show)
+        scans, are_stripped = conform_scans(config, model, show)
         num_scans = len(scans)
         adapt(
             config,
             vae,
             encoder,
             scans,
-            classes,
+            replace(classes, is_stripped=are_stripped),
             Run(folder / "adapt", device, config.quiet, request),
         )
         show(f"adapted to {num_scans} scans")
@@ -179,10 +180,10 @@ def adapt(
 
 def conform_scans(
     config: TrainEncoderConfig, model: Model, show: Callable[[str], None]
-) -> list[tuple[Tensor, Tensor]]:
-    """Every scan in prior space: (1, V) image and (1, V) observed."""
+) -> tuple[list[tuple[Tensor, Tensor]], bool]:
+    """Every scan in prior space, (1, V) image and (1, V) observed; and whether all are stripped."""
     atlas = atlas_of(model)
-    scans = []
+    scans, are_stripped = [], True
     paths = find_images(config.images)
     for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
         volume = read_volume(path)
@@ -192,7 +193,8 @@ def conform_scans(
         pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))
-    return scans
+        are_stripped &= conformed.registration.view == "stripped"
+    return scans, are_stripped
 
 
 class NoisyScans(Dataset[tuple[Tensor, Tensor, Tensor]]):

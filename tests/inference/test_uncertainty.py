@@ -59,8 +59,8 @@ def test_the_spread_of_volumes_is_that_of_the_draws() -> None:
 
     num_voxels = 1
     classes = IntensityClasses(("one",), torch.tensor([0, 0]), torch.tensor([0]))
-    seen = Observation(torch.zeros(1, num_voxels), torch.ones(1, num_voxels), classes)
-    flat = Intensities(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1), classes)
+    seen = Observation(torch.zeros(1, 1, num_voxels), torch.ones(1, 1, num_voxels), classes)
+    flat = Intensities(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1), classes)
     z, log_var = torch.zeros(1, 1), torch.full((1, 1), math.log(0.01))
     spread = log_volume_spread(decode, seen, z, log_var, flat, 400, seed=0)
     assert spread == pytest.approx([0.05, 0.05], rel=0.15)  # d log sigmoid = 1/2 dz

@@ -27,7 +27,7 @@ def test_it_is_nearer_to_the_anatomy_than_the_atlas(
     torch.testing.assert_close(posterior.sum(1), torch.ones_like(image[:, 0]))
     wrong = (posterior.argmax(1) != labels).float().mean()
     atlas_wrong = (location.log_prob.argmax(0) != labels).float().mean()
-    assert wrong < 0.02
+    assert wrong < 0.04
     assert wrong < 0.3 * atlas_wrong
 
 

@@ -1,6 +1,7 @@
 """The Gaussians: densities against torch.distributions, EM against the paint."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,8 @@ from seg_prior.config import IntensityConfig
 from seg_prior.errors import LabelsError
 from seg_prior.models import likelihood
 from seg_prior.models.likelihood import (
+    LOG_LEFT,
+    LOG_OUTLIER,
     PRIOR_VOXELS,
     VAR_FLOOR,
     Intensities,
@@ -70,11 +73,13 @@ def test_a_class_of_several_gaussians_is_a_mixture(rng: torch.Generator) -> None
     weight = torch.tensor([[0.2, 0.5, 0.3, 1.0, 0.6, 0.4]])
     mixed = Intensities(mean, var, weight.log(), MIXED)
     found = class_log_likelihood(image, torch.ones_like(image), mixed)[0]
+    span = (mean + 2 * var.sqrt()).max() - (mean - 2 * var.sqrt()).min()
+    outlier = LOG_OUTLIER - span.log()
     for c, members in enumerate(([0, 1, 2], [3], [4, 5])):
         parts = Normal(mean[0, 0, members], var[0, 0, members].sqrt())
         mixture = MixtureSameFamily(Categorical(weight[0, members]), parts)
         expected = mixture.log_prob(image[0, 0])  # type: ignore[no-untyped-call]
-        torch.testing.assert_close(found[c], expected)
+        torch.testing.assert_close(found[c], torch.logaddexp(expected, outlier))
 
 
 def test_labels_of_one_class_share_their_density(rng: torch.Generator) -> None:
@@ -82,7 +87,7 @@ def test_labels_of_one_class_share_their_density(rng: torch.Generator) -> None:
     seen = torch.ones_like(image)
     intensities = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
     by_label = log_likelihood(image, seen, intensities)
-    by_class = log_density(image, seen, intensities)
+    by_class = class_log_likelihood(image, seen, intensities)
     assert by_label.shape == (1, toy.NUM_LABELS, 7)
     for label, c in enumerate(toy.CLASSES.class_of_label.tolist()):
         assert torch.equal(by_label[:, label], by_class[:, c])
@@ -235,6 +240,43 @@ def test_responsibilities_are_the_posterior_and_the_prior_where_nothing_is_seen(
     likelihood_alone = log_likelihood(image, torch.ones_like(image), intensities)[0].exp()
     joint = location.log_prob.exp() * likelihood_alone
     torch.testing.assert_close(r[0, :, 1::3], (joint / joint.sum(0))[:, 1::3])
+
+
+def test_what_no_gaussian_expects_is_left_to_the_prior(location: LocationPrior) -> None:
+    """A lesion ten deviations from its own tissue is not the widest Gaussian's."""
+    intensities = toy.gaussians([0.1, 0.9, 0.5], [0.01, 0.0004, 0.0004])
+    image = torch.full((1, 1, location.voxels.numel()), 0.7)
+    r = responsibilities(location.log_prob[None], image, torch.ones_like(image), intensities)
+    torch.testing.assert_close(r[0], location.log_prob.exp(), atol=1e-4, rtol=1e-3)
+
+
+def test_background_is_hardly_in_view_of_a_stripped_image(location: LocationPrior) -> None:
+    image = painted(location)
+    observed = torch.ones_like(image)
+    observed[..., ::3] = 0
+    whole = toy.gaussians(toy.MEANS.tolist(), [0.0009] * 3)
+    stripped = replace(whole, classes=replace(toy.CLASSES, is_stripped=True))
+    change = class_log_likelihood(image, observed, stripped)
+    change -= class_log_likelihood(image, observed, whole)
+    assert torch.equal(change[0, 1:], torch.zeros_like(change[0, 1:]))
+    torch.testing.assert_close(change[0, 0], torch.where(observed[0, 0] > 0, LOG_LEFT, 0.0))
+
+
+def test_em_reads_a_stripped_image_as_stripped(location: LocationPrior) -> None:
+    """Background is as dark as the shell: voxels at the rim are the shell's, their mean as well."""
+    means = torch.tensor([0.3, 0.3, 0.8])
+    image = painted(location, means)
+    observed = (toy.inside(location, toy.label_map()) > 0).float()[None]
+    found = {
+        is_stripped: em(location, image, observed, replace(toy.CLASSES, is_stripped=is_stripped))
+        for is_stripped in (False, True)
+    }
+    background = {
+        is_stripped: responsibilities(location.log_prob[None], image, observed, fitted)[:, 0]
+        for is_stripped, fitted in found.items()
+    }
+    seen = observed[:, 0] > 0
+    assert background[True][seen].sum() < 0.3 * background[False][seen].sum()
 
 
 def test_moments_are_those_of_the_observed_voxels() -> None:

@@ -155,8 +155,8 @@ def test_two_contrasts_separate_what_neither_separates_alone(
         return float((read.argmax(1) != labels).float().mean())
 
     first, second, both = wrong([0]), wrong([1]), wrong([0, 1])
-    assert both < 0.02
-    assert both < 0.5 * min(first, second)
+    assert both < 0.04
+    assert both < 0.6 * min(first, second)
 
 
 def test_the_order_of_contrasts_does_not_matter(location: LocationPrior, labels: Tensor) -> None:
