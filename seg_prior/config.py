@@ -96,7 +96,7 @@ class InferenceConfig(_Config):
 
     likelihood: Literal["exact", "jensen"] = "exact"
     refine_rate: float = Field(0.1, gt=0)
-    image_weight: float = Field(0.1, gt=0)
+    image_weight: float = Field(0.05, gt=0)
 
 
 class IntensityConfig(_Config):
