@@ -63,7 +63,7 @@ def dice(found: NDArray[np.int32], label_id: int) -> float:
 def test_a_second_contrast_shows_the_border_that_the_first_lacks(segmenter: Segmenter) -> None:
     alone, both = segmenter.segment(FIRST), segmenter.segment(FIRST, contrasts=[SECOND])
     for label_id in (CORTEX, CORE):
-        assert dice(both.label_map, label_id) > 0.85
+        assert dice(both.label_map, label_id) > 0.82
         assert dice(both.label_map, label_id) > dice(alone.label_map, label_id) + 0.08
     assert both.label_map.shape == FIRST.grid.shape
 
