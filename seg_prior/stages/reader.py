@@ -32,7 +32,6 @@ from seg_prior.stages import runtime
 from seg_prior.stages.calibration import Calibration, calibration_of
 from seg_prior.stages.settings import misfit
 
-
 MAX_BACKGROUND = 0.1
 """Of what is in view, by the atlas, where a stripped image is taken to show hardly any background.
 Brains and mice have 0.04 to 0.06, a fetal brain in a generous mask 0.25."""
@@ -157,15 +156,19 @@ def atlas_of(model: Model) -> Atlas:
 def observe(reader: Reader, conformed: Conformed) -> Observation:
     """The image on the voxels of the anatomy mask."""
     location = reader.model.location
-    observed = location.gather(conformed.observed[None].to(reader.device))
-    is_seen = (observed > 0).any(dim=1)[0]
-    background = float(location.log_prob[0].exp()[is_seen].mean())
-    is_stripped = conformed.registration.view == "stripped" and background < MAX_BACKGROUND
     return Observation(
         location.gather(conformed.image[None].to(reader.device)),
-        channel_weight(observed),
-        replace(reader.classes, is_stripped=is_stripped),
+        channel_weight(location.gather(conformed.observed[None].to(reader.device))),
+        replace(reader.classes, is_stripped=is_stripped(conformed, location)),
     )
+
+
+def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
+    """Whether background was cut away from an image, by its view and by the atlas."""
+    observed = location.gather(conformed.observed[None].to(location.log_prob.device))
+    is_seen = (observed > 0).any(dim=1)[0]
+    background = float(location.log_prob[0].exp()[is_seen].mean())
+    return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
 
 
 def infer(reader: Reader, conformed: Conformed) -> Estimate:

@@ -32,7 +32,7 @@ from seg_prior.report.curves import write_loss_curve
 from seg_prior.stages import runtime
 from seg_prior.stages.align import align_label_maps
 from seg_prior.stages.inputs import find_images
-from seg_prior.stages.reader import atlas_of
+from seg_prior.stages.reader import atlas_of, is_stripped
 from seg_prior.training.datasets import (
     Anatomies,
     RandomAnatomies,
@@ -193,7 +193,7 @@ def conform_scans(
         pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))
-        are_stripped &= conformed.registration.view == "stripped"
+        are_stripped &= is_stripped(conformed, model.location)
     return scans, are_stripped
 
 

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,6 +15,7 @@ import torch
 import seg_prior
 from seg_prior import Segmentation, Segmenter
 from seg_prior.errors import CheckpointError, ConfigError, ImageError, LabelsError
+from seg_prior.stages.reader import is_stripped
 from seg_prior.volume import read_volume
 
 
@@ -30,6 +32,18 @@ def scan(phantom_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def result(segmenter: Segmenter, scan: Path) -> Segmentation:
     return segmenter.segment(scan)
+
+
+def test_a_generous_mask_shows_background(segmenter: Segmenter, result: Segmentation) -> None:
+    tight = result.conformed
+    assert tight.registration.view == "stripped"
+    location = segmenter.model.location
+    is_anatomy = location.scatter((location.log_prob[None, :1].exp() < 0.1).float(), 0.0)[0]
+    cut = replace(tight, observed=tight.observed * is_anatomy)
+    generous = replace(tight, observed=torch.ones_like(tight.observed))
+    whole = replace(cut, registration=replace(cut.registration, view="whole"))
+    found = [is_stripped(one, location) for one in (cut, generous, whole)]
+    assert found == [True, False, False]
 
 
 def test_a_path_an_image_and_an_array_are_one_scan(
