@@ -35,14 +35,13 @@ def result(segmenter: Segmenter, scan: Path) -> Segmentation:
 
 
 def test_a_generous_mask_shows_background(segmenter: Segmenter, result: Segmentation) -> None:
-    tight = result.conformed
-    assert tight.registration.view == "stripped"
     location = segmenter.model.location
     is_anatomy = location.scatter((location.log_prob[None, :1].exp() < 0.1).float(), 0.0)[0]
-    cut = replace(tight, observed=tight.observed * is_anatomy)
-    generous = replace(tight, observed=torch.ones_like(tight.observed))
-    whole = replace(cut, registration=replace(cut.registration, view="whole"))
-    found = [is_stripped(one, location) for one in (cut, generous, whole)]
+    whole = replace(result.conformed, observed=is_anatomy)
+    tight = replace(whole, registration=replace(whole.registration, view="stripped"))
+    generous = replace(tight, observed=torch.ones_like(is_anatomy))
+    found = [is_stripped(one, location) for one in (tight, generous, whole)]
+    assert whole.registration.view == "crop"
     assert found == [True, False, False]
 
 
