@@ -19,6 +19,7 @@ from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import FLOOR, LocationPrior
+from seg_prior.models.locator import Locator
 
 KINDS = ("atlas", "pca", "prior", "model")
 LOG_STEPS = 25
@@ -33,12 +34,14 @@ class Model:
         header: Everything but the weights.
         prior: What decodes z; on the CPU, in eval mode, without gradients.
         image_encoder: q(z | x); None unless the kind is model.
+        locator: What sees the anatomy in an image; None unless one has been trained.
         sha256: Of the file.
     """
 
     header: Header
     prior: LabelVAE | LinearPrior
     image_encoder: ImageEncoder | None
+    locator: Locator | None
     sha256: str
 
     @property
@@ -48,16 +51,21 @@ class Model:
 
 
 def save_model(
-    path: Path, header: Header, prior: LabelVAE | LinearPrior, image_encoder: ImageEncoder | None
+    path: Path,
+    header: Header,
+    prior: LabelVAE | LinearPrior,
+    image_encoder: ImageEncoder | None = None,
+    locator: Locator | None = None,
 ) -> None:
     """Write one file, whole or not at all; weights in half precision, log p_loc sparsely coded."""
     tensors = _pack_location(prior.location)
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
             tensors[f"prior.{name}"] = _half(tensor)
-    if image_encoder is not None:
-        for name, tensor in image_encoder.state_dict().items():
-            tensors[f"image_encoder.{name}"] = _half(tensor)
+    for prefix, network in (("image_encoder", image_encoder), ("locator", locator)):
+        if network is not None:
+            for name, tensor in network.state_dict().items():
+                tensors[f"{prefix}.{name}"] = _half(tensor)
     with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
 
@@ -97,7 +105,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     location = _unpack_location(tensors, len(header.label_table), header.shape)
     prior: LabelVAE | LinearPrior
-    image_encoder = None
+    image_encoder = locator = None
     if header.vae is None:
         prior = LinearPrior(
             location, tensors["prior.center"].float(), tensors["prior.basis"].float()
@@ -109,8 +117,12 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
             image_encoder = ImageEncoder(prior)
             _load_weights(image_encoder, tensors, "image_encoder.", path)
             image_encoder.requires_grad_(False).eval()
+    if header.locator is not None:
+        locator = Locator(len(header.label_table), header.locator)
+        _load_weights(locator, tensors, "locator.", path)
+        locator.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
-    return Model(header, prior, image_encoder, sha256_of(path))
+    return Model(header, prior, image_encoder, locator, sha256_of(path))
 
 
 def _load_weights(

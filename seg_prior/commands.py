@@ -20,6 +20,7 @@ from seg_prior.config import (
     SampleConfig,
     SegmentConfig,
     TrainEncoderConfig,
+    TrainLocatorConfig,
     TrainPriorConfig,
 )
 
@@ -61,6 +62,13 @@ def _train_encoder(config: TrainEncoderConfig, show: Show) -> Failures:
     from seg_prior.stages import train_encoder
 
     train_encoder.run(config, show)
+    return ()
+
+
+def _train_locator(config: TrainLocatorConfig, show: Show) -> Failures:
+    from seg_prior.stages import train_locator
+
+    train_locator.run(config, show)
     return ()
 
 
@@ -148,6 +156,15 @@ COMMANDS = (
         "seg-prior train-encoder scans/ --labels maps/ \\\n"
         "    --prior prior.safetensors --out model.safetensors",
         _train_encoder,
+    ),
+    Command(
+        "train-locator",
+        TrainLocatorConfig,
+        "images...",
+        "Teach a prior where its organ lies in scans of one kind, from unlabelled ones.",
+        "seg-prior train-locator scans/ --prior prior.safetensors \\\n"
+        "    --out located.safetensors",
+        _train_locator,
     ),
     Command(
         "calibrate",

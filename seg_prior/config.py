@@ -279,6 +279,37 @@ class TrainEncoderConfig(RuntimeConfig):
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
 
 
+class LocatorConfig(_Config):
+    """Form of the network that sees which labels lie where in an image.
+
+    Attributes:
+        spacing_mm: Of the grid that it sees images on.
+        widths: Channels at a half, a quarter and an eighth of that grid; multiples of 8.
+    """
+
+    spacing_mm: float = Field(gt=0)
+    widths: tuple[int, int, int] = (32, 64, 96)
+
+
+class TrainLocatorConfig(RuntimeConfig):
+    """`train-locator`: a prior and unlabelled scans in, the prior that finds its organ in such out.
+
+    Attributes:
+        images: Unlabelled scans: files, folders, patterns or .txt lists.
+        prior: Checkpoint of any kind, trained with `pose: as_maps`.
+        out: Checkpoint to write: the same prior and the network.
+        spacing_mm: Of the grid that the network sees images on; None takes the finest on which the
+            median scan has 400,000 voxels, and none finer than prior space.
+        optim: Of the network.
+    """
+
+    images: list[Path]
+    prior: Path
+    out: Path
+    spacing_mm: float | None = Field(None, gt=0)
+    optim: OptimConfig = OptimConfig(steps=800, batch_size=2, learning_rate=2e-3, warmup_steps=50)
+
+
 class CalibrateConfig(RuntimeConfig):
     """`calibrate`: a model and label maps in; what its results are judged by into the model.
 
@@ -406,7 +437,9 @@ class AdaptConfig(RuntimeConfig):
         header_spacing_mm: What the headers should say of the voxels' spacing, where they are wrong.
         shares: Of the subjects whose label maps train the prior, whose unlabelled images choose
             Gaussians and train the encoder, and who are scored.
+        scored: Names of the scored subjects, where they are settled; `shares` deals the others.
         prior: Settings of `train-prior` that override the proposed ones.
+        locator: Settings of `train-locator`, which is trained where scans are cut like the maps.
         encoder: Settings of `train-encoder`, where they differ from a short training; null leaves
             the label encoder to read images.
         refine: What counts as the data set's refinement; the other one has its row, too. The climb
@@ -421,7 +454,9 @@ class AdaptConfig(RuntimeConfig):
     out: Path
     header_spacing_mm: tuple[float, float, float] | None = None
     shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    scored: tuple[str, ...] = ()
     prior: dict[str, Any] = {}
+    locator: dict[str, Any] = {}
     encoder: dict[str, Any] | None = None
     refine: Literal["fast", "full"] = "fast"
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from seg_prior.config import IntensityConfig, VAEConfig
+from seg_prior.config import IntensityConfig, LocatorConfig, VAEConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.grid import Grid
 from seg_prior.labels import LabelTable
@@ -33,6 +33,7 @@ class Header(BaseModel):
         intensity: Classes, ties and Gaussians of the likelihood.
         vae: Form of the network; None for atlas and pca.
         pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
+        locator: Form of the network that sees the anatomy in an image; None where there is none.
         training: The resolved configuration of the stage that wrote the file.
         provenance: Versions, subjects, dates; for people.
         reference: Figures of held-out or training subjects that a new result is judged by.
@@ -48,6 +49,7 @@ class Header(BaseModel):
     intensity: IntensityConfig
     vae: VAEConfig | None
     pose_prior: PosePrior | None = None
+    locator: LocatorConfig | None = None
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]

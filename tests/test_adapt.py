@@ -30,11 +30,13 @@ def config(tmp_path: Path) -> Path:
         "out": "run",
         "threads": 1,
         "device": "cpu",
-        "shares": [4, 1, 1],
+        "shares": [3, 2, 1],
         "prior": {
+            "pose": "as_maps",
             "vae": {"latent_channels": 4, "widths": [8, 8, 16], "detail_channels": 2},
             "optim": {"steps": 3, "warmup_steps": 1, "precision": "32-true"},
         },
+        "locator": {"optim": {"steps": 2, "precision": "32-true", "num_workers": 0}},
         "encoder": {
             "pretrain": {"steps": 2, "precision": "32-true", "num_workers": 0},
             "adapt": {"steps": 2, "precision": "32-true", "num_workers": 0},
@@ -52,12 +54,21 @@ def test_a_folder_becomes_models_and_a_page(config: Path) -> None:
     assert done.returncode == 0, done.stderr
     out = config.parent / "run"
     report = (out / "report.md").read_text()
-    for text in ("label maps of", "## The config", "atlas + EM", "VAE + image encoder", "![loss]"):
+    for text in (
+        "label maps of",
+        "## The config",
+        "atlas + EM |",
+        "atlas + EM, with the VAE's locator",
+        "VAE + refinement, no locator",
+        "VAE + image encoder",
+        "![loss]",
+    ):
         assert text in report
     assert "<!-- benchmark:heads -->" in page.read_text()
-    assert set(json.loads((out / "minutes.json").read_text())) == {"atlas", "pca", "vae", "encoder"}
+    trained = json.loads((out / "minutes.json").read_text())
+    assert set(trained) == {"atlas", "pca", "vae", "locator", "encoder"}
     roles = json.loads((out / "split.json").read_text())
-    assert sorted(roles.values()) == ["images", "maps", "maps", "maps", "maps", "scored"]
+    assert sorted(roles.values()) == ["images", "images", "maps", "maps", "maps", "scored"]
     models = {path: path.stat().st_mtime_ns for path in out.glob("*.safetensors")}
     again = adapt(config, config.parent)
     assert again.returncode == 0, again.stderr

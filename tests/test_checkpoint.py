@@ -15,13 +15,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seg_prior.checkpoint import LOG_STEPS, load_model, save_model
-from seg_prior.config import IntensityConfig
+from seg_prior.config import IntensityConfig, LocatorConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.header import FORMAT_VERSION, Header, Kind, read_header
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.locator import Locator
 from tests.models import toy
 
 
@@ -115,6 +116,24 @@ def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> No
     own = model.image_encoder.network.stem.weight
     assert isinstance(model.prior, LabelVAE)
     assert not torch.allclose(own, model.prior.encoder.stem.weight)
+
+
+def test_a_locator_comes_back_with_its_own_weights(tmp_path: Path) -> None:
+    form = LocatorConfig(spacing_mm=2.5, widths=(8, 8, 16))
+    locator = Locator(toy.NUM_LABELS, form)
+    content = header("prior").model_copy(update={"locator": form})
+    path = tmp_path / "located.safetensors"
+    save_model(path, content, new_prior("prior"), locator=locator)
+    model = load_model(path)
+    assert model.header.locator == form
+    assert model.locator is not None
+    assert not model.locator.training
+    for name, value in locator.state_dict().items():
+        torch.testing.assert_close(model.locator.state_dict()[name], value, atol=1e-6, rtol=1e-3)
+    assert load_model(saved(tmp_path, "atlas")[0]).locator is None
+    other = form.model_dump() | {"widths": [8, 8, 8]}
+    with pytest.raises(CheckpointError, match="found weights of another network"):
+        load_model(rewritten(path, tmp_path / "other.safetensors", locator=other))
 
 
 def test_the_location_prior_is_coded_within_a_step(tmp_path: Path) -> None:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.conform.intensity import correct_bias, normalise, observed
-from seg_prior.conform.pose import Way
+from seg_prior.conform.pose import PoseGuide
 from seg_prior.conform.register import Registration, register
 from seg_prior.conform.resample import resample_mean
 from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
-from seg_prior.pose_prior import PosePrior
 from seg_prior.volume import Volume
 
 MIN_OVERLAP = 0.5
@@ -33,15 +32,13 @@ class Atlas:
         painted: (D, H, W) expected relative intensity, 0 outside the anatomy.
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
-        pose_prior: Where in an image the anatomy lies, if label maps say it.
-        way: With a pose prior, what the likelihood says of a pose.
+        guide: What leads to the anatomy's pose, if label maps say where in an image it lies.
     """
 
     painted: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
-    pose_prior: PosePrior | None = None
-    way: Way | None = None
+    guide: PoseGuide | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +89,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         atlas.grid,
         atlas.anatomy,
         seed,
-        atlas.pose_prior,
-        atlas.way,
+        atlas.guide,
     )
     if registration.failure is not None:
         raise ImageError(

@@ -18,11 +18,10 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.conform.levels import Level, Mask, Side, entropy, levels, native_side, prior_side
-from seg_prior.conform.pose import Way, search, settle
+from seg_prior.conform.pose import PoseGuide, search, settle
 from seg_prior.conform.resample import resample
 from seg_prior.grid import Affine, Grid
 from seg_prior.itk import affine_from_itk, affine_to_itk, from_itk, one_thread, point_to_itk, to_itk
-from seg_prior.pose_prior import PosePrior
 
 View = Literal["stripped", "crop", "whole"]
 
@@ -83,8 +82,7 @@ def register(
     prior_grid: Grid,
     anatomy: Mask,
     seed: int,
-    pose_prior: PosePrior | None = None,
-    way: Way | None = None,
+    guide: PoseGuide | None = None,
 ) -> Registration:
     """The affine that lays an image on the prior.
 
@@ -103,19 +101,19 @@ def register(
         prior_grid: The prior's grid.
         anatomy: (D, H, W), the voxels of the prior that are not background.
         seed: Chooses the voxels that are looked at.
-        pose_prior: Of the images to come, if their field of view is that of the label maps.
-        way: With it, where the likelihood would lead from the pose that was found.
+        guide: What else leads to the pose, if the field of view is that of the label maps.
     """
     anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
     size_mm = float(np.cbrt(anatomy_mm3))
     prior = prior_side(painted, prior_grid, anatomy)
     native = native_side(image, observed, grid, anatomy_mm3)
     view = _view(native, prior_grid)
-    if pose_prior is not None and view != "stripped":
+    if guide is not None and view != "stripped":
         fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
-        pose = search(fine, pose_prior, grid.center_mm, seed)
-        if way is not None:
-            pose = settle(fine, way(image, observed, grid, pose, seed))
+        sighting = guide.sight(image, observed, grid, seed) if guide.sight else None
+        pose = search(fine, guide.prior, grid.center_mm, seed, sighting)
+        if guide.way:
+            pose = settle(fine, guide.way(image, observed, grid, pose, seed), sighting)
         return _judge(fine, view, pose, is_odd=False)
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 

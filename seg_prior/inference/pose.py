@@ -128,14 +128,46 @@ class PoseLikelihood:
 
     def _log_prior_at(self, places_mm: Tensor, u: Tensor, center_mm: NDArray[np.float64]) -> Tensor:
         """(1, C, N) log probability of every class at native places under the pose u."""
-        mean, factor = torch.tensor(self.pose_prior.mean), torch.tensor(self.pose_prior.factor)
-        numbers = mean.double() + factor.double() @ u
-        linear, origin_mm = numbers[:9].view(3, 3), numbers[9:] + torch.from_numpy(center_mm)
-        prior_mm = torch.linalg.solve(linear, (places_mm - origin_mm).T)
-        to_voxel = torch.from_numpy(np.linalg.inv(self.grid.affine))
-        voxel = to_voxel[:3, :3] @ prior_mm + to_voxel[:3, 3:]
-        unit = to_unit(voxel[None], torch.Size(self.grid.shape)).transpose(1, 2).float()
-        at = F.grid_sample(
-            self._log_atlas, unit[:, :, None, None], padding_mode="border", align_corners=True
-        )
-        return at[..., 0, 0].log_softmax(1)
+        pose = pose_of(self.pose_prior, u, center_mm)
+        return log_prior_at(self._log_atlas, self.grid, places_mm, pose[None])
+
+
+def pose_of(pose_prior: PosePrior, u: Tensor, center_mm: NDArray[np.float64]) -> Tensor:
+    """(12,) standard normal numbers -> (4, 4) native_from_prior; `PosePrior.poses`, with gradients.
+
+    Args:
+        pose_prior: What the numbers are standard in.
+        u: (12,), float64.
+        center_mm: (3,) middle of the image.
+    """
+    mean, factor = torch.tensor(pose_prior.mean), torch.tensor(pose_prior.factor)
+    numbers = mean.double() + factor.double() @ u
+    origin_mm = numbers[9:] + torch.from_numpy(center_mm)
+    rows = torch.cat([numbers[:9].view(3, 3), origin_mm[:, None]], dim=1)
+    return torch.cat([rows, rows.new_tensor([[0.0, 0.0, 0.0, 1.0]])])
+
+
+def log_prior_at(log_atlas: Tensor, grid: Grid, places_mm: Tensor, poses: Tensor) -> Tensor:
+    """An atlas at places of an image, under poses.
+
+    Args:
+        log_atlas: (1, C, D, H, W) log probability of labels or classes.
+        grid: Prior space.
+        places_mm: (N, 3) in world axes of the image, float64.
+        poses: (P, 4, 4) native_from_prior, float64.
+
+    Returns:
+        (P, C, N), float32, each place normalised.
+    """
+    linear, origin_mm = poses[:, :3, :3], poses[:, :3, 3]
+    prior_mm = torch.linalg.solve(linear, (places_mm - origin_mm[:, None]).transpose(1, 2))
+    to_voxel = torch.from_numpy(np.linalg.inv(grid.affine))
+    voxel = to_voxel[:3, :3] @ prior_mm + to_voxel[:3, 3:]
+    unit = to_unit(voxel, torch.Size(grid.shape)).transpose(1, 2).float()
+    at = F.grid_sample(
+        log_atlas.expand(len(poses), -1, -1, -1, -1),
+        unit[:, :, None, None],
+        padding_mode="border",
+        align_corners=True,
+    )
+    return at[..., 0, 0].log_softmax(1)

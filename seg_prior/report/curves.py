@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ STEP = "step"
 _DPI = 100
 # A run of this share of the rows is averaged by the bold line.
 _SMOOTHED_SHARE = 0.05
+
+
+def draw_log(folder: Path) -> None:
+    """Draw the log.csv of a training folder as log.png beside it."""
+    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
+        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))
 
 
 def write_loss_curve(path: Path, rows: Sequence[Mapping[str, float | str | None]]) -> None:

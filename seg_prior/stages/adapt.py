@@ -8,15 +8,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from seg_prior.checkpoint import load_model, save_model
 from seg_prior.config import (
     AdaptConfig,
     BenchmarkConfig,
     CheckConfig,
     TrainEncoderConfig,
+    TrainLocatorConfig,
     TrainPriorConfig,
 )
 from seg_prior.files import whole_file
-from seg_prior.stages import check, propose, runtime, train_encoder, train_prior
+from seg_prior.stages import (
+    check,
+    propose,
+    runtime,
+    train_encoder,
+    train_locator,
+    train_prior,
+)
 from seg_prior.stages.check import Report
 from seg_prior.stages.dataset import Dataset
 from seg_prior.stages.segmenter import Segmenter
@@ -35,13 +44,10 @@ METHODS: list[dict[str, Any]] = [
     {"name": "atlas argmax", "model": "atlas.safetensors", "segment": {"output": "prior"}},
     {"name": "atlas + EM", "model": "atlas.safetensors"},
     {"name": "PCA + refinement", "model": "pca.safetensors"},
-    {
-        "name": "VAE, one pass",
-        "model": "vae.safetensors",
-        "segment": {"refine": "0"},
-    },
 ]
 
+
+LOCATED, LOCATED_ATLAS = "located.safetensors", "located_atlas.safetensors"
 
 WITH_ENCODER: dict[str, Any] = {
     "name": "VAE + image encoder, one pass",
@@ -85,6 +91,8 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
         if not out.exists():
             with _timed(config, kind):
                 train_prior.run(settings.model_copy(update={"kind": kind, "out": out}), show)
+    if settings.pose == "as_maps":
+        _train_locator(config, dataset, common, show)
     model = config.out / "model.safetensors"
     if config.encoder is not None and not model.exists():
         scans = {"images": list(dataset.images), "labels": list(dataset.maps)}
@@ -93,6 +101,23 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
         request = ENCODER | proposed | config.encoder | common | scans | ends
         with _timed(config, "encoder"):
             train_encoder.run(resolve(TrainEncoderConfig, None, request), show)
+
+
+def _train_locator(
+    config: AdaptConfig, dataset: Dataset, common: dict[str, Any], show: Show
+) -> None:
+    """Of the VAE; the atlas borrows it, so that both can be compared at one pose."""
+    located, atlas = config.out / LOCATED, config.out / LOCATED_ATLAS
+    if not located.exists():
+        scans = {"images": list(dataset.images), "quiet": True}
+        ends = {"prior": config.out / "vae.safetensors", "out": located}
+        with _timed(config, "locator"):
+            request = config.locator | common | scans | ends
+            train_locator.run(resolve(TrainLocatorConfig, None, request), show)
+    if not atlas.exists():
+        borrower, lender = load_model(config.out / "atlas.safetensors"), load_model(located)
+        header = borrower.header.model_copy(update={"locator": lender.header.locator})
+        save_model(atlas, header, borrower.prior, locator=lender.locator)
 
 
 def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> BenchmarkConfig:
@@ -107,7 +132,7 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
             "threads": config.threads,
             "methods": [
                 *METHODS,
-                *_refined(config),
+                *_of_vae(config),
                 *([WITH_ENCODER] if config.encoder is not None else []),
             ],
             "datasets": [
@@ -122,18 +147,23 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
     )
 
 
-def _refined(config: AdaptConfig) -> list[dict[str, Any]]:
-    """The data set's own way of refining, the other one, and what its own owes to the prior."""
+def _of_vae(config: AdaptConfig) -> list[dict[str, Any]]:
+    """The data set's own way of refining, others, and what its own owes to prior and locator."""
     other = "full" if config.refine == "fast" else "fast"
+    has_locator = (config.out / LOCATED).exists()
     ways = {
+        "VAE, one pass": {"refine": "0"},
         "VAE + refinement": {"refine": config.refine},
         f"VAE, refine {other}": {"refine": other},
         "VAE + refinement, prior alone": {"refine": config.refine, "output": "prior"},
     }
-    return [
-        {"name": name, "model": "vae.safetensors", "segment": segment}
-        for name, segment in ways.items()
-    ]
+    model = LOCATED if has_locator else "vae.safetensors"
+    methods = [{"name": name, "model": model, "segment": way} for name, way in ways.items()]
+    if has_locator:
+        without = {"model": "vae.safetensors", "segment": {"refine": config.refine}}
+        methods.append({"name": "VAE + refinement, no locator", **without})
+        methods.append({"name": "atlas + EM, with the VAE's locator", "model": LOCATED_ATLAS})
+    return methods
 
 
 def introduce(config: AdaptConfig, report: Report) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,9 +51,8 @@ def prepare(config: AdaptConfig) -> Dataset:
         images = [_mended(path, folder, config.header_spacing_mm, False) for path in images]
         labels = [_mended(path, folder, config.header_spacing_mm, True) for path in labels]
     label_of = {subject_key(path): path for path in labels}
-    role_of = deal(
-        [person_of(path) for path in images if subject_key(path) in label_of], config.shares
-    )
+    people = {person_of(path) for path in images if subject_key(path) in label_of}
+    role_of = deal(people, config.shares, config.scored)
     scored = [path for path in images if role_of.get(person_of(path)) == "scored"]
     unlabelled = [path for path in images if role_of.get(person_of(path)) == "images"]
     # A subject without an image has nothing to score: its map can only teach.
@@ -75,23 +74,36 @@ def prepare(config: AdaptConfig) -> Dataset:
     return Dataset(**{name: tuple(paths) for name, paths in files.items()}, lists=lists)
 
 
-def deal(people: Sequence[str], shares: tuple[float, float, float]) -> dict[str, str]:
+def deal(
+    people: Collection[str], shares: tuple[float, float, float], scored: Collection[str] = ()
+) -> dict[str, str]:
     """Subject -> role, by the sorted names: each goes to the role furthest behind its share.
 
     Neighbours in the order, often alike in age or scanner, thus go to different roles.
 
+    Args:
+        people: Their names.
+        shares: Of the three roles.
+        scored: Who is scored, if that is settled; the others are dealt to the first two roles.
+
     Raises:
-        ConfigError: A role with a share gets nobody.
+        ConfigError: A role with a share gets nobody, or a scored subject is not there.
     """
-    names = sorted(set(people))
-    wanted = np.array(shares) / sum(shares)
+    absent = sorted(set(scored) - set(people))
+    if absent:
+        raise ConfigError(
+            f"scored: found no image and label map of '{absent[0]}'. Correct the name."
+        )
+    names = sorted(set(people) - set(scored))
+    role_of = dict.fromkeys(scored, "scored")
+    wanted = np.array([*shares[:2], 0.0 if scored else shares[2]])
+    wanted = wanted / wanted.sum()
     given = np.zeros(len(ROLES))
-    role_of = {}
     for count, name in enumerate(names, start=1):
         role = int((wanted * count - given).argmax())
         given[role] += 1
         role_of[name] = ROLES[role]
-    empty = [role for role, n, share in zip(ROLES, given, shares, strict=True) if share and not n]
+    empty = [role for role, n, share in zip(ROLES, given, wanted, strict=True) if share and not n]
     if empty:
         raise ConfigError(
             f"shares: found {len(names)} subjects with image and label map, too few to give any "

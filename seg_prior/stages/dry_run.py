@@ -19,6 +19,7 @@ from seg_prior.config import (
     SampleConfig,
     SegmentConfig,
     TrainEncoderConfig,
+    TrainLocatorConfig,
     TrainPriorConfig,
 )
 from seg_prior.errors import ConfigError
@@ -89,6 +90,12 @@ def _(config: TrainEncoderConfig) -> Files:
         reads += find_images(config.images)
         writes += _training_files(folder / "adapt")
     return Files(reads, [*writes, config.out])
+
+
+@files_of.register
+def _(config: TrainLocatorConfig) -> Files:
+    writes = [*_training_files(config.out.with_suffix("")), config.out]
+    return Files([config.prior, *find_images(config.images)], writes)
 
 
 @files_of.register

@@ -38,7 +38,7 @@ def describe(model: Model, file: Path) -> dict[str, Any]:
     if isinstance(prior, LabelVAE):
         channels, *cells = prior.decoder.latent_shape
         latent |= {"channels": channels, "cells": cells}
-    networks = {"prior": prior, "image_encoder": model.image_encoder}
+    networks = {"prior": prior, "image_encoder": model.image_encoder, "locator": model.locator}
     return {
         "file": str(file),
         "kind": header.kind,

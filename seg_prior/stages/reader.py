@@ -17,6 +17,7 @@ from torch import Tensor
 from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import BRAIN_MODEL, InferenceConfig, ReadingConfig, Refine
 from seg_prior.conform.chain import Atlas, Conformed
+from seg_prior.conform.pose import PoseGuide
 from seg_prior.errors import ConfigError
 from seg_prior.inference.map_estimate import Estimate, Observation, climb
 from seg_prior.inference.pose import PoseLikelihood
@@ -25,6 +26,7 @@ from seg_prior.inference.posterior import (
     log_joints,
 )
 from seg_prior.inference.reading import budget, read
+from seg_prior.inference.sight import LocatorSight
 from seg_prior.labels import LabelTable
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -95,10 +97,10 @@ class Reader:
         device = runtime.find_device(config.device)
         model = load_model(config.model)
         classes = intensity_classes(model.header.label_table, model.header.intensity)
-        atlas = atlas_of(model)
-        model.prior.to(device)
-        if model.image_encoder is not None:
-            model.image_encoder.to(device)
+        atlas = atlas_of(model, device)
+        for network in (model.prior, model.image_encoder, model.locator):
+            if network is not None:
+                network.to(device)
         return cls(model, classes.to(device), atlas, device, config)
 
     @cached_property
@@ -138,19 +140,41 @@ def typical_intensities(model: Model) -> NDArray[np.float32]:
     return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
 
 
-def atlas_of(model: Model) -> Atlas:
-    """The prior as registration sees it: painted with typical intensities."""
+def atlas_of(model: Model, device: str) -> Atlas:
+    """The prior as registration sees it: painted with typical intensities.
+
+    Args:
+        model: A checkpoint.
+        device: Where its locator runs, if it has one.
+    """
     location = model.location
     values = torch.from_numpy(typical_intensities(model))
     probability = location.prob.cpu()
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
     painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
-    header, way = model.header, None
-    if header.pose_prior is not None:
-        classes = intensity_classes(header.label_table, header.intensity)
-        way = PoseLikelihood(on_cpu, header.grid, classes, header.pose_prior).way
-    return Atlas(painted.numpy(), anatomy.numpy() > 0, header.grid, header.pose_prior, way)
+    guide = _guide_of(model, on_cpu, device)
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, guide)
+
+
+def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide | None:
+    """What a checkpoint knows of poses; its location prior is on the CPU."""
+    header, locator = model.header, model.locator
+    prior = header.pose_prior
+    if prior is None:
+        return None
+    classes = intensity_classes(header.label_table, header.intensity)
+    way = PoseLikelihood(location, header.grid, classes, prior).way
+    if locator is None or header.locator is None:
+        return PoseGuide(prior, way)
+
+    def see(image: Tensor) -> Tensor:
+        with torch.no_grad(), runtime.autocast(device):
+            log_prob: Tensor = locator(image[None].to(device))
+        return log_prob[0].cpu()
+
+    seen = LocatorSight(see, header.locator.spacing_mm, location, header.grid, prior)
+    return PoseGuide(prior, way, seen.sight)
 
 
 def observe(reader: Reader, conformed: Conformed) -> Observation:

@@ -38,7 +38,8 @@ from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
 LARGE_VOXELS = 200
 COST_NOTE = (
-    "All methods ran in one process and shared each scan's registration, whose time is in each "
+    "All methods ran in one process and shared each scan's registration, with a locator and "
+    "without, whose time is in each "
     "method's; start-up (about 3 CPU s) is not. Peak memory is the process's until then."
 )
 
@@ -48,7 +49,8 @@ def run(
 ) -> list[Cell]:
     """The cells of `benchmark.run` at a fraction of its time; each is measured once.
 
-    All models must come of the same label maps, in the same prior space.
+    All models must come of the same label maps, in the same prior space; those with a locator share
+    one.
 
     Raises:
         SegPriorError: A file is missing or does not fit.
@@ -86,18 +88,21 @@ class _Shared:
 
     def __init__(self, scan: Scan, table: LabelTable, segmenters: dict[Path, Segmenter]) -> None:
         self.scan, self.table, self.segmenters = scan, table, segmenters
+        self._conformed: dict[bool, tuple[Conformed, float, float]] = {}
 
     @cached_property
     def volume(self) -> Volume:
         return read_volume(self.scan.image)
 
-    @cached_property
-    def conformed(self) -> tuple[Conformed, float, float]:
-        """In both spaces, and the CPU and wall seconds that took."""
-        atlas = next(iter(self.segmenters.values())).atlas
-        cpu, wall = time.process_time(), time.perf_counter()
-        conformed = conform([self.volume], atlas, n4=False, seed=0)
-        return conformed, time.process_time() - cpu, time.perf_counter() - wall
+    def conformed(self, segmenter: Segmenter) -> tuple[Conformed, float, float]:
+        """In both spaces, and CPU and wall seconds of that; once with a locator, once without."""
+        has_locator = segmenter.model.locator is not None
+        if has_locator not in self._conformed:
+            cpu, wall = time.process_time(), time.perf_counter()
+            conformed = conform([self.volume], segmenter.atlas, n4=False, seed=0)
+            cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
+            self._conformed[has_locator] = conformed, cpu_s, wall_s
+        return self._conformed[has_locator]
 
     def cell(
         self, method: BenchmarkMethod, asked: SegmentConfig | None, target: Path, machine_: str
@@ -113,8 +118,8 @@ class _Shared:
         }
         cpu_s = wall_s = 0.0
         try:
-            if asked is not None:
-                _, cpu_s, wall_s = self.conformed
+            if asked is not None and method.model is not None:
+                _, cpu_s, wall_s = self.conformed(self.segmenters[method.model])
             cpu, wall = time.process_time(), time.perf_counter()
             label_map = self._label_map(method, asked)
         except SegPriorError as error:
@@ -134,8 +139,8 @@ class _Shared:
             known = read_label_map(self.scan.reference)
             indices = self.table.remap(known.data, known.source)
             return self.table.ids[label_by_intensity(self.volume, self.table, indices)]
-        conformed, _, _ = self.conformed
         segmenter = replace(self.segmenters[method.model], config=asked)
+        conformed, _, _ = self.conformed(segmenter)
         return segmenter.read(self.volume, (), conformed, {}).label_map
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +26,7 @@ from seg_prior.models.objective import (
     kl_to_standard_normal,
     log_prob_of_image,
 )
-from seg_prior.report.curves import write_loss_curve
+from seg_prior.report.curves import draw_log
 from seg_prior.stages import runtime
 from seg_prior.stages.align import align_label_maps
 from seg_prior.stages.inputs import find_images
@@ -68,7 +66,7 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     show(f"pre-trained on {config.pretrain.steps * config.pretrain.batch_size} painted images")
     num_scans = 0
     if not config.synthetic_only:
-        scans, are_stripped = conform_scans(config, model, show)
+        scans, are_stripped = conform_scans(config, model, device, show)
         num_scans = len(scans)
         adapt(
             config,
@@ -88,7 +86,7 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
         }
     )
     if runtime.is_first_process():
-        save_model(config.out, header, vae, encoder)
+        save_model(config.out, header, vae, encoder, model.locator)
         show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
     return header
 
@@ -123,7 +121,7 @@ def pretrain(
         return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
 
     train(encoder, losses_of, painted, config.pretrain, run)
-    _write_curve(run.folder)
+    draw_log(run.folder)
 
 
 def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
@@ -175,14 +173,14 @@ def adapt(
         return {"loss": nll + kl, "nll": nll, "kl": kl}
 
     train(encoder, losses_of, dataset, config.adapt, run)
-    _write_curve(run.folder)
+    draw_log(run.folder)
 
 
 def conform_scans(
-    config: TrainEncoderConfig, model: Model, show: Callable[[str], None]
+    config: TrainEncoderConfig, model: Model, device: str, show: Callable[[str], None]
 ) -> tuple[list[tuple[Tensor, Tensor]], bool]:
     """Every scan in prior space, (1, V) image and (1, V) observed; and whether all are stripped."""
-    atlas = atlas_of(model)
+    atlas = atlas_of(model, device)
     scans, are_stripped = [], True
     paths = find_images(config.images)
     for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
@@ -217,8 +215,3 @@ class NoisyScans(Dataset[tuple[Tensor, Tensor, Tensor]]):
         choice = int(torch.randint(len(self.scans), (1,), generator=generator))
         image, observed = self.scans[choice]
         return image, observed, torch.randn(self.num_latents, generator=generator)
-
-
-def _write_curve(folder: Path) -> None:
-    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior, of_cells
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.pose_prior import PosePrior
-from seg_prior.report.curves import write_loss_curve
+from seg_prior.report.curves import draw_log
 from seg_prior.stages import runtime
 from seg_prior.stages.inputs import find_images, person_of, subject_key
 from seg_prior.training.datasets import (
@@ -280,8 +279,7 @@ def _train_vae(
         Run(folder, device, config.quiet, runtime.request_of(config)),
         lambda model: _validate(model, anatomies, atlas),
     )
-    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))
+    draw_log(folder)
     return vae
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from seg_prior.conform.levels import levels, native_side, prior_side
-from seg_prior.conform.pose import NUM_INDEPENDENT, PosePrior, Waypoint, fit_pose, settle
+from seg_prior.conform.pose import NUM_INDEPENDENT, PoseGuide, PosePrior, Waypoint, fit_pose, settle
 from seg_prior.conform.register import register
 from seg_prior.grid import Affine, Grid, apply_affine
 from tests.conform.test_register import (
@@ -68,18 +68,18 @@ def test_an_organ_amid_tissue_is_found_where_label_maps_say(prior: PosePrior) ->
     data = np.where(values > 0.1, values, blocks[:34, :38, :30])
     data = (data + rng.normal(0, 0.03, CROP.shape)).astype(np.float32)
     observed = np.ones(CROP.shape, dtype=bool)
-    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, PoseGuide(prior))
     start = np.linalg.inv(prior.poses(np.zeros((1, 12)), CROP.center_mm)[0])
     assert error_mm(start, true) > SPACING_MM
     assert error_mm(found.prior_from_native, true) < 0.7 * SPACING_MM
-    again = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    again = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, PoseGuide(prior))
     np.testing.assert_array_equal(found.prior_from_native, again.prior_from_native)
 
 
 def test_noise_stays_near_the_mean_pose(prior: PosePrior) -> None:
     data = np.random.default_rng(2).normal(0, 1, CROP.shape).astype(np.float32)
     observed = np.ones(CROP.shape, dtype=bool)
-    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, prior)
+    found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, PoseGuide(prior))
     mean = prior.poses(np.zeros((1, 12)), CROP.center_mm)[0]
     points = apply_affine(PRIOR_GRID.affine, np.argwhere(ANATOMY))
     away = apply_affine(np.linalg.inv(found.prior_from_native), points) - apply_affine(mean, points)
@@ -112,8 +112,8 @@ def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> Non
     nowhere = np.zeros(12)
     for gained, expected in ((0.9 * lost, true), (1.1 * lost, away)):
         way = [Waypoint(true, nowhere, 0.0), Waypoint(away, nowhere, gained)]
-        np.testing.assert_array_equal(settle(level, way), expected)
+        np.testing.assert_array_equal(settle(level, way, None), expected)
     # A likelier pose that the label maps never showed.
     odd = np.full(12, np.sqrt(2 * NUM_INDEPENDENT * lost / 12))
     way = [Waypoint(true, nowhere, 0.0), Waypoint(away, odd, 1.1 * lost)]
-    np.testing.assert_array_equal(settle(level, way), true)
+    np.testing.assert_array_equal(settle(level, way, None), true)

@@ -29,6 +29,15 @@ def test_too_few_subjects_for_three_roles_are_refused() -> None:
         deal(["sub-1", "sub-2"], (1, 1, 1))
 
 
+def test_settled_scores_are_kept_and_the_others_dealt() -> None:
+    people = [f"sub-{n:02d}" for n in range(20)]
+    role_of = deal(people, (1, 1, 4), ["sub-03", "sub-17"])
+    assert Counter(role_of.values()) == {"maps": 9, "images": 9, "scored": 2}
+    assert {name for name, role in role_of.items() if role == "scored"} == {"sub-03", "sub-17"}
+    with pytest.raises(ConfigError, match="found no image and label map of 'sub-99'"):
+        deal(people, (1, 1, 4), ["sub-99"])
+
+
 def config_of(phantom_folder: Path, out: Path, **more: object) -> AdaptConfig:
     settings = {
         "name": "heads",

@@ -1,0 +1,177 @@
+"""Where a network sees the anatomy, as evidence on its pose: coarse, but hardly ever all wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_prior.conform.pose import Sighting
+from seg_prior.conform.resample import resample_mean
+from seg_prior.grid import Grid, apply_affine
+from seg_prior.inference.pose import log_prior_at, pose_of
+from seg_prior.models.location import LocationPrior
+from seg_prior.models.locator import SIDES_OF, standardised
+from seg_prior.pose_prior import Floats, PosePrior
+
+LEAST_SEEN = 0.2
+"""Of the prior's anatomy, by volume; a network that sees less has found nothing."""
+
+_FLOOR = 1e-3  # of the atlas: a voxel that is taken for an organ may lie in none
+_REACH = 2.0  # radii of the anatomy: what is seen farther away is taken for another organ
+_CENTERINGS = 5
+_NUM_VOXELS = 4000  # compared; drawn once for each image
+_NUM_INDEPENDENT = 400.0  # of them, as they are weighed against the pose prior in the fit
+_NUM_STEPS, _RATE = 100, 0.15
+
+
+class _Seen(NamedTuple):
+    """(N, 3) places in world mm, (L, N) label probabilities there, and (3,) their middle."""
+
+    places_mm: Tensor
+    labels: Tensor
+    center_mm: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class LocatorSight:
+    """What a locator says of poses.
+
+    Attributes:
+        see: The network: (2, D, H, W) standardised image -> (L, D, H, W) log label probabilities
+            on the CPU.
+        spacing_mm: Of the grid that it sees images on.
+        location: The atlas, on the CPU.
+        grid: Prior space.
+        pose_prior: Where in an image the anatomy lies.
+    """
+
+    see: Callable[[Tensor], Tensor]
+    spacing_mm: float
+    location: LocationPrior
+    grid: Grid
+    pose_prior: PosePrior
+
+    def sight(
+        self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int
+    ) -> Sighting | None:
+        """The pose that fits best what the network sees, and how well others do.
+
+        Args:
+            image, observed: (I, J, K), normalised intensity and field of view.
+            grid: Of the image.
+            seed: Draws the voxels.
+
+        Returns:
+            None where the network sees hardly any of the anatomy.
+        """
+        seen = self._look(image, observed, grid, seed)
+        if seen is None:
+            return None
+        share = float(seen.labels[1:].sum())
+
+        def nats(poses: Tensor) -> Tensor:
+            log_prior = log_prior_at(self._log_atlas, self.grid, seen.places_mm, poses)
+            return (seen.labels * log_prior).sum((1, 2)) / share
+
+        u = torch.from_numpy(self._start(seen.center_mm, grid)).requires_grad_(True)
+        optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
+        for step in range(_NUM_STEPS):
+            optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _NUM_STEPS)
+            pose = pose_of(self.pose_prior, u, grid.center_mm)
+            height = nats(pose[None])[0] - 0.5 * u.square().sum() / _NUM_INDEPENDENT
+            optimizer.zero_grad()
+            (-height).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        return Sighting(u.detach().numpy(), lambda poses: nats(torch.from_numpy(poses)).numpy())
+
+    def _look(
+        self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int
+    ) -> _Seen | None:
+        """What lies within reach of the middle of what is seen."""
+        pair = torch.from_numpy(np.stack([image, observed]).astype(np.float32))
+        seen_on = sight_grid(grid, self.spacing_mm)
+        labels = self.see(standardised(*onto_sight(pair, grid, seen_on))).exp().flatten(1)
+        anatomy = (1 - labels[0]).numpy().astype(np.float64)
+        atlas_mm3, radius_mm = self._atlas_moments[0], self._atlas_moments[2]
+        if anatomy.sum() * seen_on.voxel_volume_mm3 < LEAST_SEEN * atlas_mm3:
+            return None
+        world_mm = apply_affine(seen_on.affine, np.argwhere(np.ones(seen_on.shape, dtype=bool)))
+        near = np.ones(len(world_mm), dtype=bool)
+        for _ in range(_CENTERINGS):
+            center_mm = anatomy[near] @ world_mm[near] / anatomy[near].sum()
+            near = np.linalg.norm(world_mm - center_mm, axis=1) < _REACH * radius_mm
+        drawn = np.random.default_rng(seed).permutation(np.flatnonzero(near))[:_NUM_VOXELS]
+        return _Seen(torch.from_numpy(world_mm[drawn]), labels[:, drawn], center_mm)
+
+    def _start(self, center_mm: Floats, grid: Grid) -> Floats:
+        """(12,): turned and sized as usual, the atlas' middle where the anatomy's is seen."""
+        pose = self.pose_prior.poses(np.zeros((1, 12)), grid.center_mm)[0]
+        pose[:3, 3] = center_mm - pose[:3, :3] @ self._atlas_moments[1]
+        return self.pose_prior.standard(pose, grid.center_mm)
+
+    @cached_property
+    def _atlas_moments(self) -> tuple[float, Floats, float]:
+        """Volume in mm^3, (3,) middle and root mean square radius in mm of the atlas' anatomy."""
+        anatomy = 1 - self.location.scatter(self.location.prob[None], 1.0)[0, 0].numpy()
+        index = np.argwhere(anatomy > 0)
+        world_mm = apply_affine(self.grid.affine, index)
+        weight = anatomy[tuple(index.T)].astype(np.float64)
+        center_mm = weight @ world_mm / weight.sum()
+        radius_mm = np.sqrt(weight @ ((world_mm - center_mm) ** 2).sum(axis=1) / weight.sum())
+        return float(weight.sum()) * self.grid.voxel_volume_mm3, center_mm, float(radius_mm)
+
+    @cached_property
+    def _log_atlas(self) -> Tensor:
+        """(1, L, D, H, W) log probability of every label."""
+        grid = self.location.scatter(self.location.prob[None], 0.0)
+        grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
+        return grid.clamp_min(_FLOOR).log()
+
+
+def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
+    """The isotropic grid on which a network sees an image: its axes, to the right, front and top.
+
+    Args:
+        grid: Of the image.
+        spacing_mm: Of the voxels.
+
+    Returns:
+        Sides are multiples of `SIDES_OF`, as short as cover the image.
+    """
+    directions = grid.affine[:3, :3] / grid.spacing_mm
+    axes = _nearest_axes(directions)
+    signs = np.sign(directions[range(3), axes])
+    # Of a sheared image the axes are made orthogonal, one after the other.
+    turned, upper = np.linalg.qr(directions[:, axes] * signs)
+    turned = turned * np.sign(np.diag(upper))
+    sides_mm = (np.array(grid.shape) * grid.spacing_mm)[axes]
+    shape = np.ceil(sides_mm / (SIDES_OF * spacing_mm)).astype(int) * SIDES_OF
+    affine = np.eye(4)
+    affine[:3, :3] = spacing_mm * turned
+    affine[:3, 3] = grid.center_mm - affine[:3, :3] @ ((shape - 1) / 2)
+    return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
+
+
+def onto_sight(pair: Tensor, grid: Grid, seen_on: Grid) -> Tensor:
+    """Intensity and field of view of an image, (2, I, J, K), on the grid a network sees it on."""
+    image, observed = pair
+    total, share = resample_mean(torch.stack([image * observed, observed]), grid, seen_on)
+    return torch.stack([total / share.clamp_min(0.5), share])
+
+
+def _nearest_axes(directions: NDArray[np.float64]) -> list[int]:
+    """Which column of three directions lies nearest to each world axis; each is taken once."""
+    left = np.abs(directions)
+    axes = [0, 0, 0]
+    for _ in range(3):
+        world, axis = np.unravel_index(left.argmax(), left.shape)
+        axes[world] = int(axis)
+        left[world] = left[:, axis] = -1.0
+    return axes

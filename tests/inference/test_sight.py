@@ -1,0 +1,153 @@
+"""What a network sees becomes a pose, whatever way the image's axes run."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_prior.conform.pose import fit_pose
+from seg_prior.grid import Affine, Grid, apply_affine
+from seg_prior.inference.sight import LocatorSight, onto_sight, sight_grid
+from seg_prior.models.location import LocationPrior
+from seg_prior.models.locator import SIDES_OF
+from seg_prior.pose_prior import PosePrior
+from tests.models import toy
+
+CROP = Grid((26, 24, 34), toy.grid().affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
+
+
+def shifted(shift_mm: tuple[float, float, float]) -> Affine:
+    """native_from_prior."""
+    pose = np.eye(4)
+    pose[:3, 3] = shift_mm
+    return pose
+
+
+@pytest.fixture
+def pose_prior() -> PosePrior:
+    """Anatomies anywhere within some 8 mm of the middle."""
+    rng = np.random.default_rng(0)
+    moves = [np.linalg.inv(shifted(tuple(rng.normal(0, 8, 3)))) for _ in range(30)]
+    return fit_pose(moves, [CROP] * 30, radius_mm=25.0)
+
+
+def labels_on(grid: Grid, native_from_prior: Affine) -> NDArray[np.int64]:
+    """The toy anatomy where a pose puts it, on a grid."""
+    world_mm = apply_affine(grid.affine, np.argwhere(np.ones(grid.shape, dtype=bool)))
+    to_prior = np.linalg.inv(native_from_prior @ toy.grid().affine)
+    voxel = apply_affine(to_prior, world_mm).round().astype(int)
+    inside = ((voxel >= 0) & (voxel < toy.SHAPE)).all(axis=1)
+    labels = np.zeros(len(voxel), dtype=np.int64)
+    labels[inside] = toy.label_map().numpy()[tuple(voxel[inside].T)]
+    return labels.reshape(grid.shape)
+
+
+def seeing(grid: Grid, native_from_prior: Affine, sureness: float = 0.95) -> Callable[..., Tensor]:
+    """A network that sees the anatomy there, on the grid it is shown."""
+    seen_on = sight_grid(grid, toy.SPACING_MM)
+    labels = torch.from_numpy(labels_on(seen_on, native_from_prior))
+
+    def see(image: Tensor) -> Tensor:
+        assert image.shape == (2, *seen_on.shape)
+        one_hot = torch.nn.functional.one_hot(labels, toy.NUM_LABELS).movedim(-1, 0).float()
+        return (sureness * one_hot + (1 - sureness) / toy.NUM_LABELS).log()
+
+    return see
+
+
+def sight(see: Callable[..., Tensor], location: LocationPrior, prior: PosePrior) -> LocatorSight:
+    return LocatorSight(see, toy.SPACING_MM, location, toy.grid(), prior)
+
+
+def noise(grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    values = np.random.default_rng(2).random(grid.shape).astype(np.float32)
+    return values, np.ones(grid.shape, dtype=bool)
+
+
+@pytest.mark.parametrize("shift_mm", [(0.0, 0.0, 0.0), (9.0, -6.0, 8.0)])
+def test_the_pose_is_where_the_labels_are_seen(
+    location: LocationPrior, pose_prior: PosePrior, shift_mm: tuple[float, float, float]
+) -> None:
+    true = shifted(shift_mm)
+    found = sight(seeing(CROP, true), location, pose_prior).sight(*noise(CROP), CROP, 0)
+    assert found is not None
+    (pose,) = pose_prior.poses(found.u[None], CROP.center_mm)
+    assert np.linalg.norm((pose - true)[:3, 3]) < 0.75 * toy.SPACING_MM
+    away = [shifted(tuple(np.array(shift_mm) + step)) for step in (4.0, 8.0, 16.0)]
+    nats = found.nats(np.stack([pose, *away]))
+    assert nats.shape == (4,)
+    assert (np.diff(nats) < 0).all()
+    again = sight(seeing(CROP, true), location, pose_prior).sight(*noise(CROP), CROP, 0)
+    assert again is not None
+    np.testing.assert_array_equal(again.u, found.u)
+
+
+def test_a_network_that_sees_nothing_says_nothing(
+    location: LocationPrior, pose_prior: PosePrior
+) -> None:
+    far = seeing(CROP, shifted((1000.0, 0.0, 0.0)), sureness=0.999)
+    assert sight(far, location, pose_prior).sight(*noise(CROP), CROP, 0) is None
+
+
+def test_specks_far_away_do_not_move_the_pose(
+    location: LocationPrior, pose_prior: PosePrior
+) -> None:
+    wide = Grid((26, 24, 80), CROP.affine)
+    seen = seeing(wide, np.eye(4), sureness=0.98)
+
+    def see(image: Tensor) -> Tensor:
+        log_prob = seen(image)
+        log_prob[:, :3, :3, -8:] = log_prob[:, :1, :1, :1]
+        log_prob[1, :3, :3, -8:] = 2.0
+        return log_prob.log_softmax(0)
+
+    plain = sight(seen, location, pose_prior).sight(*noise(wide), wide, 0)
+    specked = sight(see, location, pose_prior).sight(*noise(wide), wide, 0)
+    assert plain is not None
+    assert specked is not None
+    poses = pose_prior.poses(np.stack([plain.u, specked.u]), wide.center_mm)
+    assert np.linalg.norm((poses[0] - poses[1])[:3, 3]) < 1.0
+
+
+TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [
+        np.eye(3),
+        np.diag([-1.0, -1.0, 1.0]),
+        np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
+        TURN,
+        TURN @ np.array([[1.0, 0.2, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]),
+    ],
+    ids=["as the world's", "flipped", "permuted", "oblique", "sheared"],
+)
+def test_images_are_seen_the_right_way_up(axes: NDArray[np.float64]) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = axes @ np.diag([1.5, 2.0, 6.0])
+    affine[:3, 3] = 10, -20, 30
+    grid = Grid((30, 26, 9), affine)
+    seen_on = sight_grid(grid, 3.0)
+    np.testing.assert_allclose(seen_on.spacing_mm, 3.0)
+    directions = seen_on.affine[:3, :3] / 3.0
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-9)
+    assert np.linalg.det(directions) > 0
+    assert (np.diag(directions) > 0.5).all()
+    assert not any(side % SIDES_OF for side in seen_on.shape)
+    np.testing.assert_allclose(seen_on.center_mm, grid.center_mm, atol=1e-9)
+
+
+def test_reorienting_an_image_leaves_what_is_seen() -> None:
+    values, observed = noise(CROP)
+    pair = torch.from_numpy(np.stack([values, observed.astype(np.float32)]))
+    straight = onto_sight(pair, CROP, sight_grid(CROP, 4.0))
+    flipped = CROP.affine.copy()
+    flipped[:3, 3] += flipped[:3, 0] * (CROP.shape[0] - 1)
+    flipped[:3, 0] *= -1
+    turned = Grid((CROP.shape[1], CROP.shape[0], CROP.shape[2]), flipped[:, [1, 0, 2, 3]])
+    seen = onto_sight(pair.flip(1).transpose(1, 2), turned, sight_grid(turned, 4.0))
+    torch.testing.assert_close(seen, straight, atol=1e-5, rtol=0)
