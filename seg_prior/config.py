@@ -288,7 +288,7 @@ class LocatorConfig(_Config):
     """
 
     spacing_mm: float = Field(gt=0)
-    widths: tuple[int, int, int] = (32, 64, 96)
+    widths: tuple[Width, Width, Width] = (32, 64, 96)
 
 
 class TrainLocatorConfig(RuntimeConfig):

@@ -27,7 +27,7 @@ NUM_INDEPENDENT = 400.0
 # What a network sees is weighed less: it is right within a few voxels, and all its voxels err
 # alike. On 16 hippocampus crops and 6 hearts: Dice 0.820 and 0.788 with 0, 0.837 and 0.792 with 40,
 # 0.839 and 0.770 with 120, 0.841 and 0.760 with 400.
-_NUM_SEEN = 40.0
+NUM_SEEN = 40.0
 _NUM_VOXELS = 6000  # compared; drawn once for each image
 _NUM_FIRST, _NUM_POSES, _KEPT, _ROUNDS = 512, 96, 16, 15
 _FIRST_SPREAD, _SEEN_SPREAD = 1.3, 0.5  # of a cloud around the mean pose, and around one seen
@@ -172,4 +172,4 @@ def settle(level: Level, way: Sequence[Waypoint], sighting: Sighting | None) -> 
 
 def _seen(sighting: Sighting | None, poses: Floats) -> Floats:
     """(P, 4, 4) -> (P,) evidence of a sighting in nats, as it is weighed against the prior's."""
-    return np.zeros(len(poses)) if sighting is None else _NUM_SEEN * sighting.nats(poses)
+    return np.zeros(len(poses)) if sighting is None else NUM_SEEN * sighting.nats(poses)

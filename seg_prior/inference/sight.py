@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,16 +98,20 @@ class LocatorSight:
         """What lies within reach of the middle of what is seen."""
         pair = torch.from_numpy(np.stack([image, observed]).astype(np.float32))
         seen_on = sight_grid(grid, self.spacing_mm)
-        labels = self.see(standardised(*onto_sight(pair, grid, seen_on))).exp().flatten(1)
+        pair = onto_sight(pair, grid, seen_on)
+        # What it says of places out of view was never trained.
+        in_view = (pair[1] > 0.5).numpy()
+        labels = self.see(standardised(*pair))[:, torch.from_numpy(in_view)].exp()
+        world_mm = apply_affine(seen_on.affine, np.argwhere(in_view))
         anatomy = (1 - labels[0]).numpy().astype(np.float64)
-        atlas_mm3, radius_mm = self._atlas_moments[0], self._atlas_moments[2]
-        if anatomy.sum() * seen_on.voxel_volume_mm3 < LEAST_SEEN * atlas_mm3:
-            return None
-        world_mm = apply_affine(seen_on.affine, np.argwhere(np.ones(seen_on.shape, dtype=bool)))
-        near = np.ones(len(world_mm), dtype=bool)
+        atlas_mm3, _, radius_mm = self._atlas_moments
+        center_mm = _densest(world_mm, anatomy, radius_mm)
         for _ in range(_CENTERINGS):
-            center_mm = anatomy[near] @ world_mm[near] / anatomy[near].sum()
             near = np.linalg.norm(world_mm - center_mm, axis=1) < _REACH * radius_mm
+            seen = anatomy[near].sum()
+            if seen * seen_on.voxel_volume_mm3 < LEAST_SEEN * atlas_mm3:
+                return None
+            center_mm = anatomy[near] @ world_mm[near] / seen
         drawn = np.random.default_rng(seed).permutation(np.flatnonzero(near))[:_NUM_VOXELS]
         return _Seen(torch.from_numpy(world_mm[drawn]), labels[:, drawn], center_mm)
 
@@ -151,8 +156,11 @@ def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
     # Of a sheared image the axes are made orthogonal, one after the other.
     turned, upper = np.linalg.qr(directions[:, axes] * signs)
     turned = turned * np.sign(np.diag(upper))
-    sides_mm = (np.array(grid.shape) * grid.spacing_mm)[axes]
-    shape = np.ceil(sides_mm / (SIDES_OF * spacing_mm)).astype(int) * SIDES_OF
+    corners = np.array(list(itertools.product((-0.5, 0.5), repeat=3))) * grid.shape
+    reach_mm = np.abs(corners @ grid.affine[:3, :3].T @ turned).max(axis=0)
+    # A voxel's thousandth of slack: rounding must not add a whole row of them.
+    sides = np.ceil(2 * reach_mm / (SIDES_OF * spacing_mm) - 1e-3)
+    shape = np.maximum(1, sides).astype(int) * SIDES_OF
     affine = np.eye(4)
     affine[:3, :3] = spacing_mm * turned
     affine[:3, 3] = grid.center_mm - affine[:3, :3] @ ((shape - 1) / 2)
@@ -164,6 +172,14 @@ def onto_sight(pair: Tensor, grid: Grid, seen_on: Grid) -> Tensor:
     image, observed = pair
     total, share = resample_mean(torch.stack([image * observed, observed]), grid, seen_on)
     return torch.stack([total / share.clamp_min(0.5), share])
+
+
+def _densest(world_mm: Floats, weight: Floats, edge_mm: float) -> Floats:
+    """(3,) the middle of what weighs most of cubes that tile space; (N, 3) places, (N,) weights."""
+    cubes, owner = np.unique(np.floor(world_mm / edge_mm), axis=0, return_inverse=True)
+    owner = owner.ravel()
+    best = owner == np.bincount(owner, weight, minlength=len(cubes)).argmax()
+    return np.asarray(weight[best] @ world_mm[best] / max(weight[best].sum(), 1e-12))
 
 
 def _nearest_axes(directions: NDArray[np.float64]) -> list[int]:

@@ -77,7 +77,7 @@ def standardised(image: Tensor, observed: Tensor) -> Tensor:
     in_view = observed > 0.5
     bounded = image.clamp(0.0, _BRIGHTEST)
     seen = bounded[in_view]
-    whitened = (bounded - seen.mean()) / seen.std().clamp_min(1e-3)
+    whitened = (bounded - seen.mean()) / seen.std(correction=0).clamp_min(1e-3)
     return torch.stack([torch.where(in_view, whitened, 0.0), in_view.float()])
 
 

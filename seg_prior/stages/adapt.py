@@ -91,7 +91,9 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> 
         if not out.exists():
             with _timed(config, kind):
                 train_prior.run(settings.model_copy(update={"kind": kind, "out": out}), show)
-    if settings.pose == "as_maps":
+    if settings.pose == "as_maps" and len(dataset.images) == 1:
+        show("a single unlabelled scan: no locator")
+    elif settings.pose == "as_maps":
         _train_locator(config, dataset, common, show)
     model = config.out / "model.safetensors"
     if config.encoder is not None and not model.exists():

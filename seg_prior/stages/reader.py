@@ -98,9 +98,9 @@ class Reader:
         model = load_model(config.model)
         classes = intensity_classes(model.header.label_table, model.header.intensity)
         atlas = atlas_of(model, device)
-        for network in (model.prior, model.image_encoder, model.locator):
-            if network is not None:
-                network.to(device)
+        model.prior.to(device)
+        if model.image_encoder is not None:
+            model.image_encoder.to(device)
         return cls(model, classes.to(device), atlas, device, config)
 
     @cached_property
@@ -167,6 +167,7 @@ def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide |
     way = PoseLikelihood(location, header.grid, classes, prior).way
     if locator is None or header.locator is None:
         return PoseGuide(prior, way)
+    locator.to(device)
 
     def see(image: Tensor) -> Tensor:
         with torch.no_grad(), runtime.autocast(device):

@@ -8,6 +8,7 @@ such as an organ laid on a neighbour, is no rule that a network could learn, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from seg_prior.stages.segmentation import Segmentation
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.training.loop import Run, train
 from seg_prior.training.seen_scans import RandomViews, SeenScan
-from seg_prior.volume import Volume, read_volume
+from seg_prior.volume import read_volume
 
 NUM_VOXELS = 400_000
 """Of the grid on which the median scan is seen: what a training step of a second can hold."""
@@ -52,13 +53,20 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
             f"{config.prior}: found a prior of scans in any pose, need one of scans cut like the "
             "label maps. Train it with --pose as_maps; others are registered by their outline."
         )
-    teacher = Segmenter.load(config.prior, device=config.device, threads=config.threads)
-    volumes = _volumes(config, show)
-    spacing_mm = config.spacing_mm or propose_spacing_mm(volumes, model.header.grid)
+    if model.locator is not None:
+        raise ConfigError(
+            f"{config.prior}: found a prior that has a locator, need one without, which reads "
+            "scans by their own evidence. Name the one that it was trained from."
+        )
+    grids = _grids(config, show)
+    spacing_mm = config.spacing_mm or propose_spacing_mm([*grids.values()], model.header.grid)
+    teacher = Segmenter.load(
+        config.prior, device=config.device, threads=config.threads, seed=config.seed
+    )
     scans = []
-    for volume in tqdm(volumes, desc="read", disable=True if config.quiet else None):
+    for path in tqdm(grids, desc="read", disable=True if config.quiet else None):
         try:
-            scans.append(_seen(teacher.segment(volume), spacing_mm))
+            scans.append(_seen(teacher.segment(path), spacing_mm))
         except SegPriorError as error:
             show(f"left out: {error}")
     if len(scans) < 2:
@@ -88,7 +96,8 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
 
 
 def losses_of(network: nn.Module, batch: Any, step: int) -> Mapping[str, Tensor]:
-    """Cross entropy with the posterior, per voxel of anatomy, and soft Dice over structures.
+    """Cross entropy with the posterior, per voxel of anatomy, and soft Dice over structures, of
+    each scan.
 
     The cross entropy is KL(p(s | x) || q(s | x)) up to the posterior's own entropy; Dice keeps
     small structures from being given up for the background around them.
@@ -97,31 +106,32 @@ def losses_of(network: nn.Module, batch: Any, step: int) -> Mapping[str, Tensor]
     in_view = image[:, 1:]
     log_prob = network(image)
     wanted, found = labels * in_view, log_prob.exp() * in_view
-    anatomy = wanted[:, 1:].sum().clamp_min(_DICE_SLACK)
-    cross_entropy = -(wanted * log_prob).sum() / anatomy
+    anatomy = wanted[:, 1:].flatten(1).sum(1).clamp_min(_DICE_SLACK)
+    cross_entropy = (-(wanted * log_prob).flatten(1).sum(1) / anatomy).mean()
     both = (wanted * found)[:, 1:].flatten(2).sum(2) + _DICE_SLACK
     either = (wanted + found)[:, 1:].flatten(2).sum(2) + 2 * _DICE_SLACK
     dice = (2 * both / either).mean()
     return {"loss": cross_entropy + 1 - dice, "cross_entropy": cross_entropy, "soft_dice": dice}
 
 
-def propose_spacing_mm(volumes: Sequence[Volume], prior_grid: Grid) -> float:
+def propose_spacing_mm(grids: Sequence[Grid], prior_grid: Grid) -> float:
     """The finest spacing at which the median scan has `NUM_VOXELS`, and none below the prior's."""
-    mm3 = [np.prod(volume.grid.shape) * volume.grid.voxel_volume_mm3 for volume in volumes]
+    mm3 = [np.prod(grid.shape) * grid.voxel_volume_mm3 for grid in grids]
     finest = float(np.cbrt(np.median(mm3) / NUM_VOXELS))
     return max(finest, float(prior_grid.spacing_mm.min()))
 
 
-def _volumes(config: TrainLocatorConfig, show: Callable[[str], None]) -> list[Volume]:
-    volumes = []
+def _grids(config: TrainLocatorConfig, show: Callable[[str], None]) -> dict[Path, Grid]:
+    """The grids of the scans that can be read."""
+    grids = {}
     for path in find_images(config.images):
         try:
-            volumes.append(read_volume(path))
+            grids[path] = read_volume(path).grid
         except SegPriorError as error:
             show(f"left out: {error}")
-    if not volumes:
+    if not grids:
         raise ConfigError("images: found none that can be read, need two or more.")
-    return volumes
+    return grids
 
 
 def _seen(read: Segmentation, spacing_mm: float) -> SeenScan:
@@ -130,8 +140,8 @@ def _seen(read: Segmentation, spacing_mm: float) -> SeenScan:
     seen_on = sight_grid(grid, spacing_mm)
     conformed = read.conformed
     pair = torch.stack([conformed.native[0], conformed.native_observed[0].float()])
-    structures = torch.stack([torch.from_numpy(p) for p in read.posteriors()])
-    structures = resample_mean(structures, grid, seen_on)
+    each = (resample_mean(torch.from_numpy(p)[None], grid, seen_on) for p in read.posteriors())
+    structures = torch.cat(list(each))
     background = (1 - structures.sum(0, keepdim=True)).clamp_min(0)
     labels = torch.cat([background, structures])
     return SeenScan(onto_sight(pair, grid, seen_on).half(), labels.half())

@@ -37,7 +37,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor]]):
     """Scans turned, sized and shifted at random, in random gamma, bias field and noise.
 
     Args:
-        scans: On isotropic grids of one spacing.
+        scans: On isotropic grids of one spacing; views have the median of their sides.
         seed, length: Item n depends on (seed, n) alone.
     """
 
@@ -46,7 +46,8 @@ class RandomViews(Dataset[tuple[Tensor, Tensor]]):
         self.seed = seed
         self.length = length
         sizes = torch.tensor([scan.pair.shape[1:] for scan in scans])
-        self.shape = tuple(sizes.max(dim=0).values.tolist())
+        # A single wide scan must not make all steps as dear as it is.
+        self.shape = tuple(sizes.median(dim=0).values.tolist())
         extent = float(sizes.double().mean())
         self.spread = AugmentConfig(
             rotation_sd_deg=_TURN_SD_DEG,
@@ -86,8 +87,10 @@ def _moved(scan: SeenScan, affine: Tensor, shape: tuple[int, ...]) -> tuple[Tens
     shift = 2 * affine[:3, 3] / size
     theta = torch.cat([theta.flip(0, 1), shift.flip(0)[:, None]], dim=1)  # grid_sample's W, H, D
     where = F.affine_grid(theta[None], [1, 1, *shape], align_corners=False)
-    stacked = torch.cat([scan.pair, scan.labels[1:]]).float()[None]
-    moved = F.grid_sample(stacked, where, align_corners=False)[0]
+    image, observed = scan.pair.float()
+    # Weighed by what was observed, so that the rim of the field of view is no darker.
+    stacked = torch.cat([torch.stack([image * observed, observed]), scan.labels[1:].float()])
+    moved = F.grid_sample(stacked[None], where, align_corners=False)[0]
     observed, structures = moved[1], moved[2:]
     image = moved[0] / observed.clamp_min(0.5)
     background = (1 - structures.sum(0, keepdim=True)).clamp_min(0)

@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from seg_prior.conform.levels import levels, native_side, prior_side
-from seg_prior.conform.pose import NUM_INDEPENDENT, PoseGuide, PosePrior, Waypoint, fit_pose, settle
+from seg_prior.conform.levels import Level, levels, native_side, prior_side
+from seg_prior.conform.pose import (
+    NUM_INDEPENDENT,
+    NUM_SEEN,
+    PoseGuide,
+    PosePrior,
+    Sighting,
+    Waypoint,
+    fit_pose,
+    settle,
+)
 from seg_prior.conform.register import register
 from seg_prior.grid import Affine, Grid, apply_affine
 from tests.conform.test_register import (
@@ -93,18 +103,67 @@ def test_standard_numbers_are_those_a_pose_is_made_of(prior: PosePrior) -> None:
     np.testing.assert_allclose(prior.standard(made, CROP.center_mm), u, atol=1e-9)
 
 
-def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> None:
-    true = np.linalg.inv(pose(9, (25, -10, 3), 1.04))
-    values = paint(CROP, np.linalg.inv(true))
+def test_what_is_seen_joins_the_search(prior: PosePrior) -> None:
+    """Noise tells nothing of the pose: it lies where a network sees the anatomy."""
+    data = np.random.default_rng(2).normal(0, 1, CROP.shape).astype(np.float32)
     observed = np.ones(CROP.shape, dtype=bool)
+    u = np.zeros(12)
+    u[9:] = 1.5, -1.5, 1.0
+    seen = prior.poses(u[None], CROP.center_mm)[0]
+    calls = []
+
+    def nats(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(-((poses - seen)[:, :3] ** 2).sum((1, 2)) / 20)
+
+    def sight(*shown: object) -> Sighting:
+        calls.append(shown)
+        return Sighting(u, nats)
+
+    def error(guide: PoseGuide) -> float:
+        found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, guide)
+        return float(np.linalg.norm((np.linalg.inv(found.prior_from_native) - seen)[:3, 3]))
+
+    assert error(PoseGuide(prior, sight=sight)) < 2.5
+    assert len(calls) == 1
+    assert error(PoseGuide(prior)) > 5.0
+    nothing = PoseGuide(prior, sight=lambda *shown: None)
+    assert error(nothing) == error(PoseGuide(prior))
+
+
+def level_of(native_from_prior: Affine) -> Level:
+    """What registration compares where the painted anatomy lies in a crop."""
+    values = paint(CROP, np.linalg.inv(native_from_prior))
     size_mm = float(np.cbrt(ANATOMY.sum()) * SPACING_MM)
     prior_mm3 = float(ANATOMY.sum()) * SPACING_MM**3
-    level = levels(
+    return levels(
         prior_side(PAINTED, PRIOR_GRID, ANATOMY),
-        native_side(values, observed, CROP, prior_mm3),
+        native_side(values, np.ones(CROP.shape, dtype=bool), CROP, prior_mm3),
         size_mm,
         size_mm / 7,
     )[0]
+
+
+def test_a_sighting_weighs_on_the_way() -> None:
+    level = level_of(np.eye(4))
+    here, there = np.eye(4), np.eye(4)
+    there[0, 3] = 12.0
+    lost = float(-np.diff(level.information(np.stack([here, there])))[0])
+    way = [Waypoint(here, np.zeros(12), 0.0), Waypoint(there, np.zeros(12), 0.0)]
+
+    def seen_at(pose: Affine, gain: float) -> Sighting:
+        def nats(poses: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.array([gain * float(np.array_equal(one, pose)) for one in poses])
+
+        return Sighting(np.zeros(12), nats)
+
+    needed = NUM_INDEPENDENT * lost / NUM_SEEN
+    np.testing.assert_array_equal(settle(level, way, seen_at(there, 0.9 * needed)), here)
+    np.testing.assert_array_equal(settle(level, way, seen_at(there, 1.1 * needed)), there)
+
+
+def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> None:
+    true = np.linalg.inv(pose(9, (25, -10, 3), 1.04))
+    level = level_of(true)
     away = true.copy()
     away[:3, 3] += 12.0
     lost = float(np.diff(level.information(np.stack([away, true])))[0])

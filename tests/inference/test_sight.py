@@ -112,6 +112,41 @@ def test_specks_far_away_do_not_move_the_pose(
     assert np.linalg.norm((poses[0] - poses[1])[:3, 3]) < 1.0
 
 
+def test_of_two_organs_the_larger_is_taken(location: LocationPrior, pose_prior: PosePrior) -> None:
+    """Their common middle lies in neither."""
+    wide = Grid((26, 24, 110), CROP.affine)
+    near, far = seeing(wide, np.eye(4), 0.999), seeing(wide, shifted((0.0, 0.0, 160.0)), 0.999)
+
+    def see(image: Tensor) -> Tensor:
+        both = torch.maximum(near(image)[1:], far(image)[1:] - 0.3).exp()
+        return torch.cat([1 - both.sum(0, keepdim=True), both]).clamp_min(1e-9).log()
+
+    found = sight(see, location, pose_prior).sight(*noise(wide), wide, 0)
+    assert found is not None
+    (pose,) = pose_prior.poses(found.u[None], wide.center_mm)
+    assert np.linalg.norm(pose[:3, 3]) < toy.SPACING_MM
+    assert np.isfinite(found.nats(pose[None])).all()
+
+
+def test_what_is_said_of_places_out_of_view_does_not_count(
+    location: LocationPrior, pose_prior: PosePrior
+) -> None:
+    seen = seeing(CROP, np.eye(4))
+    image, observed = noise(CROP)
+    observed[:, :, :5] = observed[:, :, -5:] = False
+
+    def see(shown: Tensor) -> Tensor:
+        log_prob = seen(shown)
+        log_prob[:, shown[1] < 0.5] = torch.tensor([-9.0, 0.0, -9.0, -9.0, -9.0])[:, None]
+        return log_prob.log_softmax(0)
+
+    plain = sight(seen, location, pose_prior).sight(image, observed, CROP, 0)
+    other = sight(see, location, pose_prior).sight(image, observed, CROP, 0)
+    assert plain is not None
+    assert other is not None
+    np.testing.assert_allclose(other.u, plain.u, atol=1e-3)
+
+
 TURN = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
 
 
@@ -139,6 +174,11 @@ def test_images_are_seen_the_right_way_up(axes: NDArray[np.float64]) -> None:
     assert (np.diag(directions) > 0.5).all()
     assert not any(side % SIDES_OF for side in seen_on.shape)
     np.testing.assert_allclose(seen_on.center_mm, grid.center_mm, atol=1e-9)
+    places_mm = apply_affine(affine, np.argwhere(np.ones(grid.shape, dtype=bool)))
+    voxel = apply_affine(np.linalg.inv(seen_on.affine), places_mm)
+    assert (voxel > -0.51).all()
+    assert (voxel < np.array(seen_on.shape) - 0.49).all()
+    assert ((voxel.max(axis=0) - voxel.min(axis=0)) > np.array(seen_on.shape) - 12).all()
 
 
 def test_reorienting_an_image_leaves_what_is_seen() -> None:

@@ -1,6 +1,5 @@
 """`train-locator`: from unlabelled scans to a checkpoint that segments with it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +59,8 @@ def test_a_prior_gains_a_locator_and_still_segments(
     before = load_model(posed_atlas)
     assert torch.equal(before.location.log_prob, model.location.log_prob)
     image = config.images[0]
+    with pytest.raises(ConfigError, match="found a prior that has a locator, need one without"):
+        train_locator.run(config.model_copy(update={"prior": out}), said.append)
     label_map = Segmenter.load(out, threads=1).segment(image).label_map
     assert label_map.shape == read_volume(image).grid.shape
     assert (label_map > 0).any()
@@ -84,11 +85,10 @@ def test_one_scan_is_too_few(phantom_folder: Path, posed_atlas: Path, tmp_path: 
 def test_the_grid_is_as_fine_as_a_step_can_hold(phantom_folder: Path, posed_atlas: Path) -> None:
     volume = read_volume(sorted(phantom_folder.glob("*_phantom.nii.gz"))[0])
     prior_grid = load_model(posed_atlas).header.grid
-    assert propose_spacing_mm([volume], prior_grid) == pytest.approx(6.0)  # the prior's own
-    big = volume.grid.affine @ np.diag([10.0, 10, 10, 1])
-    large = replace(volume, grid=Grid(volume.grid.shape, big))
+    assert propose_spacing_mm([volume.grid], prior_grid) == pytest.approx(6.0)  # the prior's own
+    large = Grid(volume.grid.shape, volume.grid.affine @ np.diag([10.0, 10, 10, 1]))
     spacing_mm = propose_spacing_mm([large], prior_grid)
-    num_voxels = np.prod(volume.grid.shape) * large.grid.voxel_volume_mm3 / spacing_mm**3
+    num_voxels = np.prod(large.shape) * large.voxel_volume_mm3 / spacing_mm**3
     assert num_voxels == pytest.approx(train_locator.NUM_VOXELS)
 
 
@@ -107,6 +107,19 @@ def test_the_loss_is_least_where_the_posterior_is_met() -> None:
     assert right < 0.01
     assert loss_of(0.5 * labels + 0.5 / 3) > right + 0.1
     assert loss_of(labels.flip(1)) > 2.0
+    # A batch counts each scan alike, however large its anatomy: two processes see what one does.
+    small = torch.zeros_like(labels)
+    small[:, 1, 2:4, 2:4, 2:4] = 1.0
+    small[:, 0] = 1 - small.sum(1)
+    found = (0.7 * torch.cat([labels, small]) + 0.1).log()
+    both = (image.expand(2, -1, -1, -1, -1), torch.cat([labels, small]))
+    parts = [
+        losses_of(lambda x, n=n: found[n : n + 1], (image, both[1][n : n + 1]), 0)["loss"]  # type: ignore[arg-type]
+        for n in range(2)
+    ]
+    whole = losses_of(lambda x: found, both, 0)["loss"]  # type: ignore[arg-type]
+    assert abs(parts[0] - parts[1]) > 0.1
+    torch.testing.assert_close(whole, (parts[0] + parts[1]) / 2)
     # What lies outside the field of view does not count.
     image[:, 1, :2] = 0.0
     wrong_outside = labels.clone()

@@ -1,24 +1,26 @@
 """Random views of scans: image and labels move as one, and item n depends on the seed and n."""
 
+import numpy as np
 import torch
+from scipy import ndimage
 
-from seg_prior.training.seen_scans import RandomViews, SeenScan, repaint
+from seg_prior.training.seen_scans import RandomViews, SeenScan, _moved, repaint
 from tests.models import toy
 
 
 def scans() -> list[SeenScan]:
-    """Two anatomies in fields of view of different shape."""
+    """Three anatomies, one in a narrower field of view."""
     made = []
-    for labels in toy.label_maps()[:2]:
+    for labels in toy.label_maps()[:3]:
         one_hot = torch.nn.functional.one_hot(labels.long(), toy.NUM_LABELS).movedim(-1, 0)
         pair = torch.stack([toy.paint(labels), torch.ones(toy.SHAPE)])
         made.append(SeenScan(pair.half(), one_hot.half()))
-    smaller = made[1]
-    return [made[0], SeenScan(smaller.pair[:, :, :8], smaller.labels[:, :, :8])]
+    narrow = SeenScan(made[1].pair[:, :, 4:12], made[1].labels[:, :, 4:12])
+    return [made[0], narrow, made[2]]
 
 
 def test_an_item_is_a_function_of_seed_and_number() -> None:
-    views, again, other = RandomViews(scans(), 3, 9), RandomViews(scans(), 3, 9), None
+    views, again = RandomViews(scans(), 3, 9), RandomViews(scans(), 3, 9)
     for item in (0, 8):
         for one, two in zip(views[item], again[item], strict=True):
             assert torch.equal(one, two)
@@ -34,6 +36,40 @@ def test_views_share_a_shape_and_labels_sum_to_one() -> None:
         assert image.shape == (2, *toy.SHAPE)
         assert labels.shape == (toy.NUM_LABELS, *toy.SHAPE)
         torch.testing.assert_close(labels.sum(0), torch.ones(toy.SHAPE), atol=2e-3, rtol=0)
+
+
+def test_a_move_is_what_an_affine_about_the_middle_makes_of_it() -> None:
+    """Against an independent resampling, between grids of different and unequal sides."""
+    rng = np.random.default_rng(0)
+    source, target = (24, 16, 40), (32, 24, 48)
+    image = ndimage.gaussian_filter(rng.random(source), 2.0)
+    structure = ndimage.gaussian_filter(rng.random(source), 2.0)
+    pair = torch.from_numpy(np.stack([image, np.ones(source)])).float()
+    labels = torch.from_numpy(np.stack([1 - structure, structure])).float()
+    affine = np.eye(4)
+    affine[:3, :3] += rng.normal(0, 0.15, (3, 3))
+    affine[:3, 3] = 1.5, -2.0, 3.0
+    moved, found = _moved(SeenScan(pair, labels), torch.from_numpy(affine).float(), target)
+    from_middle = np.indices(target).reshape(3, -1) - (np.array(target)[:, None] - 1) / 2
+    where = affine[:3, :3] @ from_middle + affine[:3, 3:] + (np.array(source)[:, None] - 1) / 2
+    inside = ((where > 0) & (where < np.array(source)[:, None] - 1)).all(0).reshape(target)
+    assert inside.mean() > 0.2
+    for values, result in ((image, moved[0]), (structure, found[1])):
+        expected = ndimage.map_coordinates(values, where, order=1).reshape(target)
+        np.testing.assert_allclose(result.numpy()[inside], expected[inside], atol=1e-4)
+
+
+def test_the_rim_of_the_field_of_view_keeps_its_brightness() -> None:
+    observed = torch.zeros(16, 16, 16)
+    observed[3:13, 3:13, 3:13] = 1.0
+    observed[3] = observed[4] * 0.6  # a voxel that is seen in part
+    pair = torch.stack([0.5 * (observed > 0), observed])
+    labels = torch.ones(1, 16, 16, 16)
+    half = torch.eye(4)
+    half[:3, 3] = 0.5
+    image, in_view = _moved(SeenScan(pair, labels), half, (16, 16, 16))[0]
+    seen = image[in_view > 0.5]
+    torch.testing.assert_close(seen, torch.full_like(seen, 0.5), atol=1e-5, rtol=0)
 
 
 def test_image_and_labels_move_as_one() -> None:
