@@ -42,6 +42,7 @@ _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clear
 _DEEP_SHARE, _SURFACE_SHARE = 0.3, 0.05
 _BINS = 32
 
+_UNSEEN = "registration is doubtful: the locator sees hardly any of the anatomy in the image"
 _MIN_OVERLAP = 0.85
 _MIN_SHARE_TOLD = 0.08
 _MIN_REACHED = 0.6
@@ -114,7 +115,10 @@ def register(
         pose = search(fine, guide.prior, grid.center_mm, seed, sighting)
         if guide.way:
             pose = settle(fine, guide.way(image, observed, grid, pose, seed), sighting)
-        return _judge(fine, view, pose, is_odd=False)
+        judged = _judge(fine, view, pose, is_odd=False)
+        if guide.sight is None or sighting is not None:
+            return judged
+        return replace(judged, warnings=(*judged.warnings, _UNSEEN))
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
     found = []

@@ -110,7 +110,7 @@ def test_what_is_seen_joins_the_search(prior: PosePrior) -> None:
     u = np.zeros(12)
     u[9:] = 1.5, -1.5, 1.0
     seen = prior.poses(u[None], CROP.center_mm)[0]
-    calls = []
+    calls, warned = [], list[bool]()
 
     def nats(poses: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(-((poses - seen)[:, :3] ** 2).sum((1, 2)) / 20)
@@ -121,6 +121,7 @@ def test_what_is_seen_joins_the_search(prior: PosePrior) -> None:
 
     def error(guide: PoseGuide) -> float:
         found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, guide)
+        warned.append(any("the locator sees hardly any" in text for text in found.warnings))
         return float(np.linalg.norm((np.linalg.inv(found.prior_from_native) - seen)[:3, 3]))
 
     assert error(PoseGuide(prior, sight=sight)) < 2.5
@@ -128,6 +129,7 @@ def test_what_is_seen_joins_the_search(prior: PosePrior) -> None:
     assert error(PoseGuide(prior)) > 5.0
     nothing = PoseGuide(prior, sight=lambda *shown: None)
     assert error(nothing) == error(PoseGuide(prior))
+    assert warned == [False, False, True, False]
 
 
 def level_of(native_from_prior: Affine) -> Level:
