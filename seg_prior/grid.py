@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,13 @@ class Grid:
     def spacing_mm(self) -> NDArray[np.float64]:
         """(3,) edge lengths of a voxel in millimetres."""
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def nearest_axes(self) -> NDArray[np.int_]:
+        """(3,) for each world axis the array axis nearest to it; each stands there once."""
+        directions = np.abs(self.affine[:3, :3] / self.spacing_mm)
+        orders = [np.array(order) for order in itertools.permutations(range(3))]
+        return max(orders, key=lambda order: float(directions[np.arange(3), order].sum()))
 
     @property
     def voxel_volume_mm3(self) -> float:

@@ -30,12 +30,26 @@ def tiny_prior(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     return _train(phantom_folder, tmp_path_factory.mktemp("prior") / "prior.safetensors", "vae")
 
 
-def _train(phantom_folder: Path, out: Path, kind: str) -> Path:
+@pytest.fixture(scope="session")
+def tiny_pca(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of kind pca, of all four heads: three components."""
+    out = tmp_path_factory.mktemp("pca") / "pca.safetensors"
+    return _train(phantom_folder, out, "pca", num_maps=4, num_components=3)
+
+
+@pytest.fixture(scope="session")
+def posed_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An atlas of all four heads at 6 mm, for scans cut like their maps."""
+    out = tmp_path_factory.mktemp("posed") / "atlas.safetensors"
+    return _train(phantom_folder, out, "atlas", num_maps=4, pose="as_maps", spacing_mm=6.0)
+
+
+def _train(phantom_folder: Path, out: Path, kind: str, num_maps: int = 3, **more: object) -> Path:
     from seg_prior.config import TrainPriorConfig
     from seg_prior.stages import train_prior
 
-    label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))[:3]
-    settings = {
+    label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))[:num_maps]
+    settings: dict[str, object] = {
         "labels": label_maps,
         "out": out,
         "label_table": phantom_folder / "labels.tsv",
@@ -47,5 +61,5 @@ def _train(phantom_folder: Path, out: Path, kind: str) -> Path:
         "threads": 1,
         "quiet": True,
     }
-    train_prior.run(TrainPriorConfig.model_validate(settings), lambda line: None)
+    train_prior.run(TrainPriorConfig.model_validate(settings | more), lambda line: None)
     return out

@@ -13,7 +13,7 @@ from torch import Tensor
 from seg_prior.conform.intensity import correct_bias, normalise, observed
 from seg_prior.conform.pose import PoseGuide
 from seg_prior.conform.register import Registration, register
-from seg_prior.conform.resample import resample_mean
+from seg_prior.conform.resample import resample_observed
 from seg_prior.errors import ImageError
 from seg_prior.grid import Grid
 from seg_prior.volume import Volume
@@ -149,9 +149,6 @@ def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
     """An image and its field of view on another grid; a voxel that is half in view is observed."""
     if source.same_as(target):
         return pair
-    image, weight = pair
-    total, share = resample_mean(torch.stack([image * weight, weight]), source, target)
+    image, share = resample_observed(pair, source, target)
     is_observed = share >= 0.5
-    return torch.stack(
-        [torch.where(is_observed, total / share.clamp_min(0.5), 0.0), is_observed.float()]
-    )
+    return torch.stack([torch.where(is_observed, image, 0.0), is_observed.float()])

@@ -157,11 +157,7 @@ def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_
 
 def _reoriented(side: Side) -> Side:
     """Axes permuted and flipped to the nearest to RAS; voxels stay where they are."""
-    direction = side.grid.affine[:3, :3] / side.grid.spacing_mm
-    order = max(
-        itertools.permutations(range(3)),
-        key=lambda order: float(np.abs(direction[range(3), order]).sum()),
-    )
+    order = side.grid.nearest_axes
     pair = side.pair.transpose(0, *[axis + 1 for axis in order])
     affine = side.grid.affine[:, [*order, 3]]
     for axis in range(3):

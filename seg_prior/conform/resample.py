@@ -77,6 +77,21 @@ def resample_mean(data: Tensor, source: Grid, target: Grid) -> Tensor:
     return out / float(counts.prod())
 
 
+def resample_observed(pair: Tensor, source: Grid, target: Grid) -> Tensor:
+    """An image averaged over what was observed of each voxel of another grid.
+
+    Args:
+        pair: (2, I, J, K) on `source`: values, and how much of each voxel was observed, 0 to 1.
+        source, target: As for `resample_mean`.
+
+    Returns:
+        (2, *target.shape): values, right where at least half was observed; and how much was.
+    """
+    image, observed = pair
+    total, share = resample_mean(torch.stack([image * observed, observed]), source, target)
+    return torch.stack([total / share.clamp_min(0.5), share])
+
+
 def inside(source: Grid, target: Grid) -> Tensor:
     """Which voxel centres of `target` lie in a voxel of `source`.
 

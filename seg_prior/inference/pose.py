@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -65,7 +66,6 @@ class PoseLikelihood:
         x, places_mm = self._draw(image, observed, grid, native_from_prior, seed)
         seen = torch.ones_like(x)
         start = torch.from_numpy(self.pose_prior.standard(native_from_prior, grid.center_mm))
-        u = start.clone().requires_grad_(True)
 
         def log_prior(u: Tensor) -> Tensor:
             return self._log_prior_at(places_mm, u, grid.center_mm)
@@ -77,18 +77,16 @@ class PoseLikelihood:
         def fit_anew(prior: Tensor) -> Intensities:
             return likelihood.fit_anew(x, seen, prior, self.classes, EM_ROUNDS)
 
-        optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
         fitted = None
-        for step in range(NUM_STEPS):
-            optimizer.param_groups[0]["lr"] = RATE * (1 - step / NUM_STEPS)
+
+        def height(u: Tensor) -> Tensor:
+            nonlocal fitted
             at_u = log_prior(u)
             prior = at_u.detach().exp()
             fitted = likelihood.fit(x, seen, prior, fitted, 1) if fitted else fit_anew(prior)
-            height = log_evidence(at_u, fitted) - 0.5 * u.square().sum() / NUM_INDEPENDENT
-            optimizer.zero_grad()
-            (-height).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        end = u.detach()
+            return log_evidence(at_u, fitted)
+
+        end = climb_pose(start, height, NUM_STEPS)
         way = []
         with torch.no_grad():
             for share in SHARES:
@@ -122,14 +120,38 @@ class PoseLikelihood:
     def _log_atlas(self) -> Tensor:
         """(1, C, D, H, W) log probability of every intensity class."""
         prior = likelihood.class_prior(self.location.log_prob[None], self.classes)
-        grid = self.location.scatter(prior, 0.0)
-        grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
-        return grid.clamp_min(1e-6).log()
+        return log_on_grid(self.location, prior, 1e-6)
 
     def _log_prior_at(self, places_mm: Tensor, u: Tensor, center_mm: NDArray[np.float64]) -> Tensor:
         """(1, C, N) log probability of every class at native places under the pose u."""
         pose = pose_of(self.pose_prior, u, center_mm)
         return log_prior_at(self._log_atlas, self.grid, places_mm, pose[None])
+
+
+def climb_pose(start: Tensor, height: Callable[[Tensor], Tensor], num_steps: int) -> Tensor:
+    """The (12,) numbers of a pose where height + log p(pose) is greatest, by Adam.
+
+    Args:
+        start: (12,), float64.
+        height: (12,) -> nats per voxel, of which `NUM_INDEPENDENT` are independent.
+        num_steps: Of Adam.
+    """
+    u = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
+    for step in range(num_steps):
+        optimizer.param_groups[0]["lr"] = RATE * (1 - step / num_steps)
+        top = height(u) - 0.5 * u.square().sum() / NUM_INDEPENDENT
+        optimizer.zero_grad()
+        (-top).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    return u.detach()
+
+
+def log_on_grid(location: LocationPrior, prob: Tensor, floor: float) -> Tensor:
+    """(1, C, V) probabilities inside the mask, background first -> (1, C, D, H, W) log, floored."""
+    grid = location.scatter(prob, 0.0)
+    grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
+    return grid.clamp_min(floor).log()
 
 
 def pose_of(pose_prior: PosePrior, u: Tensor, center_mm: NDArray[np.float64]) -> Tensor:

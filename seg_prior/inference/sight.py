@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.conform.pose import Sighting
-from seg_prior.conform.resample import resample_mean
+from seg_prior.conform.resample import resample_observed
 from seg_prior.grid import Grid, apply_affine
-from seg_prior.inference.pose import log_prior_at, pose_of
+from seg_prior.inference.pose import climb_pose, log_on_grid, log_prior_at, pose_of
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import SIDES_OF, standardised
 from seg_prior.pose_prior import Floats, PosePrior
@@ -28,8 +28,7 @@ _FLOOR = 1e-3  # of the atlas: a voxel that is taken for an organ may lie in non
 _REACH = 2.0  # radii of the anatomy: what is seen farther away is taken for another organ
 _CENTERINGS = 5
 _NUM_VOXELS = 4000  # compared; drawn once for each image
-_NUM_INDEPENDENT = 400.0  # of them, as they are weighed against the pose prior in the fit
-_NUM_STEPS, _RATE = 100, 0.15
+_NUM_STEPS = 100
 
 
 class _Seen(NamedTuple):
@@ -81,16 +80,11 @@ class LocatorSight:
             log_prior = log_prior_at(self._log_atlas, self.grid, seen.places_mm, poses)
             return (seen.labels * log_prior).sum((1, 2)) / share
 
-        u = torch.from_numpy(self._start(seen.center_mm, grid)).requires_grad_(True)
-        optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
-        for step in range(_NUM_STEPS):
-            optimizer.param_groups[0]["lr"] = _RATE * (1 - step / _NUM_STEPS)
-            pose = pose_of(self.pose_prior, u, grid.center_mm)
-            height = nats(pose[None])[0] - 0.5 * u.square().sum() / _NUM_INDEPENDENT
-            optimizer.zero_grad()
-            (-height).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-        return Sighting(u.detach().numpy(), lambda poses: nats(torch.from_numpy(poses)).numpy())
+        def height(u: Tensor) -> Tensor:
+            return nats(pose_of(self.pose_prior, u, grid.center_mm)[None])[0]
+
+        end = climb_pose(torch.from_numpy(self._start(seen.center_mm, grid)), height, _NUM_STEPS)
+        return Sighting(end.numpy(), lambda poses: nats(torch.from_numpy(poses)).numpy())
 
     def _look(
         self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int
@@ -98,7 +92,7 @@ class LocatorSight:
         """What lies within reach of the middle of what is seen."""
         pair = torch.from_numpy(np.stack([image, observed]).astype(np.float32))
         seen_on = sight_grid(grid, self.spacing_mm)
-        pair = onto_sight(pair, grid, seen_on)
+        pair = resample_observed(pair, grid, seen_on)
         # What it says of places out of view was never trained.
         in_view = (pair[1] > 0.5).numpy()
         labels = self.see(standardised(*pair))[:, torch.from_numpy(in_view)].exp()
@@ -135,9 +129,7 @@ class LocatorSight:
     @cached_property
     def _log_atlas(self) -> Tensor:
         """(1, L, D, H, W) log probability of every label."""
-        grid = self.location.scatter(self.location.prob[None], 0.0)
-        grid[:, 0] += 1 - grid.sum(1)  # outside the mask background is certain
-        return grid.clamp_min(_FLOOR).log()
+        return log_on_grid(self.location, self.location.prob[None], _FLOOR)
 
 
 def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
@@ -151,7 +143,7 @@ def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
         Sides are multiples of `SIDES_OF`, as short as cover the image.
     """
     directions = grid.affine[:3, :3] / grid.spacing_mm
-    axes = _nearest_axes(directions)
+    axes = grid.nearest_axes
     signs = np.sign(directions[range(3), axes])
     # Of a sheared image the axes are made orthogonal, one after the other.
     turned, upper = np.linalg.qr(directions[:, axes] * signs)
@@ -167,27 +159,9 @@ def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def onto_sight(pair: Tensor, grid: Grid, seen_on: Grid) -> Tensor:
-    """Intensity and field of view of an image, (2, I, J, K), on the grid a network sees it on."""
-    image, observed = pair
-    total, share = resample_mean(torch.stack([image * observed, observed]), grid, seen_on)
-    return torch.stack([total / share.clamp_min(0.5), share])
-
-
 def _densest(world_mm: Floats, weight: Floats, edge_mm: float) -> Floats:
     """(3,) the middle of what weighs most of cubes that tile space; (N, 3) places, (N,) weights."""
     cubes, owner = np.unique(np.floor(world_mm / edge_mm), axis=0, return_inverse=True)
     owner = owner.ravel()
     best = owner == np.bincount(owner, weight, minlength=len(cubes)).argmax()
     return np.asarray(weight[best] @ world_mm[best] / max(weight[best].sum(), 1e-12))
-
-
-def _nearest_axes(directions: NDArray[np.float64]) -> list[int]:
-    """Which column of three directions lies nearest to each world axis; each is taken once."""
-    left = np.abs(directions)
-    axes = [0, 0, 0]
-    for _ in range(3):
-        world, axis = np.unravel_index(left.argmax(), left.shape)
-        axes[world] = int(axis)
-        left[world] = left[:, axis] = -1.0
-    return axes

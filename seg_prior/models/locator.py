@@ -23,13 +23,14 @@ class Locator(nn.Module):
 
     Args:
         num_labels: L, background included.
-        config: Widths.
+        config: Its form.
     """
 
     def __init__(self, num_labels: int, config: LocatorConfig) -> None:
         super().__init__()
         fine, middle, coarse = config.widths
         self.num_labels = num_labels
+        self.config = config
         self.stem = nn.Sequential(halve(2, fine), ResidualBlock(fine))
         self.to_middle = _down(fine, middle)
         self.to_coarse = _down(middle, coarse)

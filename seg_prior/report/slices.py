@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -133,11 +132,8 @@ def borders(labels: NDArray[np.integer[Any]]) -> NDArray[np.bool_]:
 
 def _ras_axes(grid: Grid) -> tuple[NDArray[np.int_], NDArray[np.bool_]]:
     """For each world axis the array axis nearest to it, and whether that one runs against it."""
-    directions = grid.affine[:3, :3] / grid.spacing_mm
-    orders = [np.array(order) for order in itertools.permutations(range(3))]
-    world = np.arange(3)
-    order = max(orders, key=lambda order: float(np.abs(directions[world, order]).sum()))
-    return order, directions[world, order] < 0
+    order = grid.nearest_axes
+    return order, grid.affine[np.arange(3), order] < 0
 
 
 def _counts(labels: NDArray[np.int64], axis: int, num_labels: int) -> NDArray[np.int_]:

@@ -165,7 +165,7 @@ def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide |
         return None
     classes = intensity_classes(header.label_table, header.intensity)
     way = PoseLikelihood(location, header.grid, classes, prior).way
-    if locator is None or header.locator is None:
+    if locator is None:
         return PoseGuide(prior, way)
     locator.to(device)
 
@@ -174,7 +174,7 @@ def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide |
             log_prob: Tensor = locator(image[None].to(device))
         return log_prob[0].cpu()
 
-    seen = LocatorSight(see, header.locator.spacing_mm, location, header.grid, prior)
+    seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
     return PoseGuide(prior, way, seen.sight)
 
 

@@ -15,6 +15,7 @@ import torch
 
 from seg_prior.config import RuntimeConfig
 from seg_prior.errors import ConfigError
+from seg_prior.header import Header
 
 
 def start(config: RuntimeConfig) -> str:
@@ -102,6 +103,13 @@ def settings_of(config: RuntimeConfig) -> dict[str, Any]:
         )
     }
     return config.model_dump(mode="json", include=kept)
+
+
+def signed(header: Header, stage: str, config: RuntimeConfig, num_scans: int) -> Header:
+    """A header with what a stage was asked and from how many scans, where and when it learned."""
+    training = header.training | {stage: settings_of(config)}
+    made = header.provenance | {stage: provenance() | {"num_scans": num_scans}}
+    return header.model_copy(update={"training": training, "provenance": made})
 
 
 def provenance() -> dict[str, Any]:

@@ -39,8 +39,8 @@ from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 LARGE_VOXELS = 200
 COST_NOTE = (
     "All methods ran in one process and shared each scan's registration, with a locator and "
-    "without, whose time is in each "
-    "method's; start-up (about 3 CPU s) is not. Peak memory is the process's until then."
+    "without, whose time is in each method's; start-up (about 3 CPU s) is not. Peak memory is the "
+    "process's until then."
 )
 
 

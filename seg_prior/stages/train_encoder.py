@@ -77,14 +77,8 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
             Run(folder / "adapt", device, config.quiet, request),
         )
         show(f"adapted to {num_scans} scans")
-    header = model.header.model_copy(
-        update={
-            "kind": "model",
-            "training": model.header.training | {"train-encoder": runtime.settings_of(config)},
-            "provenance": model.header.provenance
-            | {"train-encoder": runtime.provenance() | {"num_scans": num_scans}},
-        }
-    )
+    header = model.header.model_copy(update={"kind": "model"})
+    header = runtime.signed(header, "train-encoder", config, num_scans)
     if runtime.is_first_process():
         save_model(config.out, header, vae, encoder, model.locator)
         show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from seg_prior.checkpoint import load_model, save_model
+from seg_prior.checkpoint import save_model
 from seg_prior.config import LocatorConfig, TrainLocatorConfig
-from seg_prior.conform.resample import resample_mean
+from seg_prior.conform.resample import resample_mean, resample_observed
 from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.grid import Grid
 from seg_prior.header import Header
-from seg_prior.inference.sight import onto_sight, sight_grid
+from seg_prior.inference.sight import sight_grid
 from seg_prior.models.locator import Locator
 from seg_prior.report.curves import draw_log
 from seg_prior.stages import runtime
@@ -30,7 +30,7 @@ from seg_prior.stages.inputs import find_images
 from seg_prior.stages.segmentation import Segmentation
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.training.loop import Run, train
-from seg_prior.training.seen_scans import RandomViews, SeenScan
+from seg_prior.training.seen_scans import RandomViews, SeenScan, with_background
 from seg_prior.volume import read_volume
 
 NUM_VOXELS = 400_000
@@ -47,7 +47,10 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
     """
     runtime.check_checkpoint_name(config.out)
     device = runtime.start(config)
-    model = load_model(config.prior)
+    teacher = Segmenter.load(
+        config.prior, device=config.device, threads=config.threads, seed=config.seed
+    )
+    model = teacher.model
     if model.header.pose_prior is None:
         raise ConfigError(
             f"{config.prior}: found a prior of scans in any pose, need one of scans cut like the "
@@ -60,9 +63,6 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
         )
     grids = _grids(config, show)
     spacing_mm = config.spacing_mm or propose_spacing_mm([*grids.values()], model.header.grid)
-    teacher = Segmenter.load(
-        config.prior, device=config.device, threads=config.threads, seed=config.seed
-    )
     scans = []
     for path in tqdm(grids, desc="read", disable=True if config.quiet else None):
         try:
@@ -72,23 +72,15 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
     if len(scans) < 2:
         raise ConfigError(f"images: found {len(scans)} scans that can be read, need two or more.")
     show(f"read {len(scans)} scans; the locator sees them at {spacing_mm:.3g} mm")
-    form = LocatorConfig(spacing_mm=spacing_mm)
     torch.manual_seed(config.seed)
-    locator = Locator(len(model.header.label_table), form)
+    locator = Locator(len(model.header.label_table), LocatorConfig(spacing_mm=spacing_mm))
     views = RandomViews(scans, config.seed, config.optim.steps * config.optim.batch_size)
     folder = config.out.with_suffix("")
     request = runtime.request_of(config) + model.sha256
     train(locator, losses_of, views, config.optim, Run(folder, device, config.quiet, request))
     draw_log(folder)
-    settings = {"train-locator": runtime.settings_of(config)}
-    made = {"train-locator": runtime.provenance() | {"num_scans": len(scans)}}
-    header = model.header.model_copy(
-        update={
-            "locator": form,
-            "training": model.header.training | settings,
-            "provenance": model.header.provenance | made,
-        }
-    )
+    header = model.header.model_copy(update={"locator": locator.config})
+    header = runtime.signed(header, "train-locator", config, len(scans))
     if runtime.is_first_process():
         save_model(config.out, header, model.prior, model.image_encoder, locator)
         show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
@@ -141,7 +133,5 @@ def _seen(read: Segmentation, spacing_mm: float) -> SeenScan:
     conformed = read.conformed
     pair = torch.stack([conformed.native[0], conformed.native_observed[0].float()])
     each = (resample_mean(torch.from_numpy(p)[None], grid, seen_on) for p in read.posteriors())
-    structures = torch.cat(list(each))
-    background = (1 - structures.sum(0, keepdim=True)).clamp_min(0)
-    labels = torch.cat([background, structures])
-    return SeenScan(onto_sight(pair, grid, seen_on).half(), labels.half())
+    labels = with_background(torch.cat(list(each)))
+    return SeenScan(resample_observed(pair, grid, seen_on).half(), labels.half())

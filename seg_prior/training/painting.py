@@ -107,13 +107,13 @@ def render(
     texture = mean[labels] + sd[labels] * noise
     # Background is a mixture: it changes its mean from place to place.
     shape = (labels.shape[0], labels.shape[1], labels.shape[2])
-    patches = _smooth_field(shape, 12, generator)
+    patches = smooth_field(shape, 12, generator)
     texture = torch.where(labels == 0, texture + config.background_sd * patches, texture)
     texture = _blur(texture, _uniform(*config.blur_sd_voxels, generator))
     if _uniform(0.0, 1.0, generator) < config.thick_share:
         axis = int(torch.randint(3, (1,), generator=generator))
         texture = _thicken(texture, axis, _uniform(1.0, config.max_slice_voxels, generator))
-    field = _smooth_field(shape, 4, generator) * _uniform(0.0, config.max_log_bias, generator)
+    field = smooth_field(shape, 4, generator) * _uniform(0.0, config.max_log_bias, generator)
     noise = torch.randn(labels.shape, generator=generator)
     image = texture * torch.exp(field) + noise * _uniform(0.0, config.max_noise, generator)
     if _uniform(0.0, 1.0, generator) >= config.stripped_share:
@@ -126,9 +126,7 @@ def _uniform(low: float, high: float, generator: torch.Generator) -> float:
     return low + (high - low) * float(torch.rand(1, generator=generator))
 
 
-def _smooth_field(
-    shape: tuple[int, int, int], num_knots: int, generator: torch.Generator
-) -> Tensor:
+def smooth_field(shape: tuple[int, int, int], num_knots: int, generator: torch.Generator) -> Tensor:
     """(D, H, W) of about unit deviation at its knots, interpolated linearly."""
     knots = torch.randn(1, 1, num_knots, num_knots, num_knots, generator=generator)
     return F.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0]

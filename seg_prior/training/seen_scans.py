@@ -14,6 +14,7 @@ from seg_prior.config import AugmentConfig
 from seg_prior.models.locator import standardised
 from seg_prior.training.augment import random_affine
 from seg_prior.training.datasets import generator_of
+from seg_prior.training.painting import smooth_field
 
 _TURN_SD_DEG, _LOG_SCALE_SD, _SHEAR_SD = 10.0, 0.1, 0.05
 _SHIFT_SD = 0.06  # of the field of view
@@ -71,8 +72,8 @@ class RandomViews(Dataset[tuple[Tensor, Tensor]]):
 def repaint(image: Tensor, generator: torch.Generator) -> Tensor:
     """(D, H, W) in another gamma, bias field and noise; its usual range, 0 to 1, stays."""
     gamma = torch.exp(_LOG_GAMMA_SD * torch.randn(1, generator=generator))
-    knots = torch.randn(1, 1, *[_BIAS_KNOTS] * 3, generator=generator)
-    field = F.interpolate(knots, size=image.shape, mode="trilinear", align_corners=True)[0, 0]
+    shape = (image.shape[0], image.shape[1], image.shape[2])
+    field = smooth_field(shape, _BIAS_KNOTS, generator)
     noise = _MAX_NOISE * torch.rand(1, generator=generator)
     noise = noise * torch.randn(image.shape, generator=generator)
     return image.clamp_min(0) ** gamma * torch.exp(_BIAS_SD * field) + noise
@@ -93,5 +94,9 @@ def _moved(scan: SeenScan, affine: Tensor, shape: tuple[int, ...]) -> tuple[Tens
     moved = F.grid_sample(stacked[None], where, align_corners=False)[0]
     observed, structures = moved[1], moved[2:]
     image = moved[0] / observed.clamp_min(0.5)
-    background = (1 - structures.sum(0, keepdim=True)).clamp_min(0)
-    return torch.stack([image, observed]), torch.cat([background, structures])
+    return torch.stack([image, observed]), with_background(structures)
+
+
+def with_background(structures: Tensor) -> Tensor:
+    """(L - 1, D, H, W) probabilities -> (L, D, H, W), background being what they leave."""
+    return torch.cat([(1 - structures.sum(0, keepdim=True)).clamp_min(0), structures])

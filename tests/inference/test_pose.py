@@ -6,29 +6,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from seg_prior.conform.pose import fit_pose
-from seg_prior.grid import Affine, Grid, apply_affine
+from seg_prior.grid import Affine, Grid
 from seg_prior.inference.pose import SHARES, PoseLikelihood
 from seg_prior.models.location import LocationPrior
 from seg_prior.pose_prior import PosePrior
+from tests.inference.poses import labels_on, scattered, shifted
 from tests.models import toy
 
 CROP = Grid((20, 20, 28), toy.grid().affine)
 
 
-def shifted(shift_mm: tuple[float, float, float]) -> Affine:
-    """native_from_prior."""
-    pose = np.eye(4)
-    pose[:3, 3] = shift_mm
-    return pose
-
-
 @pytest.fixture
 def pose_prior() -> PosePrior:
-    """Anatomies anywhere within some 8 mm."""
-    rng = np.random.default_rng(0)
-    moves = [np.linalg.inv(shifted(tuple(rng.normal(0, 8, 3)))) for _ in range(30)]
-    return fit_pose(moves, [CROP] * 30, radius_mm=25.0)
+    return scattered(CROP)
 
 
 @pytest.fixture
@@ -38,16 +28,10 @@ def likelihood(location: LocationPrior, pose_prior: PosePrior) -> PoseLikelihood
 
 def painted(native_from_prior: Affine) -> NDArray[np.float32]:
     """The toy anatomy where a pose puts it, with noise."""
-    index = np.argwhere(np.ones(CROP.shape, dtype=bool))
-    world_mm = apply_affine(CROP.affine, index)
-    to_prior = np.linalg.inv(native_from_prior @ toy.grid().affine)
-    voxel = apply_affine(to_prior, world_mm).round().astype(int)
-    inside = ((voxel >= 0) & (voxel < toy.SHAPE)).all(axis=1)
-    labels = np.zeros(len(voxel), dtype=int)
-    labels[inside] = toy.label_map().numpy()[tuple(voxel[inside].T)]
+    labels = labels_on(CROP, native_from_prior)
     values = toy.MEANS.numpy()[toy.CLASSES.class_of_label.numpy()[labels]]
-    noise = np.random.default_rng(1).normal(0, 0.03, len(values))
-    return (values + noise).reshape(CROP.shape).astype(np.float32)
+    noise = np.random.default_rng(1).normal(0, 0.03, values.shape)
+    return (values + noise).astype(np.float32)
 
 
 def test_the_way_leads_from_the_start_to_the_image(likelihood: PoseLikelihood) -> None:

@@ -8,41 +8,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seg_prior.conform.pose import fit_pose
+from seg_prior.conform.resample import resample_observed
 from seg_prior.grid import Affine, Grid, apply_affine
-from seg_prior.inference.sight import LocatorSight, onto_sight, sight_grid
+from seg_prior.inference.sight import LocatorSight, sight_grid
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import SIDES_OF
 from seg_prior.pose_prior import PosePrior
+from tests.inference.poses import labels_on, scattered, shifted
 from tests.models import toy
 
 CROP = Grid((26, 24, 34), toy.grid().affine @ np.diag([0.8, 0.8, 0.8, 1.0]))
 
 
-def shifted(shift_mm: tuple[float, float, float]) -> Affine:
-    """native_from_prior."""
-    pose = np.eye(4)
-    pose[:3, 3] = shift_mm
-    return pose
-
-
 @pytest.fixture
 def pose_prior() -> PosePrior:
-    """Anatomies anywhere within some 8 mm of the middle."""
-    rng = np.random.default_rng(0)
-    moves = [np.linalg.inv(shifted(tuple(rng.normal(0, 8, 3)))) for _ in range(30)]
-    return fit_pose(moves, [CROP] * 30, radius_mm=25.0)
-
-
-def labels_on(grid: Grid, native_from_prior: Affine) -> NDArray[np.int64]:
-    """The toy anatomy where a pose puts it, on a grid."""
-    world_mm = apply_affine(grid.affine, np.argwhere(np.ones(grid.shape, dtype=bool)))
-    to_prior = np.linalg.inv(native_from_prior @ toy.grid().affine)
-    voxel = apply_affine(to_prior, world_mm).round().astype(int)
-    inside = ((voxel >= 0) & (voxel < toy.SHAPE)).all(axis=1)
-    labels = np.zeros(len(voxel), dtype=np.int64)
-    labels[inside] = toy.label_map().numpy()[tuple(voxel[inside].T)]
-    return labels.reshape(grid.shape)
+    return scattered(CROP)
 
 
 def seeing(grid: Grid, native_from_prior: Affine, sureness: float = 0.95) -> Callable[..., Tensor]:
@@ -184,10 +164,10 @@ def test_images_are_seen_the_right_way_up(axes: NDArray[np.float64]) -> None:
 def test_reorienting_an_image_leaves_what_is_seen() -> None:
     values, observed = noise(CROP)
     pair = torch.from_numpy(np.stack([values, observed.astype(np.float32)]))
-    straight = onto_sight(pair, CROP, sight_grid(CROP, 4.0))
+    straight = resample_observed(pair, CROP, sight_grid(CROP, 4.0))
     flipped = CROP.affine.copy()
     flipped[:3, 3] += flipped[:3, 0] * (CROP.shape[0] - 1)
     flipped[:3, 0] *= -1
     turned = Grid((CROP.shape[1], CROP.shape[0], CROP.shape[2]), flipped[:, [1, 0, 2, 3]])
-    seen = onto_sight(pair.flip(1).transpose(1, 2), turned, sight_grid(turned, 4.0))
+    seen = resample_observed(pair.flip(1).transpose(1, 2), turned, sight_grid(turned, 4.0))
     torch.testing.assert_close(seen, straight, atol=1e-5, rtol=0)

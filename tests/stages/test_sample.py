@@ -7,33 +7,15 @@ import pytest
 import torch
 
 from seg_prior.checkpoint import load_model
-from seg_prior.config import SampleConfig, TrainPriorConfig
+from seg_prior.config import SampleConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.header import read_header
-from seg_prior.stages import train_prior
 from seg_prior.stages.sample import decode_label_map, draws, run
 from seg_prior.volume import read_label_map
 
 
 def config_of(model: Path, out: Path, num: int = 2, seed: int = 0) -> SampleConfig:
     return SampleConfig(model=model, out=out, num=num, seed=seed, device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def tiny_pca(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("pca") / "pca.safetensors"
-    settings = {
-        "labels": sorted(phantom_folder.glob("*_dseg.nii.gz")),
-        "label_table": phantom_folder / "labels.tsv",
-        "out": out,
-        "kind": "pca",
-        "num_components": 3,
-        "spacing_mm": 5.0,
-        "device": "cpu",
-        "threads": 1,
-    }
-    train_prior.run(TrainPriorConfig.model_validate(settings), lambda line: None)
-    return out
 
 
 def test_samples_lie_on_the_prior_grid_with_ids_of_its_table(

@@ -7,32 +7,15 @@ import pytest
 import torch
 
 from seg_prior.checkpoint import load_model
-from seg_prior.config import OptimConfig, TrainLocatorConfig, TrainPriorConfig
+from seg_prior.config import OptimConfig, TrainLocatorConfig
 from seg_prior.errors import ConfigError
 from seg_prior.grid import Grid
-from seg_prior.stages import train_locator, train_prior
+from seg_prior.stages import train_locator
 from seg_prior.stages.segmenter import Segmenter
 from seg_prior.stages.train_locator import losses_of, propose_spacing_mm
 from seg_prior.volume import read_volume
 
 FEW = OptimConfig(steps=2, batch_size=2, warmup_steps=1, precision="32-true", num_workers=0)
-
-
-@pytest.fixture(scope="module")
-def posed_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An atlas of heads, for scans cut like their maps."""
-    out = tmp_path_factory.mktemp("posed") / "atlas.safetensors"
-    settings = {
-        "labels": sorted(phantom_folder.glob("*_dseg.nii.gz")),
-        "label_table": phantom_folder / "labels.tsv",
-        "out": out,
-        "kind": "atlas",
-        "pose": "as_maps",
-        "spacing_mm": 6.0,
-        "threads": 1,
-    }
-    train_prior.run(TrainPriorConfig.model_validate(settings), lambda line: None)
-    return out
 
 
 def request(phantom_folder: Path, prior: Path, out: Path) -> TrainLocatorConfig:
