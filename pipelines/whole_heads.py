@@ -2,9 +2,9 @@
 
     python pipelines/whole_heads.py runs/fold/prior.safetensors MAPS/sub-01_dseg.nii.gz ...
 
-The label maps must not have taught the model, and must hold extra-cerebral ids, which the model's
-label table reads as background. Each of those ids gets an intensity of its own; the brain is
-painted like T1w. Prints mean17 of both for each map.
+The label maps must not have taught the model, and must hold extra-cerebral ids, which results have
+as background. Each of those ids gets an intensity of its own; the brain is painted like T1w.
+Prints mean17 of both for each map.
 """
 
 import argparse

@@ -118,7 +118,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
             _load_weights(image_encoder, tensors, "image_encoder.", path)
             image_encoder.requires_grad_(False).eval()
     if header.locator is not None:
-        locator = Locator(len(header.label_table), header.locator)
+        locator = Locator(len(header.label_table.written), header.locator)
         _load_weights(locator, tensors, "locator.", path)
         locator.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()

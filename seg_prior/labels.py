@@ -51,6 +51,10 @@ class LabelTable(BaseModel):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __eq__(self, other: object) -> bool:
+        # Pydantic would compare what was cached as well, and arrays have no one truth.
+        return isinstance(other, LabelTable) and self.labels == other.labels
+
     @cached_property
     def ids(self) -> NDArray[np.int32]:
         """(L,) ids in index order."""
@@ -71,6 +75,52 @@ class LabelTable(BaseModel):
     def is_structure(self) -> NDArray[np.bool_]:
         """(L,) whether a label is anatomy one asks for."""
         return np.array([label.is_structure for label in self.labels])
+
+    @cached_property
+    def is_outside(self) -> NDArray[np.bool_]:
+        """(L,) whether a label is background or a kind of it, such as the bone around a brain.
+
+        Kinds of background have classes named after its own, as `background-bone`. The prior tells
+        them apart; what it writes does not.
+        """
+        of_background = self.labels[0].intensity_class
+        return np.array(
+            [
+                not label.is_structure
+                and (label.intensity_class + "-").startswith(of_background + "-")
+                for label in self.labels
+            ]
+        )
+
+    @cached_property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """The indices here that each label of `written` stands for."""
+        outside = np.flatnonzero(self.is_outside).tolist()
+        inside = np.flatnonzero(~self.is_outside).tolist()
+        return (tuple(outside), *((index,) for index in inside))
+
+    @cached_property
+    def written(self) -> LabelTable:
+        """The labels of results: these, but the kinds of background are one background."""
+        return LabelTable(
+            labels=tuple(
+                self.labels[first].model_copy(
+                    update={
+                        "source_ids": tuple(
+                            i for n in (first, *more) for i in self.labels[n].source_ids
+                        )
+                    }
+                )
+                for first, *more in self.members
+            )
+        )
+
+    def as_written(self, indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Indices here -> indices in `written`."""
+        index = np.empty(len(self), dtype=np.uint8)
+        for n, few in enumerate(self.members):
+            index[list(few)] = n
+        return np.asarray(index[indices])
 
     @cached_property
     def has_sides(self) -> bool:
@@ -138,8 +188,8 @@ def read_label_table(path: Path, occurring: Collection[int] | None = None) -> La
 
     Ids of one `scored_as` become one structure, named after the row whose id it is. Ids scored as 0
     become background where they have its intensity class, and one nuisance label a class where
-    not. Without a column `partner`, a name with left or right (or lh, rh) in it pairs with its
-    mirror image.
+    not; a class `background-KIND` is a kind of background. Without a column `partner`, a name with
+    left or right (or lh, rh) in it pairs with its mirror image.
 
     A BIDS dseg.tsv (index, name) and a FreeSurfer color table (id name R G B A) will do, too. There
     each id is a structure of its own, and both sides of one structure share an intensity class.

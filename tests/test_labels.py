@@ -50,6 +50,33 @@ def test_what_is_scored_as_0_is_background_by_class_or_a_nuisance_label(table: L
     assert table.is_structure.tolist() == [False, True, True, False, True]
 
 
+def test_kinds_of_background_are_told_apart_but_written_as_one(tmp_path: Path) -> None:
+    rows = "515\tBone\t0\tbackground-bone\t\n506\tFat\t0\tbackgrounds\t\n"
+    table = read_label_table(write(tmp_path, SMALL + rows))
+    assert table.ids.tolist() == [0, 2, 16, 24, 41, 506, 515]
+    assert table.is_outside.tolist() == [True, False, False, False, False, False, True]
+    assert table.written.ids.tolist() == [0, 2, 16, 24, 41, 506]
+    assert table.written.labels[0].source_ids == (0, 502, 515)
+    assert table.members == ((0, 6), (1,), (2,), (3,), (4,), (5,))
+    ids = np.array([0, 2, 506, 515], dtype=np.int32)
+    written = table.as_written(table.remap(ids, "map"))
+    assert written.tolist() == table.written.remap(ids, "map").tolist() == [0, 1, 5, 0]
+
+
+def test_tables_are_equal_by_their_labels(table: LabelTable) -> None:
+    again = LabelTable.model_validate_json(table.model_dump_json())
+    assert (table.is_outside == again.is_outside).all()
+    assert table == again
+    assert hash(table) == hash(again)
+    assert table != LabelTable(labels=table.labels[:2])
+
+
+def test_without_kinds_of_background_labels_are_written_as_they_are(table: LabelTable) -> None:
+    assert table.written == table
+    indices = np.arange(len(table), dtype=np.uint8)
+    assert table.as_written(indices).tolist() == indices.tolist()
+
+
 def test_remap_gathers_source_ids(table: LabelTable) -> None:
     ids = np.array([[[0, 2, 251], [41, 502, 24]]])
     indices = table.remap(ids, "map")

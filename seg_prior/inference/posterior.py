@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,6 +85,7 @@ def log_joints(
     image: Tensor,
     observed: Tensor,
     intensities: Intensities | None,
+    members: Sequence[Sequence[int]],
     evidence: float = 1.0,
 ) -> Iterator[Tensor]:
     """log f_l + evidence log N(x; l) at the native voxels, for one label after the other.
@@ -95,22 +96,30 @@ def log_joints(
         where: The N native voxels.
         image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
+        members: L' lists of labels that count as one each.
         evidence: Power of the likelihood.
 
     Yields:
-        (N,), L times.
+        (N,), L' times.
     """
-    by_class = None
-    if intensities is not None:
-        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
-    floor = float(np.log(FLOOR))
-    for label in range(location.num_labels):
+
+    def joint_of(label: int) -> Tensor:
         grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)
         joint = F.grid_sample(
             grid, where.position, padding_mode="border", align_corners=True
         ).flatten()
         if by_class is not None and intensities is not None:
             joint = joint + by_class[int(intensities.classes.class_of_label[label])]
+        return joint
+
+    by_class = None
+    if intensities is not None:
+        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
+    floor = float(np.log(FLOOR))
+    for few in members:
+        joint = joint_of(few[0])
+        for label in few[1:]:
+            joint = torch.logaddexp(joint, joint_of(label))
         yield joint
 
 

@@ -1,4 +1,8 @@
-"""One or several Gaussians per intensity class: density, responsibilities, closed-form fit."""
+"""One or several Gaussians per intensity class: density, responsibilities, closed-form fit.
+
+Classes that are tied share their Gaussians, and each mixes them in its own way: a caudate is gray
+like cortex, but hardly has its darkest voxels.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,8 @@ from seg_prior.labels import LabelTable
 
 PRIOR_VOXELS = 20.0
 """Weight, in voxels, of the prior that keeps empty classes finite."""
+WEIGHT_VOXELS = 100.0
+"""Weight, in voxels, of what all classes of a tie have in common beside what each shows itself."""
 VAR_FLOOR = 1e-4
 """Smallest variance of a Gaussian, relative to the variance of the whole image."""
 LOG_OUTLIER = -3.0
@@ -28,33 +34,43 @@ class IntensityClasses:
     """Which Gaussians there are.
 
     Attributes:
-        names: C class names; the first is background's.
+        names: C class names.
+        is_outside: (C,) bool, which classes are background or kinds of it.
         class_of_label: (L,).
-        class_of_component: (M,).
-        is_stripped: Whether background was cut away, so that what is in view is hardly any. What is
-            out of view remains unknown: the knife takes fluid and cortex as well.
+        ties: T names of sets of classes that share Gaussians; many a class is alone in its own.
+        tie_of_class: (C,).
+        tie_of_component: (M,).
+        is_stripped: Whether what is outside was cut away, so that what is in view is hardly any of
+            it. What is out of view remains unknown: the knife takes fluid and cortex as well.
     """
 
     names: tuple[str, ...]
+    is_outside: Tensor
     class_of_label: Tensor
-    class_of_component: Tensor
+    ties: tuple[str, ...]
+    tie_of_class: Tensor
+    tie_of_component: Tensor
     is_stripped: bool = False
 
     def to(self, device: str) -> IntensityClasses:
         """The same on another device."""
         return replace(
             self,
+            is_outside=self.is_outside.to(device),
             class_of_label=self.class_of_label.to(device),
-            class_of_component=self.class_of_component.to(device),
+            tie_of_class=self.tie_of_class.to(device),
+            tie_of_component=self.tie_of_component.to(device),
         )
+
+    @property
+    def draws_from(self) -> Tensor:
+        """(C, M) bool, which Gaussians a class mixes."""
+        return self.tie_of_class[:, None] == self.tie_of_component
 
     @property
     def log_in_view(self) -> Tensor:
         """(C,) log probability that a voxel of each class is in the field of view."""
-        log_share = torch.zeros(len(self.names), device=self.class_of_label.device)
-        if self.is_stripped:
-            log_share[0] = LOG_LEFT
-        return log_share
+        return (LOG_LEFT if self.is_stripped else 0.0) * self.is_outside.float()
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +81,8 @@ class Intensities:
 
     Attributes:
         mean, var: (B, H, M); var > 0.
-        log_weight: (B, M); weights sum to one within a class.
-        classes: Which class each component and each label belongs to.
+        log_weight: (B, C, M); weights of a class sum to one, and are 0 but for its own Gaussians.
+        classes: Which class each label belongs to, and which Gaussians each class mixes.
     """
 
     mean: Tensor
@@ -81,17 +97,23 @@ def intensity_classes(table: LabelTable, config: IntensityConfig) -> IntensityCl
     Raises:
         LabelsError: A tie or a number of components names a class that does not exist.
     """
-    names, class_of_label = table.classes(config.ties)
-    unknown = set(config.components) - set(names)
+    names, class_of_label = table.classes()
+    ties, tie_of_label = table.classes(config.ties)
+    unknown = set(config.components) - set(ties)
     if unknown:
         raise LabelsError(
-            f"components: found class '{min(unknown)}', need one of {', '.join(sorted(names))}."
+            f"components: found class '{min(unknown)}', need one of {', '.join(sorted(ties))}."
         )
-    class_of_component = [
-        c for c, name in enumerate(names) for _ in range(config.components.get(name, 1))
-    ]
+    first_label = [class_of_label.index(c) for c in range(len(names))]
     return IntensityClasses(
-        tuple(names), torch.tensor(class_of_label), torch.tensor(class_of_component)
+        tuple(names),
+        torch.from_numpy(table.is_outside[first_label]),
+        torch.tensor(class_of_label),
+        tuple(ties),
+        torch.tensor([tie_of_label[label] for label in first_label]),
+        torch.tensor(
+            [t for t, name in enumerate(ties) for _ in range(config.components.get(name, 1))]
+        ),
     )
 
 
@@ -108,7 +130,7 @@ def channel_weight(observed: Tensor) -> Tensor:
 
 
 def log_density(image: Tensor, observed: Tensor, intensities: Intensities) -> Tensor:
-    """log w_m + sum_h o_hv log N(x_hv; mean_hm, var_hm) of every component, o what is observed.
+    """sum_h o_hv log N(x_hv; mean_hm, var_hm) of every component, o what is observed.
 
     Args:
         image, observed: (B, H, V); observed is 0 or 1, or what `channel_weight` makes of it, here
@@ -118,8 +140,9 @@ def log_density(image: Tensor, observed: Tensor, intensities: Intensities) -> Te
     Returns:
         (B, M, V), in nats.
     """
-    density = intensities.log_weight[..., None]
-    for h in range(image.shape[1]):
+    batch, num_channels, num_voxels = image.shape
+    density = image.new_zeros(batch, intensities.mean.shape[2], num_voxels)
+    for h in range(num_channels):
         x, mean, var = image[:, h, None], intensities.mean[:, h], intensities.var[:, h]
         log_scale = -0.5 * (var.log() + math.log(2 * math.pi))[..., None]
         log_normal = log_scale - 0.5 * (x - mean[..., None]).square() / var[..., None]
@@ -148,8 +171,9 @@ def class_log_likelihood(image: Tensor, observed: Tensor, intensities: Intensiti
     is_seen = (observed > 0).any(dim=1)
     outlier = _log_outlier(observed, intensities)
     out = density.new_empty(density.shape[0], num_classes, density.shape[2])
-    for c, log_share in enumerate(classes.log_in_view):
-        gaussians = torch.logsumexp(density[:, classes.class_of_component == c], dim=1)
+    for c, (log_share, own) in enumerate(zip(classes.log_in_view, classes.draws_from, strict=True)):
+        mixed = density[:, own] + intensities.log_weight[:, c, own, None]
+        gaussians = torch.logsumexp(mixed, dim=1)
         out[:, c] = (torch.logaddexp(gaussians, outlier) + log_share) * is_seen
     return out
 
@@ -174,34 +198,35 @@ def start(
     prior_of_class: Tensor,
     classes: IntensityClasses,
 ) -> Intensities:
-    """First guess: every class has the moments of the image under its prior.
+    """First guess: the classes of a tie have the moments of the image under their prior.
 
-    Components of one class are spread over its mean +- one deviation.
+    Components of one tie are spread over its mean +- one deviation.
 
     Args:
         image, observed: (B, H, V).
         prior_of_class: (B, C, V), from `class_prior`.
         classes: Which Gaussians to start.
     """
-    class_of_component = classes.class_of_component
-    count = torch.einsum("bcv,bhv->bhc", prior_of_class, observed) + 1e-6
+    tie_of_component = classes.tie_of_component
+    batch, _, num_voxels = prior_of_class.shape
+    prior_of_tie = prior_of_class.new_zeros(batch, len(classes.ties), num_voxels)
+    prior_of_tie.index_add_(1, classes.tie_of_class, prior_of_class)
+    count = torch.einsum("btv,bhv->bht", prior_of_tie, observed) + 1e-6
     center = _center(image, observed)
     x = (image - center) * observed
-    mean = torch.einsum("bcv,bhv->bhc", prior_of_class, x) / count
-    var = torch.einsum("bcv,bhv->bhc", prior_of_class, x.square()) / count - mean.square()
+    mean = torch.einsum("btv,bhv->bht", prior_of_tie, x) / count
+    var = torch.einsum("btv,bhv->bht", prior_of_tie, x.square()) / count - mean.square()
     mean, var = mean + center, var.clamp_min(0)
-    offset = torch.zeros(class_of_component.numel(), device=image.device)
-    log_weight = torch.zeros_like(offset)
-    for c in range(prior_of_class.shape[1]):
-        members = (class_of_component == c).nonzero().flatten()
+    offset = torch.zeros(tie_of_component.numel(), device=image.device)
+    for t in range(len(classes.ties)):
+        members = (tie_of_component == t).nonzero().flatten()
         if members.numel() > 1:
             offset[members] = torch.linspace(-1, 1, members.numel(), device=image.device)
-            log_weight[members] = -math.log(members.numel())
-    mean, var = mean[..., class_of_component], var[..., class_of_component]
+    mean, var = mean[..., tie_of_component], var[..., tie_of_component]
     var = var + _floor(image, observed)
-    return Intensities(
-        mean + offset * var.sqrt(), var, log_weight.expand(image.shape[0], -1), classes
-    )
+    own = classes.draws_from.to(image.dtype)
+    log_weight = (own / own.sum(1, keepdim=True)).log()
+    return Intensities(mean + offset * var.sqrt(), var, log_weight.expand(batch, -1, -1), classes)
 
 
 def fit(
@@ -215,7 +240,8 @@ def fit(
 
     n_m = sum_j r_jm,  mean_m = sum r x / n_m,  var_m = sum r (x - mean_m)^2 / n_m, each with a
     conjugate prior worth `PRIOR_VOXELS` voxels at the current mean and at the variance of the
-    image divided by 16, so that an empty class neither divides by zero nor collapses.
+    image divided by 16, so that an empty class neither divides by zero nor collapses. Weights of a
+    class are its shares of the r_jm, pulled to those of its tie as `WEIGHT_VOXELS` voxels.
 
     Args:
         image, observed: (B, H, V).
@@ -225,28 +251,42 @@ def fit(
     """
     floor = _floor(image, observed)
     typical_var = floor / VAR_FLOOR / 16
-    class_of_component = intensities.classes.class_of_component
-    log_prior = prior_of_class.clamp_min(1e-8).log() + intensities.classes.log_in_view[:, None]
-    log_prior = log_prior[:, class_of_component]
+    classes = intensities.classes
+    own = classes.draws_from.to(image.dtype)
+    prior_in_view = prior_of_class.clamp_min(1e-8) * classes.log_in_view.exp()[:, None]
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
     is_seen = (observed > 0).any(1, keepdim=True).to(x.dtype)
-    # What is summed: each channel's voxels, their x and x^2, and whether anything was seen.
-    sums_of = torch.cat([observed, observed * x, observed * x.square(), is_seen], dim=1)
+    # What is summed: each channel's voxels, their x and x^2.
+    sums_of = torch.cat([observed, observed * x, observed * x.square()], dim=1)
     for _ in range(rounds):
-        r = torch.softmax(log_density(x, observed, fitted) + log_prior, dim=1)
+        weight = fitted.log_weight.exp()
+        prior = torch.einsum("bcm,bcv->bmv", weight, prior_in_view)
+        r = torch.softmax(log_density(x, observed, fitted) + prior.log(), dim=1)
         sums = torch.einsum("bmv,bhv->bhm", r, sums_of)
-        count, sum_x, sum_xx = sums[:, :-1].chunk(3, dim=1)
-        seen = sums[:, -1]
+        count, sum_x, sum_xx = sums.chunk(3, dim=1)
         mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
         squares = sum_xx - 2 * mean * sum_x + count * mean.square()
         var = (squares.clamp_min(0) + PRIOR_VOXELS * typical_var) / (count + PRIOR_VOXELS)
-        total = seen.new_zeros(seen.shape[0], prior_of_class.shape[1])
-        total.index_add_(1, class_of_component, seen + 1)
-        log_weight = torch.log((seen + 1) / total[:, class_of_component])
-        fitted = replace(fitted, mean=mean, var=var.clamp_min(floor), log_weight=log_weight)
+        # Of a voxel's r, each class has the part that its prior had in the component's.
+        seen = weight * torch.einsum("bmv,bcv->bcm", r / prior * is_seen, prior_in_view)
+        fitted = replace(
+            fitted, mean=mean, var=var.clamp_min(floor), log_weight=_weights(seen, own).log()
+        )
     return replace(fitted, mean=fitted.mean + center)
+
+
+def _weights(seen: Tensor, own: Tensor) -> Tensor:
+    """(B, C, M) weights of each class that has seen so many voxels of each component.
+
+    Args:
+        seen: (B, C, M).
+        own: (C, M), 1 where a class mixes a component, else 0.
+    """
+    common = own * (seen.sum(1, keepdim=True) + 1)
+    weight = seen + WEIGHT_VOXELS * common / common.sum(2, keepdim=True)
+    return weight / weight.sum(2, keepdim=True)
 
 
 def fit_anew(

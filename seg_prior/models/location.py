@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -101,12 +102,27 @@ class LocationPrior(nn.Module):
             align_corners=True,
         ).flatten(2)
 
+    def joined(self, members: Sequence[Sequence[int]]) -> LocationPrior:
+        """The same on the CPU, of L' lists of labels that count as one each."""
+        log_prob = joined(self.log_prob.cpu()[None], members)[0]
+        return LocationPrior(log_prob, self.cells.cpu(), self.shape)
+
     def scatter(self, values: Tensor, outside: float) -> Tensor:
         """(B, C, V) -> (B, C, D, H, W), with one value outside the anatomy mask."""
         batch, channels, _ = values.shape
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
+
+
+def joined(log_prob: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
+    """(B, L, V) log probabilities -> (B, L', V): of labels that count as one, their sum.
+
+    Args:
+        log_prob: Need not be normalised.
+        members: L' lists of labels.
+    """
+    return torch.stack([torch.logsumexp(log_prob[:, list(few)], dim=1) for few in members], dim=1)
 
 
 def by_cell(values: Tensor) -> Tensor:
@@ -122,15 +138,16 @@ def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
     return values.view(*values.shape[:-1], -1, CELL).index_select(-2, cells).flatten(-2)
 
 
-def location_prior(frequency: Tensor) -> LocationPrior:
+def location_prior(frequency: Tensor, is_outside: Tensor) -> LocationPrior:
     """Floor, renormalise and crop a label frequency.
 
     Args:
         frequency: (L, D, H, W), sums to one over labels; 0 is background; D, H, W even. The floor
             is 1e-4 before renormalising: no label is impossible where there is anatomy.
+        is_outside: (L,) bool, background and its kinds; a cell that held nothing else is cut off.
     """
     shape = (int(frequency.shape[1]), int(frequency.shape[2]), int(frequency.shape[3]))
-    anatomy = (frequency[0] < 1).float()[None, None]
+    anatomy = (frequency[~is_outside].sum(0) > 0).float()[None, None]
     # One cell of slack: registered images never fit the training maps to the voxel.
     cell_mask = F.max_pool3d(anatomy, 2)
     cell_mask = F.max_pool3d(cell_mask, 3, stride=1, padding=1)

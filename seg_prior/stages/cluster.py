@@ -75,7 +75,12 @@ def fit_mixture(values: torch.Tensor, num_components: int) -> Intensities:
     some = values[..., :: 1 + values.shape[2] // MAX_FITTED_VOXELS]
     # One class of M Gaussians, which is certain everywhere: the prior says nothing.
     classes = IntensityClasses(
-        ("any",), torch.zeros(1, dtype=torch.long), torch.zeros(num_components, dtype=torch.long)
+        ("any",),
+        torch.zeros(1, dtype=torch.bool),
+        torch.zeros(1, dtype=torch.long),
+        ("any",),
+        torch.zeros(1, dtype=torch.long),
+        torch.zeros(num_components, dtype=torch.long),
     )
     certain, everywhere = torch.ones_like(some), torch.ones_like(some)
     return likelihood.fit_anew(some, everywhere, certain, classes, EM_ROUNDS)

@@ -35,7 +35,7 @@ def run(
     Raises:
         CheckpointError: The file is missing, not a checkpoint, or of another version.
     """
-    table = read_header(model).label_table
+    table = read_header(model).label_table.written
     if out is None:
         show("\n".join(describe(table, form)))
     else:

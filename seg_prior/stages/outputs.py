@@ -118,14 +118,18 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
     segmenter, estimate = result.reader, result.estimate
     intensities, registration = estimate.intensities, result.conformed.registration
+    classes = intensities.classes
     gaussians = [
         {
-            "class": segmenter.classes.names[int(c)],
+            "class": classes.ties[int(t)],
             "mean": intensities.mean[0, :, m].tolist(),  # one for each contrast
             "var": intensities.var[0, :, m].tolist(),
-            "weight": float(intensities.log_weight[0, m].exp()),
+            "weight": {  # in the mixture of each class that shares it
+                classes.names[c]: float(intensities.log_weight[0, c, m].exp())
+                for c in (classes.tie_of_class == t).nonzero().flatten().tolist()
+            },
         }
-        for m, c in enumerate(segmenter.classes.class_of_component)
+        for m, t in enumerate(classes.tie_of_component)
     ]
     return (
         _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}

@@ -96,7 +96,7 @@ def propose_intensity(
         show: Where the likelihoods are told.
     """
     gains, means = [], []
-    background = segmenter.classes.names[0]
+    background = segmenter.classes.ties[0]
     for path in images:
         config = segmenter.config
         conformed = conform([read_volume(path)], segmenter.atlas, config.n4, config.seed)
@@ -125,9 +125,9 @@ def propose_intensity(
 
 
 def _with_background(classes: IntensityClasses, count: int) -> IntensityClasses:
-    others = classes.class_of_component[classes.class_of_component > 0]
+    others = classes.tie_of_component[classes.tie_of_component > 0]
     background = torch.zeros(count, dtype=others.dtype)
-    return replace(classes, class_of_component=torch.cat([background, others]))
+    return replace(classes, tie_of_component=torch.cat([background, others]))
 
 
 def _held_out(
@@ -149,10 +149,8 @@ def _held_out(
 
 def _class_means(intensities: Intensities) -> list[float]:
     """Mean intensity of each class, over its Gaussians."""
-    share = intensities.log_weight[0].exp()
-    total = torch.zeros(len(intensities.classes.names))
-    total.index_add_(0, intensities.classes.class_of_component, share * intensities.mean[0, 0])
-    return [float(value) for value in total]
+    means: list[float] = (intensities.log_weight[0].exp() @ intensities.mean[0, 0]).tolist()
+    return means
 
 
 def _spread(means: np.ndarray) -> list[float]:

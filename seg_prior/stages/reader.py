@@ -123,8 +123,8 @@ class Reader:
 
     @property
     def label_table(self) -> LabelTable:
-        """The labels of the model."""
-        return self.model.header.label_table
+        """The labels of results."""
+        return self.model.header.label_table.written
 
     def decode(self, z: Tensor) -> Tensor:
         """(1, K) -> (1, L, V) log f(z)."""
@@ -133,8 +133,8 @@ class Reader:
 
 
 def typical_intensities(model: Model) -> NDArray[np.float32]:
-    """(L,) relative intensity of every label; classes without a typical one are spread evenly."""
-    labels, typical = model.header.label_table.labels, model.header.intensity.typical
+    """Relative intensity of every label of results; classes without one are spread evenly."""
+    labels, typical = model.header.label_table.written.labels, model.header.intensity.typical
     names = list(dict.fromkeys(label.intensity_class for label in labels))
     of_class = {name: n / len(names) for n, name in enumerate(names)} | typical
     return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
@@ -147,24 +147,30 @@ def atlas_of(model: Model, device: str) -> Atlas:
         model: A checkpoint.
         device: Where its locator runs, if it has one.
     """
-    location = model.location
+    location = model.location.joined(model.header.label_table.members)
     values = torch.from_numpy(typical_intensities(model))
-    probability = location.prob.cpu()
-    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
-    on_cpu = LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape)
-    painted, anatomy = on_cpu.scatter(pair, 0.0)[0]
-    guide = _guide_of(model, on_cpu, device)
+    pair = torch.stack([values @ location.prob, (location.prob[0] < 0.5).float()])[None]
+    painted, anatomy = location.scatter(pair, 0.0)[0]
+    guide = _guide_of(model, location, device)
     return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, guide)
 
 
 def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide | None:
-    """What a checkpoint knows of poses; its location prior is on the CPU."""
+    """What a checkpoint knows of poses.
+
+    Args:
+        model: A checkpoint.
+        location: Its location prior of the labels of results, on the CPU.
+        device: Where its locator runs, if it has one.
+    """
     header, locator = model.header, model.locator
     prior = header.pose_prior
     if prior is None:
         return None
     classes = intensity_classes(header.label_table, header.intensity)
-    way = PoseLikelihood(location, header.grid, classes, prior).way
+    of_all = model.location
+    of_all = LocationPrior(of_all.log_prob.cpu(), of_all.cells.cpu(), of_all.shape)
+    way = PoseLikelihood(of_all, header.grid, classes, prior).way
     if locator is None:
         return PoseGuide(prior, way)
     locator.to(device)
@@ -184,15 +190,17 @@ def observe(reader: Reader, conformed: Conformed) -> Observation:
     return Observation(
         location.gather(conformed.image[None].to(reader.device)),
         channel_weight(location.gather(conformed.observed[None].to(reader.device))),
-        replace(reader.classes, is_stripped=is_stripped(conformed, location)),
+        replace(reader.classes, is_stripped=is_stripped(conformed, reader.model)),
     )
 
 
-def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
+def is_stripped(conformed: Conformed, model: Model) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
+    location = model.location
     observed = location.gather(conformed.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
-    background = float(location.log_prob[0].exp()[is_seen].mean())
+    is_outside = torch.from_numpy(model.header.label_table.is_outside)
+    background = float(location.prob[is_outside].sum(0)[is_seen].mean())
     return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
 
 
@@ -232,5 +240,9 @@ def joints_of(
     weight = channel_weight(observed[None].float())[0]
     intensities = estimate.intensities if reader.config.output == "posterior" else None
     location = reader.model.location
-    evidence = reader.model.header.intensity.evidence if reader.has_detail else 1.0
-    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, evidence)
+    header = reader.model.header
+    evidence = header.intensity.evidence if reader.has_detail else 1.0
+    members = header.label_table.members
+    return log_joints(
+        estimate.log_prior, location, voxels, image, weight, intensities, members, evidence
+    )

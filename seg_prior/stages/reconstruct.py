@@ -74,9 +74,9 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
     device = runtime.start(config)
     model = load_model(config.model)
     model.prior.to(device)
-    header = model.header
+    header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
-    names = {label.id: label.name for label in header.label_table.labels if label.is_structure}
+    names = {label.id: label.name for label in table.labels if label.is_structure}
     scores: list[Score] = []
     failed: list[tuple[Path, str]] = []
     shown: list[Reconstruction] = []
@@ -88,7 +88,7 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
                 raise
             failed.append((path, str(error)))
             continue
-        ids = header.label_table.ids
+        ids = table.ids
         maps = (ids[result.reconstruction], ids[result.label_map])
         write_volume(target, maps[0], grid)
         scores += score_label_maps(result.subject, maps, header.grid, names, surface=False)
@@ -97,7 +97,7 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
     if shown:
         _write_picture(files.picture, shown, model)
         _write_table(files.table, scores)
-    for line in describe(scores, header.label_table):
+    for line in describe(scores, table):
         show(line)
     return ReconstructResult(tuple(scores), tuple(failed))
 
@@ -132,8 +132,9 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     """
     [aligned] = align_label_maps([path], model)
     labels = sample_labels(aligned, model.header.grid)
+    written = model.header.label_table.as_written(labels.numpy())
     return Reconstruction(
-        subject_key(path), labels.numpy(), decode_label_map(model, encode_mean(model, labels))
+        subject_key(path), written, decode_label_map(model, encode_mean(model, labels))
     )
 
 
@@ -159,7 +160,7 @@ def describe(scores: Sequence[Score], table: LabelTable) -> list[str]:
 
 def _write_picture(path: Path, results: Sequence[Reconstruction], model: Model) -> None:
     """Each map above its reconstruction."""
-    grid, table = model.header.grid, model.header.label_table
+    grid, table = model.header.grid, model.header.label_table.written
     above = [Panel(r.subject, grid, label_map=r.label_map) for r in results]
     below = []
     for result in results:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.inference.posterior import log_joints, summarise
+from seg_prior.models.likelihood import responsibilities
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
 from seg_prior.report.scan import (
     NOT_MEASURED,
@@ -29,6 +30,7 @@ from seg_prior.stages.calibration import Spread
 from seg_prior.stages.cohort import Job, read_sidecar
 from seg_prior.stages.outputs import Extras
 from seg_prior.stages.quality import MEASURES
+from seg_prior.stages.reader import observe
 from seg_prior.stages.segmentation import LabelVolume, Segmentation
 from seg_prior.volume import Volume
 
@@ -110,9 +112,17 @@ def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
 
 def _prior_labels(result: Segmentation) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
-    location = result.reader.model.location
+    model = result.reader.model
     no_image = torch.zeros(0, result.voxels.index.numel())
-    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
+    joints = log_joints(
+        model.location.log_prob[None],
+        model.location,
+        result.voxels,
+        no_image,
+        no_image,
+        None,
+        model.header.label_table.members,
+    )
     return summarise(joints).best
 
 
@@ -123,17 +133,21 @@ def _contrast(result: Segmentation, channel: int, volume: Volume) -> Contrast:
     native = conformed.native[channel].flatten()[index][is_observed]
     intensities = result.estimate.intensities
     classes = intensities.classes
-    soft_mm3 = np.array(result.soft_mm3)
-    class_of_label = classes.class_of_label.cpu().numpy()
-    share_of_class = np.bincount(class_of_label, soft_mm3 / soft_mm3.sum())
+    seen = observe(result.reader, conformed)
+    found = responsibilities(result.estimate.log_prior, seen.image, seen.observed, intensities)[
+        0, :, (seen.observed > 0).any(1)[0]
+    ]
+    share_of_class = torch.zeros(len(classes.names), device=found.device)
+    share_of_class.index_add_(0, classes.class_of_label, found.mean(1))
+    share_of_component = (share_of_class @ intensities.log_weight[0].exp()).tolist()
     gaussians = tuple(
         Gaussian(
-            classes.names[int(c)],
+            classes.ties[int(t)],
             float(intensities.mean[0, channel, m]),
             float(intensities.var[0, channel, m].sqrt()),
-            float(intensities.log_weight[0, m].exp()) * float(share_of_class[int(c)]),
+            share_of_component[m],
         )
-        for m, c in enumerate(classes.class_of_component)
+        for m, t in enumerate(classes.tie_of_component)
     )
     return Contrast(Path(volume.source).name, native.numpy(), gaussians)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import SampleConfig
 from seg_prior.errors import ConfigError
+from seg_prior.models.location import joined
 from seg_prior.report.overlay import write_montage
 from seg_prior.stages import runtime
 from seg_prior.volume import Volume, write_volume
@@ -42,16 +43,16 @@ def run(config: SampleConfig, show: Callable[[str], None] = print) -> SampleFile
     device = runtime.start(config)
     model = load_model(config.model, kinds=("prior", "model", "pca"))
     model.prior.to(device)
-    header = model.header
+    header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
     shown: list[NDArray[np.uint8]] = []
     for z, path in zip(draws(model.prior.num_latents, config), files.label_maps, strict=True):
         indices = decode_label_map(model, z.to(device))
-        write_volume(path, header.label_table.ids[indices], grid)
+        write_volume(path, table.ids[indices], grid)
         if len(shown) < NUM_SHOWN:
             shown.append(indices)
     titles = [f"sample {number}" for number in range(1, len(shown) + 1)]
-    write_montage(files.picture, shown, titles, header.grid, header.label_table)
+    write_montage(files.picture, shown, titles, header.grid, table)
     spacing_mm = header.grid.spacing_mm[0]
     show(f"{config.num} samples of {header.shape} voxels at {spacing_mm:.3g} mm in {config.out}")
     return files
@@ -72,7 +73,8 @@ def draws(num_latents: int, config: SampleConfig) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:
-    """(1, K) -> (D, H, W) index of the most probable label at every voxel of prior space."""
-    best = model.prior.decode(z).argmax(1, keepdim=True)  # (1, 1, V)
+    """(1, K) -> (D, H, W) the likeliest label at every voxel of prior space, as results have it."""
+    log_prior = joined(model.prior.decode(z), model.header.label_table.members)
+    best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
     grid = model.location.scatter(best.to(torch.uint8), 0)
     return np.asarray(grid[0, 0].cpu().numpy())

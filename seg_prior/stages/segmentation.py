@@ -164,6 +164,7 @@ class Segmentation:
             estimate.z,
             estimate.log_var,
             estimate.intensities,
+            reader.model.header.label_table.members,
             num_draws,
             reader.config.seed,
         )

@@ -185,7 +185,7 @@ def conform_scans(
         pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))
-        are_stripped &= is_stripped(conformed, model.location)
+        are_stripped &= is_stripped(conformed, model)
     return scans, are_stripped
 
 

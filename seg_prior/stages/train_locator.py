@@ -73,7 +73,7 @@ def run(config: TrainLocatorConfig, show: Callable[[str], None] = print) -> Head
         raise ConfigError(f"images: found {len(scans)} scans that can be read, need two or more.")
     show(f"read {len(scans)} scans; the locator sees them at {spacing_mm:.3g} mm")
     torch.manual_seed(config.seed)
-    locator = Locator(len(model.header.label_table), LocatorConfig(spacing_mm=spacing_mm))
+    locator = Locator(len(teacher.label_table), LocatorConfig(spacing_mm=spacing_mm))
     views = RandomViews(scans, config.seed, config.optim.steps * config.optim.batch_size)
     folder = config.out.with_suffix("")
     request = runtime.request_of(config) + model.sha256

@@ -72,13 +72,14 @@ def paint(
     """
 
     num_labels = classes.class_of_label.numel()
-    of_class = torch.rand(len(classes.names), generator=generator)
-    mean = of_class[classes.class_of_label]
-    # Labels of one class differ, from hardly at all to so much that the tie is wrong.
+    of_tie = torch.rand(len(classes.ties), generator=generator)
+    mean = of_tie[classes.tie_of_class[classes.class_of_label]]
+    # Labels of one tie differ, from hardly at all to so much that the tie is wrong.
     label_sd = _uniform(0.0, config.max_label_sd, generator)
     mean = mean + label_sd * torch.randn(num_labels, generator=generator)
     labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
-    image, in_view = render(labels, labels > 0, mean, config, generator)
+    is_inside = ~classes.is_outside[classes.class_of_label]
+    image, in_view = render(labels, is_inside[labels], mean, config, generator)
     observed = location.gather(in_view[None, None].float())[0, 0]
     return location.gather(image[None, None])[0, 0] * observed, observed
 

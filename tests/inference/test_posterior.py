@@ -1,7 +1,8 @@
 """The posterior at native voxels against a dense sum over labels, interpolated by hand."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,7 +19,6 @@ from seg_prior.inference.posterior import (
 )
 from seg_prior.models.likelihood import (
     Intensities,
-    IntensityClasses,
     log_likelihood,
     responsibilities,
 )
@@ -56,7 +56,7 @@ def joints_of(
 ) -> Iterator[Tensor]:
     """Log joints of one contrast (N,) that is observed everywhere."""
     seen = torch.ones(1, image.numel())
-    return log_joints(log_prior, location, where, image[None], seen, intensities)
+    return log_joints(log_prior, location, where, image[None], seen, intensities, toy.ALONE)
 
 
 def everything(shape: tuple[int, int, int]) -> Tensor:
@@ -184,10 +184,23 @@ def test_without_intensities_the_prior_decides(
     torch.testing.assert_close(posterior.log_evidence, torch.zeros_like(image), atol=2e-3, rtol=0)
 
 
+def test_labels_that_count_as_one_add_up(location: LocationPrior, rng: torch.Generator) -> None:
+    where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
+    image = torch.rand(1, where.index.numel(), generator=rng)
+    fitted = toy.gaussians([0.1, 0.9, 0.5], [0.1, 0.2, 0.3])
+
+    def joints(members: Sequence[Sequence[int]]) -> Tensor:
+        seen = torch.ones_like(image)
+        prior = location.log_prob[None]
+        return torch.stack(list(log_joints(prior, location, where, image, seen, fitted, members)))
+
+    apart, together = joints(toy.ALONE), joints([[0, toy.SHELL], [toy.CORE]])
+    torch.testing.assert_close(together[0].exp(), apart[0].exp() + apart[toy.SHELL].exp())
+    assert torch.equal(together[1], apart[toy.CORE])
+
+
 def test_several_gaussians_of_a_class_add_up(location: LocationPrior, rng: torch.Generator) -> None:
-    classes = IntensityClasses(
-        toy.CLASSES.names, toy.CLASSES.class_of_label, torch.tensor([0, 0, 1, 2])
-    )
+    classes = replace(toy.CLASSES, tie_of_component=torch.tensor([0, 0, 1, 2]))
     mixed = toy.gaussians([0.1, 0.3, 0.9, 0.5], [0.01, 0.01, 0.03, 0.04], classes)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
     image = torch.rand(where.index.numel(), generator=rng)
@@ -255,14 +268,13 @@ def test_evidence_is_the_power_of_the_likelihood(
     observed = torch.ones(native.shape, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), native, observed)
     image, seen = torch.rand(1, where.index.numel(), generator=rng), torch.ones(1, 1)
-    shape = (1, 1, toy.MEANS.numel())
-    fitted = Intensities(
-        toy.MEANS.view(shape), torch.full(shape, 0.01), torch.zeros(1, 3), toy.CLASSES
-    )
+    fitted = toy.gaussians(toy.MEANS.tolist(), [0.01] * 3)
     seen = seen.expand(1, where.index.numel())
 
     def joints(intensities: Intensities | None, evidence: float = 1.0) -> Tensor:
-        found = log_joints(log_prior, location, where, image, seen, intensities, evidence)
+        found = log_joints(
+            log_prior, location, where, image, seen, intensities, toy.ALONE, evidence
+        )
         return torch.stack(list(found))
 
     alone, full, half = joints(None), joints(fitted), joints(fitted, 0.5)

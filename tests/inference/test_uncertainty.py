@@ -22,7 +22,8 @@ from seg_prior.inference.uncertainty import (
     softened_entropy,
     softened_probability,
 )
-from seg_prior.models.likelihood import Intensities, IntensityClasses
+from seg_prior.models.likelihood import Intensities
+from tests.models import toy
 
 POINTS = arrays(np.float64, (7, 5), elements=st.floats(-6, 6))
 
@@ -58,15 +59,20 @@ def test_the_spread_of_volumes_is_that_of_the_draws() -> None:
         return logits.log_softmax(1)
 
     num_voxels = 1
-    classes = IntensityClasses(("one",), torch.tensor([0, 0]), torch.tensor([0]))
+    classes = toy.untied(("one",), [0, 0], [0])
     seen = Observation(torch.zeros(1, 1, num_voxels), torch.ones(1, 1, num_voxels), classes)
-    flat = Intensities(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1), classes)
+    flat = Intensities(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1, 1), classes)
     z, log_var = torch.zeros(1, 1), torch.full((1, 1), math.log(0.01))
-    spread = log_volume_spread(decode, seen, z, log_var, flat, 400, seed=0)
+    each = [[0], [1]]
+    spread = log_volume_spread(decode, seen, z, log_var, flat, each, 400, seed=0)
     assert spread == pytest.approx([0.05, 0.05], rel=0.15)  # d log sigmoid = 1/2 dz
-    assert np.array_equal(spread, log_volume_spread(decode, seen, z, log_var, flat, 400, seed=0))
+    assert np.array_equal(
+        spread, log_volume_spread(decode, seen, z, log_var, flat, each, 400, seed=0)
+    )
+    together = log_volume_spread(decode, seen, z, log_var, flat, [[0, 1]], 3, seed=0)
+    assert together == pytest.approx([0], abs=1e-6)
     still = torch.full((1, 1), -80.0)
-    assert log_volume_spread(decode, seen, z, still, flat, 3, seed=0).max() < 1e-6
+    assert log_volume_spread(decode, seen, z, still, flat, each, 3, seed=0).max() < 1e-6
 
 
 @given(POINTS, st.floats(0.5, 4.0))

@@ -1,12 +1,13 @@
 """The atlas posterior that an image enters as, and the encoder that starts from the label VAE."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
-from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
 from tests.models import toy
 
@@ -40,9 +41,7 @@ def test_it_does_not_depend_on_scale_sign_and_offset(
     offset: float,
     components: tuple[int, ...],
 ) -> None:
-    classes = IntensityClasses(
-        toy.CLASSES.names, toy.CLASSES.class_of_label, torch.tensor(components)
-    )
+    classes = replace(toy.CLASSES, tie_of_component=torch.tensor(components))
     image = toy.paint(labels)[None]
     seen = torch.ones_like(image)
     plain = posterior_through(location.log_prob[None], image, seen, classes)

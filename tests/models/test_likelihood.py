@@ -31,11 +31,7 @@ from seg_prior.models.likelihood import (
 from seg_prior.models.location import LocationPrior
 from tests.models import toy
 
-MIXED = IntensityClasses(
-    ("background", "outer", "inner"),
-    toy.CLASSES.class_of_label,
-    torch.tensor([0, 0, 0, 1, 2, 2]),
-)
+MIXED = toy.untied(toy.CLASSES.names, toy.CLASSES.class_of_label.tolist(), [0, 0, 0, 1, 2, 2])
 
 
 def em(
@@ -59,7 +55,7 @@ def painted(location: LocationPrior, means: Tensor = toy.MEANS) -> Tensor:
 def test_log_density_is_that_of_torch(rng: torch.Generator) -> None:
     image = torch.randn(2, 1, 9, generator=rng)
     mean, var = torch.randn(2, 1, 3, generator=rng), torch.rand(2, 1, 3, generator=rng) + 0.1
-    intensities = Intensities(mean, var, torch.zeros(2, 3), toy.CLASSES)
+    intensities = Intensities(mean, var, torch.eye(3).log().expand(2, -1, -1), toy.CLASSES)
     found = log_density(image, torch.ones_like(image), intensities)
     normal = Normal(mean[:, 0, :, None], var.sqrt()[:, 0, :, None])
     expected = normal.log_prob(image)  # type: ignore[no-untyped-call]
@@ -70,14 +66,14 @@ def test_log_density_is_that_of_torch(rng: torch.Generator) -> None:
 def test_a_class_of_several_gaussians_is_a_mixture(rng: torch.Generator) -> None:
     image = torch.randn(1, 1, 40, generator=rng)
     mean, var = torch.randn(1, 1, 6, generator=rng), torch.rand(1, 1, 6, generator=rng) + 0.1
-    weight = torch.tensor([[0.2, 0.5, 0.3, 1.0, 0.6, 0.4]])
-    mixed = Intensities(mean, var, weight.log(), MIXED)
+    weight = torch.tensor([0.2, 0.5, 0.3, 1.0, 0.6, 0.4])
+    mixed = Intensities(mean, var, (weight * MIXED.draws_from).log()[None], MIXED)
     found = class_log_likelihood(image, torch.ones_like(image), mixed)[0]
     span = (mean + 2 * var.sqrt()).max() - (mean - 2 * var.sqrt()).min()
     outlier = LOG_OUTLIER - span.log()
     for c, members in enumerate(([0, 1, 2], [3], [4, 5])):
         parts = Normal(mean[0, 0, members], var[0, 0, members].sqrt())
-        mixture = MixtureSameFamily(Categorical(weight[0, members]), parts)
+        mixture = MixtureSameFamily(Categorical(weight[members]), parts)
         expected = mixture.log_prob(image[0, 0])  # type: ignore[no-untyped-call]
         torch.testing.assert_close(found[c], torch.logaddexp(expected, outlier))
 
@@ -111,12 +107,13 @@ def test_start_has_weighted_moments_and_spreads_components() -> None:
     image = torch.tensor([[[0.0, 2.0, 10.0, 14.0, 1e3]]])
     observed = torch.tensor([[[1.0, 1.0, 1.0, 1.0, 0.0]]])
     prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.5], [0.0, 0.0, 1.0, 1.0, 0.5]]])
-    classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1, 1, 1]))
+    classes = toy.untied(("a", "b"), [0, 1], [0, 1, 1, 1])
     first = start(image, observed, prior_of_class, classes)
     spread = torch.tensor([[[1.0, 10.0, 12.0, 14.0]]])  # 12 +- one deviation of 2
     torch.testing.assert_close(first.mean, spread, atol=5e-3, rtol=0)
     torch.testing.assert_close(first.var, torch.tensor([[[1.0, 4, 4, 4]]]), atol=5e-3, rtol=0)
-    torch.testing.assert_close(first.log_weight.exp(), torch.tensor([[1.0, 1 / 3, 1 / 3, 1 / 3]]))
+    weight = torch.tensor([[[1.0, 0, 0, 0], [0, 1 / 3, 1 / 3, 1 / 3]]])
+    torch.testing.assert_close(first.log_weight.exp(), weight)
 
 
 @pytest.mark.parametrize("means", [[0.1, 0.9, 0.5], [0.9, 0.1, 0.5], [0.5, 0.2, 0.9]])
@@ -144,11 +141,44 @@ def test_em_finds_the_gaussians_of_a_mixture(location: LocationPrior, rng: torch
     is_bright = (labels == toy.CORE) & (torch.rand(labels.shape, generator=rng) < 0.25)
     image = torch.where(is_bright, image + 0.8, image)
     fitted = em(location, image, classes=MIXED, rounds=60)
-    inner = torch.stack([fitted.mean[0, 0, 4:], fitted.log_weight[0, 4:].exp()], dim=1).tolist()
+    inner = torch.stack([fitted.mean[0, 0, 4:], fitted.log_weight[0, 2, 4:].exp()], dim=1).tolist()
     assert min(inner) == pytest.approx([0.5, 0.75], abs=0.03)
     assert max(inner) == pytest.approx([1.3, 0.25], abs=0.03)
-    for members in ([0, 1, 2], [3], [4, 5]):
-        assert float(fitted.log_weight[0, members].exp().sum()) == pytest.approx(1, abs=1e-5)
+    weight = fitted.log_weight[0].exp()
+    torch.testing.assert_close(weight.sum(1), torch.ones(3))
+    assert (weight[~MIXED.draws_from] == 0).all()
+
+
+def test_tied_classes_share_gaussians_and_mix_them_in_their_own_way(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    """Outer and inner are gray, one mostly dark, one mostly bright."""
+    tied = replace(
+        toy.CLASSES,
+        ties=("background", "gray"),
+        tie_of_class=torch.tensor([0, 1, 1]),
+        tie_of_component=torch.tensor([0, 1, 1]),
+    )
+    labels = toy.inside(location, toy.label_map())
+    bright_share = torch.where(labels == toy.CORE, 0.9, 0.2)
+    is_bright = torch.rand(labels.shape, generator=rng) < bright_share
+    image = torch.where(labels > 0, 0.5 + 0.3 * is_bright, 0.0)
+    image = (image + 0.03 * torch.randn(labels.shape, generator=rng))[None]
+    fitted = em(location, image, classes=tied, rounds=60)
+    assert fitted.mean[0, 0].tolist() == pytest.approx([0, 0.5, 0.8], abs=0.02)
+    weight = fitted.log_weight[0].exp()
+    assert weight[0].tolist() == pytest.approx([1, 0, 0])
+    assert weight[1].tolist() == pytest.approx([0, 0.8, 0.2], abs=0.06)
+    assert weight[2].tolist() == pytest.approx([0, 0.1, 0.9], abs=0.06)
+
+
+def test_a_class_that_shows_nothing_mixes_as_its_tie_does() -> None:
+    own = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    seen = torch.tensor([[[599.0, 199, 0], [0, 0, 0], [0, 0, 7]]])
+    weight = likelihood._weights(seen, own)[0]
+    torch.testing.assert_close(weight[1], torch.tensor([0.75, 0.25, 0]))
+    torch.testing.assert_close(weight[0], torch.tensor([0.75, 0.25, 0]), atol=1e-3, rtol=0)
+    assert weight[2].tolist() == [0, 0, 1]
 
 
 def test_em_never_loses_likelihood(location: LocationPrior) -> None:
@@ -161,11 +191,10 @@ def test_em_never_loses_likelihood(location: LocationPrior) -> None:
     trace = []
     for _ in range(40):
         fitted = fit(image, seen, prior_of_class, fitted, rounds=1)
-        # The prior of a voxel is that of its class for every one of the class's components.
-        log_class = prior_of_class.log()[:, MIXED.class_of_component]
-        log_joint = log_density(image, seen, fitted) + log_class
+        prior = torch.einsum("bcm,bcv->bmv", fitted.log_weight.exp(), prior_of_class)
+        log_joint = log_density(image, seen, fitted) + prior.log()
         penalty = (PRIOR_VOXELS / 2 * (fitted.var.log() + typical_var / fitted.var)).sum()
-        weights = fitted.log_weight.sum()  # Dirichlet(2, 2, ...)
+        weights = fitted.log_weight[0, MIXED.draws_from].sum()  # Dirichlet(2, 2, ...)
         trace.append(float(torch.logsumexp(log_joint, 1).sum() - penalty + weights))
     assert all(after >= before - 1e-9 for before, after in pairwise(trace))
     assert trace[-1] > trace[0] + 1
@@ -179,7 +208,8 @@ def test_a_class_without_voxels_stays_finite_and_wide(
     observed = (labels != toy.CORE).float()[None]  # the core is out of the field of view
     image = toy.paint(labels)[None]
     fitted = em(location, image, observed, classes)
-    for values in (fitted.mean, fitted.var, fitted.log_weight):
+    log_weight = fitted.log_weight[:, classes.draws_from]
+    for values in (fitted.mean, fitted.var, log_weight):
         assert torch.isfinite(values).all()
     assert (fitted.var > VAR_FLOOR * image.var()).all()
 
@@ -288,9 +318,12 @@ def test_moments_are_those_of_the_observed_voxels() -> None:
 def test_classes_follow_ties_and_components() -> None:
     config = IntensityConfig(ties={"tissue": ["inner", "outer"]}, components={"tissue": 2})
     classes = intensity_classes(toy.table(), config)
-    assert classes.names == ("background", "tissue")
-    assert classes.class_of_label.tolist() == [0, 1, 1, 1, 1]
-    assert classes.class_of_component.tolist() == [0, 1, 1]
+    assert classes.names == toy.CLASSES.names
+    assert classes.class_of_label.tolist() == toy.CLASSES.class_of_label.tolist()
+    assert classes.ties == ("background", "tissue")
+    assert classes.tie_of_class.tolist() == [0, 1, 1]
+    assert classes.tie_of_component.tolist() == [0, 1, 1]
+    assert classes.draws_from.tolist() == [[True, False, False]] + 2 * [[False, True, True]]
 
 
 def test_components_of_an_unknown_class_are_refused() -> None:
@@ -301,7 +334,7 @@ def test_components_of_an_unknown_class_are_refused() -> None:
 def test_moving_classes_keeps_what_they_say() -> None:
     moved = MIXED.to("cpu")
     assert moved.names == MIXED.names
-    assert torch.equal(moved.class_of_component, MIXED.class_of_component)
+    assert torch.equal(moved.tie_of_component, MIXED.tie_of_component)
 
 
 def test_a_class_of_one_value_keeps_the_smallest_variance() -> None:
@@ -309,7 +342,7 @@ def test_a_class_of_one_value_keeps_the_smallest_variance() -> None:
     labels = torch.arange(60_000) % 2
     image = labels[None, None].float()
     certain = torch.stack([1 - labels, labels])[None].float().clamp(1e-4, 1 - 1e-4)
-    classes = IntensityClasses(("a", "b"), torch.tensor([0, 1]), torch.tensor([0, 1]))
+    classes = toy.untied(("a", "b"), [0, 1], [0, 1])
     seen = torch.ones_like(image)
     fitted = fit(image, seen, certain, start(image, seen, certain, classes), rounds=20)
     floor = VAR_FLOOR * image.var(correction=0)

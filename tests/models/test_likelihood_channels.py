@@ -42,7 +42,7 @@ def random_gaussians(num_channels: int, rng: torch.Generator) -> Intensities:
     """Two images, three classes."""
     mean = torch.randn(2, num_channels, 3, generator=rng)
     var = torch.rand(2, num_channels, 3, generator=rng) + 0.1
-    return Intensities(mean, var, torch.zeros(2, 3), toy.CLASSES)
+    return Intensities(mean, var, torch.eye(3).log().expand(2, -1, -1), toy.CLASSES)
 
 
 def of_channels(intensities: Intensities, channels: list[int]) -> Intensities:

@@ -28,7 +28,12 @@ def random_case(rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Intensiti
     one = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
     other = toy.gaussians([0.8, 0.2, 0.4], [0.05, 0.02, 0.01])
     mean, var = torch.cat([one.mean, other.mean]), torch.cat([one.var, other.var])
-    return logits, image, observed, Intensities(mean, var, torch.zeros(BATCH, 3), toy.CLASSES)
+    return (
+        logits,
+        image,
+        observed,
+        Intensities(mean, var, torch.eye(3).log().expand(BATCH, -1, -1), toy.CLASSES),
+    )
 
 
 def normals(mean: Tensor, log_var: Tensor) -> Normal:

@@ -17,9 +17,26 @@ SPACING_MM = 4.0
 NUM_LABELS = 5
 SHELL, CORE, LEFT, RIGHT = 1, 2, 3, 4
 TINY = VAEConfig(latent_channels=4, widths=(8, 8, 16), num_blocks=1)
-CLASSES = IntensityClasses(
-    ("background", "outer", "inner"), torch.tensor([0, 1, 2, 1, 1]), torch.tensor([0, 1, 2])
-)
+
+
+def untied(
+    names: tuple[str, ...], class_of_label: list[int], class_of_component: list[int]
+) -> IntensityClasses:
+    """Classes of which each has its own Gaussians; the first is background."""
+    every = torch.arange(len(names))
+    return IntensityClasses(
+        names,
+        every == 0,
+        torch.tensor(class_of_label),
+        names,
+        every,
+        torch.tensor(class_of_component),
+    )
+
+
+CLASSES = untied(("background", "outer", "inner"), [0, 1, 2, 1, 1], [0, 1, 2])
+ALONE = [[label] for label in range(NUM_LABELS)]
+"""Every label counts as itself."""
 MEANS = torch.tensor([0.1, 0.9, 0.5])
 
 
@@ -87,7 +104,12 @@ def frequency() -> Tensor:
 
 def location() -> LocationPrior:
     """The location prior of the six anatomies."""
-    return location_prior(frequency())
+    return location_prior(frequency(), first_of(NUM_LABELS))
+
+
+def first_of(num_labels: int) -> Tensor:
+    """(L,) bool: the first label is what is outside."""
+    return torch.arange(num_labels) == 0
 
 
 def inside(prior: LocationPrior, labels: Tensor) -> Tensor:
@@ -104,7 +126,7 @@ def paint(labels: Tensor, means: Tensor = MEANS, sd: float = 0.03, seed: int = 0
 def gaussians(
     mean: list[float], var: list[float], classes: IntensityClasses = CLASSES
 ) -> Intensities:
-    """Gaussians of one image of one channel; components of one class weigh the same."""
-    owner = classes.class_of_component
-    share = torch.bincount(owner).float()[owner].reciprocal()
-    return Intensities(torch.tensor([[mean]]), torch.tensor([[var]]), share.log()[None], classes)
+    """Gaussians of one image of one channel; a class mixes its own at equal weights."""
+    own = classes.draws_from.float()
+    log_weight = (own / own.sum(1, keepdim=True)).log()[None]
+    return Intensities(torch.tensor([[mean]]), torch.tensor([[var]]), log_weight, classes)
