@@ -15,6 +15,7 @@ from torch import Tensor
 from seg_prior.errors import CheckpointError
 from seg_prior.files import sha256_of, whole_file
 from seg_prior.header import METADATA_KEY, Header, read_header
+from seg_prior.labels import LabelTable
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.linear import LinearPrior
@@ -103,7 +104,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         )
     with safe_open(path, framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    location = _unpack_location(tensors, len(header.label_table), header.shape)
+    location = _unpack_location(tensors, header.label_table, header.shape)
     prior: LabelVAE | LinearPrior
     image_encoder = locator = None
     if header.vae is None:
@@ -157,12 +158,12 @@ def _pack_location(location: LocationPrior) -> dict[str, Tensor]:
 
 
 def _unpack_location(
-    tensors: dict[str, Tensor], num_labels: int, shape: tuple[int, int, int]
+    tensors: dict[str, Tensor], table: LabelTable, shape: tuple[int, int, int]
 ) -> LocationPrior:
     cells = tensors["location.cells"].long()
-    size = num_labels * cells.numel() * 8
+    size = len(table) * cells.numel() * 8
     bits = np.unpackbits(tensors["location.is_above"].numpy(), count=size).astype(bool)
-    is_above = torch.from_numpy(bits).view(num_labels, -1)
+    is_above = torch.from_numpy(bits).view(len(table), -1)
     log_prob = torch.full(is_above.shape, float(np.log(FLOOR)))
     log_prob[is_above] = -tensors["location.code"].float() / LOG_STEPS
-    return LocationPrior(log_prob.log_softmax(0), cells, shape)
+    return LocationPrior(log_prob.log_softmax(0), cells, shape, table.members)

@@ -163,7 +163,7 @@ def test_a_label_beside_forty_maps_is_not_lost(tmp_path: Path) -> None:
     """One map of forty is far above the floor; its frequency survives."""
     frequency = torch.zeros(2, 16, 16, 24)
     frequency[0], frequency[1] = 39 / 40, 1 / 40
-    location = location_prior(frequency, toy.first_of(2))
+    location = location_prior(frequency)
     table = toy.table()
     two = table.model_copy(update={"labels": (table.labels[0], table.labels[1])})
     content = header("atlas").model_copy(update={"label_table": two})

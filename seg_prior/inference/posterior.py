@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,18 +85,16 @@ def log_joints(
     image: Tensor,
     observed: Tensor,
     intensities: Intensities | None,
-    members: Sequence[Sequence[int]],
     evidence: float = 1.0,
 ) -> Iterator[Tensor]:
     """log f_l + evidence log N(x; l) at the native voxels, for one label after the other.
 
     Args:
         log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
-        location: Where the V voxels lie.
+        location: Where the V voxels lie, and which labels count as one.
         where: The N native voxels.
         image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
-        members: L' lists of labels that count as one each.
         evidence: Power of the likelihood.
 
     Yields:
@@ -116,7 +114,7 @@ def log_joints(
     if intensities is not None:
         by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
     floor = float(np.log(FLOOR))
-    for few in members:
+    for few in location.members:
         joint = joint_of(few[0])
         for label in few[1:]:
             joint = torch.logaddexp(joint, joint_of(label))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from seg_prior.inference.map_estimate import Observation
 from seg_prior.models.likelihood import Intensities, class_log_likelihood
-from seg_prior.models.location import joined
+from seg_prior.models.location import LocationPrior
 
 NUM_BINS = 15
 """Of confidence, for the calibration error."""
@@ -73,7 +73,7 @@ def log_volume_spread(
     z: Tensor,
     log_var: Tensor,
     intensities: Intensities,
-    members: Sequence[Sequence[int]],
+    location: LocationPrior,
     num_draws: int,
     seed: int,
 ) -> NDArray[np.float64]:
@@ -84,7 +84,7 @@ def log_volume_spread(
         seen: The image, on the V voxels of prior space.
         z, log_var: (1, K) of q.
         intensities: The image's Gaussians; held fixed.
-        members: L' lists of labels that count as one each.
+        location: Which labels count as one.
         num_draws: At least 2.
         seed: Of the draws.
 
@@ -100,7 +100,7 @@ def log_volume_spread(
             # Not in place: the decoder of an atlas gives its location prior itself.
             joint = decode(z + torch.exp(log_var / 2) * noise)
             joint = joint + by_class[:, seen.classes.class_of_label]
-            volume = torch.softmax(joined(joint, members), dim=1)[0].sum(1)
+            volume = torch.softmax(location.joined(joint), dim=1)[0].sum(1)
         log_volumes.append(volume.clamp_min(_TINY).log().double().cpu().numpy())
     return np.asarray(np.std(log_volumes, axis=0, ddof=1))
 

@@ -41,8 +41,8 @@ class LabelEncoder(nn.Module):
         super().__init__()
         fine, middle, coarse = config.widths
         self.half_shape = _coarser(location.shape, 2)
-        self.stem = nn.Linear(location.num_labels * CELL, fine)
-        self.stem_expected = nn.Linear(location.num_labels * CELL, fine, bias=False)
+        self.stem = nn.Linear(len(location.members) * CELL, fine)
+        self.stem_expected = nn.Linear(len(location.members) * CELL, fine, bias=False)
         self.stem_force = nn.Linear(3 * CELL, fine, bias=False)
         # Before any training q already looks where the labels are.
         self.force_gain = nn.Parameter(torch.tensor(FORCE_GAIN))
@@ -55,7 +55,7 @@ class LabelEncoder(nn.Module):
         )
         self.detail: DetailHead | None = None
         if config.detail_channels:
-            self.detail = DetailHead(location.num_labels, config)
+            self.detail = DetailHead(len(location.members), config)
         # Training starts with a narrow q, so that the decoder learns to listen to z.
         _narrow(self.head[-1])
         channels_last(self)
@@ -71,8 +71,10 @@ class LabelEncoder(nn.Module):
             mean, log_var: (B, K), float32.
         """
         batch = soft_labels.shape[0]
-        force = by_cell(location.force(soft_labels))  # (B, V/8, 3*8)
-        labels, expected = by_cell(soft_labels), by_cell(location.prob[None])
+        # What is outside the anatomy is one to z, which would spend itself on bone.
+        seen, expected = location.summed(soft_labels), location.summed(location.prob[None])
+        force = by_cell(location.force(seen))  # (B, V/8, 3*8)
+        labels, expected = by_cell(seen), by_cell(expected)
         features = self.stem(labels) + self.stem_expected(expected)
         cells = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
         half = self._scatter(cells, location)
@@ -229,11 +231,16 @@ class LabelVAE(nn.Module):
         self.decoder = LabelDecoder(location, config)
 
     def start_detail(self, basis: Tensor) -> None:
-        """Let the detail begin as what `fit_surprise` found: (L * 8, F) orthonormal columns."""
+        """Let the detail begin as what `fit_surprise` found: (L' * 8, F) orthonormal columns."""
         assert self.encoder.detail is not None
+        list_of_label = [0] * self.location.num_labels
+        for n, few in enumerate(self.location.members):
+            for label in few:
+                list_of_label[label] = n
         with torch.no_grad():
             self.encoder.detail.project.weight.copy_(DETAIL_GAIN * basis.T)
-            self.decoder.spell.weight.copy_(SPELL_GAIN * basis)
+            of_labels = basis.view(-1, CELL, basis.shape[1])[list_of_label].flatten(0, 1)
+            self.decoder.spell.weight.copy_(SPELL_GAIN * of_labels)
 
     @property
     def num_latents(self) -> int:
@@ -287,12 +294,13 @@ def fit_surprise(
         num_channels: F.
 
     Returns:
-        (L * 8, F), orthonormal columns.
+        (L' * 8, F), orthonormal columns.
     """
-    expected = by_cell(location.prob[None])[0]
+    expected = by_cell(location.summed(location.prob[None]))[0]
     moment = expected.new_zeros(expected.shape[1], expected.shape[1])
     for label_map in label_maps:
-        surprise = by_cell(one_hot(label_map[None], location.num_labels))[0] - expected
+        seen = location.summed(one_hot(label_map[None], location.num_labels))
+        surprise = by_cell(seen)[0] - expected
         moment += surprise.T @ surprise
     vectors: Tensor = torch.linalg.eigh(moment).eigenvectors
     return vectors.flip(1)[:, :num_channels]

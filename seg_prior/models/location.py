@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from torch.nn import functional as F
 from seg_prior.models.warp import to_unit
 
 FLOOR = 1e-4
+Members = tuple[tuple[int, ...], ...]
 CELL = 8
 """Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
 
@@ -27,6 +27,8 @@ class LocationPrior(nn.Module):
         log_prob: (L, V) log label frequency, each column normalised.
         cells: (V / 8,) flat indices into the half-size grid.
         shape: Full grid (D, H, W), all even.
+        members: L' lists of labels, background's first: those of a list count as one for all who
+            ask where anatomy lies, and for q(z). None lets each stand alone.
     """
 
     log_prob: Tensor
@@ -36,9 +38,16 @@ class LocationPrior(nn.Module):
     log_grid: Tensor
     slope: Tensor
 
-    def __init__(self, log_prob: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        log_prob: Tensor,
+        cells: Tensor,
+        shape: tuple[int, int, int],
+        members: Members | None = None,
+    ) -> None:
         super().__init__()
         self.shape = shape
+        self.members = members or tuple((label,) for label in range(log_prob.shape[0]))
         self.register_buffer("log_prob", log_prob)
         self.register_buffer("prob", log_prob.exp(), persistent=False)
         self.register_buffer("cells", cells)
@@ -48,15 +57,28 @@ class LocationPrior(nn.Module):
         outside = self.scatter(torch.zeros(1, 1, self.voxels.numel()), 1.0)[:, 0] > 0
         log_grid[:, 0][outside] = 0.0
         self.register_buffer("log_grid", log_grid, persistent=False)
-        slopes = torch.stack(
-            [self.gather(s)[0] for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])]
-        )
+        slopes = torch.cat([self.gather(s) for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])])
+        slopes = self.summed(slopes)
         self.register_buffer("slope", slopes, persistent=False)
 
     @property
     def num_labels(self) -> int:
         """L, background included."""
         return int(self.log_prob.shape[0])
+
+    def summed(self, prob: Tensor) -> Tensor:
+        """(B, L, V) of labels -> (B, L', V) of their lists."""
+        if len(self.members) == self.num_labels:
+            return prob
+        return torch.stack([prob[:, list(few)].sum(1) for few in self.members], dim=1)
+
+    def joined(self, log_prob: Tensor) -> Tensor:
+        """`summed`, of logarithms, which need not be normalised."""
+        if len(self.members) == self.num_labels:
+            return log_prob
+        return torch.stack(
+            [torch.logsumexp(log_prob[:, list(few)], dim=1) for few in self.members], dim=1
+        )
 
     def gather(self, grid: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
@@ -69,12 +91,12 @@ class LocationPrior(nn.Module):
         raises the probability of the labels; zero where the prior already expects them.
 
         Args:
-            soft_labels: (B, L, V).
+            soft_labels: (B, L', V), `summed`.
 
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        surprise = soft_labels - self.prob
+        surprise = soft_labels - self.summed(self.prob[None])
         # One axis after the other: an einsum over labels would copy everything by voxel first.
         return torch.stack([(surprise * slope).sum(1) for slope in self.slope], dim=1)
 
@@ -102,9 +124,13 @@ class LocationPrior(nn.Module):
             align_corners=True,
         ).flatten(2)
 
-    def joined(self, members: Sequence[Sequence[int]]) -> LocationPrior:
-        """The same on the CPU, of L' lists of labels that count as one each."""
-        log_prob = joined(self.log_prob.cpu()[None], members)[0]
+    def on_cpu(self) -> LocationPrior:
+        """A copy on the CPU."""
+        return LocationPrior(self.log_prob.cpu(), self.cells.cpu(), self.shape, self.members)
+
+    def of_lists(self) -> LocationPrior:
+        """The lists as L' labels of their own, on the CPU."""
+        log_prob = self.joined(self.log_prob[None])[0].cpu()
         return LocationPrior(log_prob, self.cells.cpu(), self.shape)
 
     def scatter(self, values: Tensor, outside: float) -> Tensor:
@@ -113,16 +139,6 @@ class LocationPrior(nn.Module):
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
-
-
-def joined(log_prob: Tensor, members: Sequence[Sequence[int]]) -> Tensor:
-    """(B, L, V) log probabilities -> (B, L', V): of labels that count as one, their sum.
-
-    Args:
-        log_prob: Need not be normalised.
-        members: L' lists of labels.
-    """
-    return torch.stack([torch.logsumexp(log_prob[:, list(few)], dim=1) for few in members], dim=1)
 
 
 def by_cell(values: Tensor) -> Tensor:
@@ -138,23 +154,24 @@ def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
     return values.view(*values.shape[:-1], -1, CELL).index_select(-2, cells).flatten(-2)
 
 
-def location_prior(frequency: Tensor, is_outside: Tensor) -> LocationPrior:
+def location_prior(frequency: Tensor, members: Members | None = None) -> LocationPrior:
     """Floor, renormalise and crop a label frequency.
 
     Args:
         frequency: (L, D, H, W), sums to one over labels; 0 is background; D, H, W even. The floor
             is 1e-4 before renormalising: no label is impossible where there is anatomy.
-        is_outside: (L,) bool, background and its kinds; a cell that held nothing else is cut off.
+        members: As `LocationPrior` has them; cells that held nothing but the first are cut off.
     """
     shape = (int(frequency.shape[1]), int(frequency.shape[2]), int(frequency.shape[3]))
-    anatomy = (frequency[~is_outside].sum(0) > 0).float()[None, None]
+    outside = [0] if members is None else list(members[0])
+    anatomy = (frequency[outside].sum(0) < 1 - 1e-6).float()[None, None]
     # One cell of slack: registered images never fit the training maps to the voxel.
     cell_mask = F.max_pool3d(anatomy, 2)
     cell_mask = F.max_pool3d(cell_mask, 3, stride=1, padding=1)
     cells = cell_mask.flatten().nonzero().flatten()
     inside = frequency.flatten(1).index_select(1, _voxels_of(cells, shape))
     floored = inside.clamp_min(FLOOR)
-    return LocationPrior((floored / floored.sum(0)).log(), cells, shape)
+    return LocationPrior((floored / floored.sum(0)).log(), cells, shape, members)
 
 
 def _voxels_of(cells: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from seg_prior.inference.uncertainty import log_volume
@@ -134,8 +133,8 @@ def measure(result: Segmentation) -> dict[str, float]:
     squares = ((image - center[:, None]).square() * weight).sum(1) / num_observed
     gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
     gain = estimate.elbo - float((gaussian * num_observed).sum())
-    is_outside = torch.from_numpy(result.reader.model.header.label_table.is_outside)
-    anatomy = estimate.log_prior[0, ~is_outside].exp().sum(0)
+    outside = result.reader.model.location.summed(estimate.log_prior.exp())[0, 0]
+    anatomy = 1 - outside
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
     num_in_view = max(int(conformed.native_observed[0].sum()), 1)
     found = {

@@ -147,7 +147,7 @@ def atlas_of(model: Model, device: str) -> Atlas:
         model: A checkpoint.
         device: Where its locator runs, if it has one.
     """
-    location = model.location.joined(model.header.label_table.members)
+    location = model.location.of_lists()
     values = torch.from_numpy(typical_intensities(model))
     pair = torch.stack([values @ location.prob, (location.prob[0] < 0.5).float()])[None]
     painted, anatomy = location.scatter(pair, 0.0)[0]
@@ -168,9 +168,7 @@ def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide |
     if prior is None:
         return None
     classes = intensity_classes(header.label_table, header.intensity)
-    of_all = model.location
-    of_all = LocationPrior(of_all.log_prob.cpu(), of_all.cells.cpu(), of_all.shape)
-    way = PoseLikelihood(of_all, header.grid, classes, prior).way
+    way = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).way
     if locator is None:
         return PoseGuide(prior, way)
     locator.to(device)
@@ -190,17 +188,15 @@ def observe(reader: Reader, conformed: Conformed) -> Observation:
     return Observation(
         location.gather(conformed.image[None].to(reader.device)),
         channel_weight(location.gather(conformed.observed[None].to(reader.device))),
-        replace(reader.classes, is_stripped=is_stripped(conformed, reader.model)),
+        replace(reader.classes, is_stripped=is_stripped(conformed, location)),
     )
 
 
-def is_stripped(conformed: Conformed, model: Model) -> bool:
+def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
-    location = model.location
     observed = location.gather(conformed.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
-    is_outside = torch.from_numpy(model.header.label_table.is_outside)
-    background = float(location.prob[is_outside].sum(0)[is_seen].mean())
+    background = float(location.summed(location.prob[None])[0, 0, is_seen].mean())
     return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
 
 
@@ -240,9 +236,5 @@ def joints_of(
     weight = channel_weight(observed[None].float())[0]
     intensities = estimate.intensities if reader.config.output == "posterior" else None
     location = reader.model.location
-    header = reader.model.header
-    evidence = header.intensity.evidence if reader.has_detail else 1.0
-    members = header.label_table.members
-    return log_joints(
-        estimate.log_prior, location, voxels, image, weight, intensities, members, evidence
-    )
+    evidence = reader.model.header.intensity.evidence if reader.has_detail else 1.0
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, evidence)

@@ -121,7 +121,6 @@ def _prior_labels(result: Segmentation) -> torch.Tensor:
         no_image,
         no_image,
         None,
-        model.header.label_table.members,
     )
     return summarise(joints).best
 

@@ -14,7 +14,6 @@ from torch import Tensor
 from seg_prior.checkpoint import Model, load_model
 from seg_prior.config import SampleConfig
 from seg_prior.errors import ConfigError
-from seg_prior.models.location import joined
 from seg_prior.report.overlay import write_montage
 from seg_prior.stages import runtime
 from seg_prior.volume import Volume, write_volume
@@ -74,7 +73,7 @@ def draws(num_latents: int, config: SampleConfig) -> Iterator[Tensor]:
 @torch.inference_mode()
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:
     """(1, K) -> (D, H, W) the likeliest label at every voxel of prior space, as results have it."""
-    log_prior = joined(model.prior.decode(z), model.header.label_table.members)
+    log_prior = model.location.joined(model.prior.decode(z))
     best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
     grid = model.location.scatter(best.to(torch.uint8), 0)
     return np.asarray(grid[0, 0].cpu().numpy())

@@ -164,7 +164,7 @@ class Segmentation:
             estimate.z,
             estimate.log_var,
             estimate.intensities,
-            reader.model.header.label_table.members,
+            reader.model.location,
             num_draws,
             reader.config.seed,
         )

@@ -20,7 +20,6 @@ from seg_prior.inference.map_estimate import EM_ROUNDS, Observation, fit_intensi
 from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses, intensity_classes
-from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import (
     kl_between_normals,
     kl_to_standard_normal,
@@ -99,7 +98,7 @@ def pretrain(
     location = model.location
     painted = PaintedAnatomies(
         anatomies,
-        LocationPrior(location.log_prob.cpu(), location.cells.cpu(), location.shape),
+        location.on_cpu(),
         classes,
         config.paint,
     )
@@ -185,7 +184,7 @@ def conform_scans(
         pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))
-        are_stripped &= is_stripped(conformed, model)
+        are_stripped &= is_stripped(conformed, model.location)
     return scans, are_stripped
 
 

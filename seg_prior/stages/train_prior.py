@@ -168,7 +168,7 @@ def fit_location(anatomies: Anatomies) -> LocationPrior:
     views = _views(anatomies)
     for labels in views:
         frequency.scatter_add_(0, labels[None].long(), torch.ones(1, *grid.shape))
-    return location_prior(frequency / len(views), torch.from_numpy(table.is_outside))
+    return location_prior(frequency / len(views), table.members)
 
 
 def measure(

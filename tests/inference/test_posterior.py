@@ -1,7 +1,7 @@
 """The posterior at native voxels against a dense sum over labels, interpolated by hand."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -56,7 +56,7 @@ def joints_of(
 ) -> Iterator[Tensor]:
     """Log joints of one contrast (N,) that is observed everywhere."""
     seen = torch.ones(1, image.numel())
-    return log_joints(log_prior, location, where, image[None], seen, intensities, toy.ALONE)
+    return log_joints(log_prior, location, where, image[None], seen, intensities)
 
 
 def everything(shape: tuple[int, int, int]) -> Tensor:
@@ -189,12 +189,13 @@ def test_labels_that_count_as_one_add_up(location: LocationPrior, rng: torch.Gen
     image = torch.rand(1, where.index.numel(), generator=rng)
     fitted = toy.gaussians([0.1, 0.9, 0.5], [0.1, 0.2, 0.3])
 
-    def joints(members: Sequence[Sequence[int]]) -> Tensor:
-        seen = torch.ones_like(image)
-        prior = location.log_prob[None]
-        return torch.stack(list(log_joints(prior, location, where, image, seen, fitted, members)))
+    def joints(one: LocationPrior) -> Tensor:
+        prior, seen = location.log_prob[None], torch.ones_like(image)
+        return torch.stack(list(log_joints(prior, one, where, image, seen, fitted)))
 
-    apart, together = joints(toy.ALONE), joints([[0, toy.SHELL], [toy.CORE]])
+    members = ((0, toy.SHELL), (toy.CORE,))
+    listed = LocationPrior(location.log_prob, location.cells, location.shape, members)
+    apart, together = joints(location), joints(listed)
     torch.testing.assert_close(together[0].exp(), apart[0].exp() + apart[toy.SHELL].exp())
     assert torch.equal(together[1], apart[toy.CORE])
 
@@ -272,9 +273,7 @@ def test_evidence_is_the_power_of_the_likelihood(
     seen = seen.expand(1, where.index.numel())
 
     def joints(intensities: Intensities | None, evidence: float = 1.0) -> Tensor:
-        found = log_joints(
-            log_prior, location, where, image, seen, intensities, toy.ALONE, evidence
-        )
+        found = log_joints(log_prior, location, where, image, seen, intensities, evidence)
         return torch.stack(list(found))
 
     alone, full, half = joints(None), joints(fitted), joints(fitted, 0.5)

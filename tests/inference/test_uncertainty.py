@@ -23,6 +23,7 @@ from seg_prior.inference.uncertainty import (
     softened_probability,
 )
 from seg_prior.models.likelihood import Intensities
+from seg_prior.models.location import LocationPrior
 from tests.models import toy
 
 POINTS = arrays(np.float64, (7, 5), elements=st.floats(-6, 6))
@@ -63,13 +64,15 @@ def test_the_spread_of_volumes_is_that_of_the_draws() -> None:
     seen = Observation(torch.zeros(1, 1, num_voxels), torch.ones(1, 1, num_voxels), classes)
     flat = Intensities(torch.zeros(1, 1, 1), torch.ones(1, 1, 1), torch.zeros(1, 1, 1), classes)
     z, log_var = torch.zeros(1, 1), torch.full((1, 1), math.log(0.01))
-    each = [[0], [1]]
+    even, cells = torch.full((2, 8), 0.5).log(), torch.zeros(1, dtype=torch.long)
+    each = LocationPrior(even, cells, (2, 2, 2))
+    both = LocationPrior(even, cells, (2, 2, 2), ((0, 1),))
     spread = log_volume_spread(decode, seen, z, log_var, flat, each, 400, seed=0)
     assert spread == pytest.approx([0.05, 0.05], rel=0.15)  # d log sigmoid = 1/2 dz
     assert np.array_equal(
         spread, log_volume_spread(decode, seen, z, log_var, flat, each, 400, seed=0)
     )
-    together = log_volume_spread(decode, seen, z, log_var, flat, [[0, 1]], 3, seed=0)
+    together = log_volume_spread(decode, seen, z, log_var, flat, both, 3, seed=0)
     assert together == pytest.approx([0], abs=1e-6)
     still = torch.full((1, 1), -80.0)
     assert log_volume_spread(decode, seen, z, still, flat, each, 3, seed=0).max() < 1e-6

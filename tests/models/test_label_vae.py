@@ -192,7 +192,7 @@ def test_in_bfloat16_the_log_prior_stays_float32_and_near(
 
 def test_sides_are_multiples_of_8() -> None:
     shape = (16, 16, 20)
-    location = location_prior(torch.full((2, *shape), 0.5), toy.first_of(2))
+    location = location_prior(torch.full((2, *shape), 0.5))
     with pytest.raises(AssertionError, match="20"):
         LabelVAE(location, toy.TINY)
 

@@ -172,13 +172,11 @@ def test_tied_classes_share_gaussians_and_mix_them_in_their_own_way(
     assert weight[2].tolist() == pytest.approx([0, 0.1, 0.9], abs=0.06)
 
 
-def test_a_class_that_shows_nothing_mixes_as_its_tie_does() -> None:
+def test_weights_in_common_are_those_of_the_tie() -> None:
     own = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
-    seen = torch.tensor([[[599.0, 199, 0], [0, 0, 0], [0, 0, 7]]])
-    weight = likelihood._weights(seen, own)[0]
-    torch.testing.assert_close(weight[1], torch.tensor([0.75, 0.25, 0]))
-    torch.testing.assert_close(weight[0], torch.tensor([0.75, 0.25, 0]), atol=1e-3, rtol=0)
-    assert weight[2].tolist() == [0, 0, 1]
+    seen = torch.tensor([[[499.0, 149, 0], [100, 50, 0], [0, 0, 7]]])
+    weight = likelihood._in_common(seen, own)[0]
+    torch.testing.assert_close(weight, torch.tensor([[0.75, 0.25, 0], [0.75, 0.25, 0], [0, 0, 1]]))
 
 
 def test_em_never_loses_likelihood(location: LocationPrior) -> None:

@@ -19,7 +19,7 @@ def lattice(rng: torch.Generator) -> LocationPrior:
     frequency[0] = 1
     box = torch.rand(3, 3, 5, 8, generator=rng)
     frequency[:, 2:5, 4:9, 4:12] = box / box.sum(0)
-    return location_prior(frequency, toy.first_of(3))
+    return location_prior(frequency)
 
 
 def coordinates(location: LocationPrior) -> Tensor:
@@ -39,7 +39,7 @@ def test_floor_and_renormalisation_by_hand() -> None:
     frequency = torch.zeros(3, 4, 4, 4)
     frequency[0] = 0.25
     frequency[1] = 0.75
-    log_prob = location_prior(frequency, toy.first_of(3)).log_prob
+    log_prob = location_prior(frequency).log_prob
     expected = torch.tensor([0.25, 0.75, FLOOR]) / (1 + FLOOR)
     torch.testing.assert_close(log_prob.exp(), expected[:, None].expand(-1, 64))
 
@@ -48,23 +48,32 @@ def test_kinds_of_background_do_not_widen_the_mask() -> None:
     frequency = torch.zeros(3, 16, 16, 16)
     frequency[2] = 1
     frequency[:2, 7, 7, 7], frequency[2, 7, 7, 7] = 0.5, 0
-    is_outside = torch.tensor([True, False, True])
-    assert location_prior(frequency, is_outside).cells.numel() == 27
-    assert location_prior(frequency, toy.first_of(3)).cells.numel() == 8**3
+    assert location_prior(frequency, ((0, 2), (1,))).cells.numel() == 27
+    assert location_prior(frequency).cells.numel() == 8**3
 
 
-def test_labels_that_count_as_one_add_up(lattice: LocationPrior) -> None:
-    both = lattice.joined([[0, 2], [1]])
+def test_labels_that_count_as_one_add_up(lattice: LocationPrior, rng: torch.Generator) -> None:
+    members = ((0, 2), (1,))
+    listed = LocationPrior(lattice.log_prob, lattice.cells, lattice.shape, members)
+    both = listed.of_lists()
     assert torch.equal(both.voxels, lattice.voxels)
+    assert both.num_labels == 2
     torch.testing.assert_close(both.prob[0], lattice.prob[0] + lattice.prob[2])
     assert torch.equal(both.prob[1], lattice.prob[1])
+    torch.testing.assert_close(listed.summed(listed.prob[None])[0], both.prob)
+    # Whether bone or skin lies outside is no force on the anatomy.
+    torch.testing.assert_close(listed.slope, both.slope, atol=FLOOR, rtol=0)
+    soft = torch.softmax(torch.randn(1, 3, 1, generator=rng) + lattice.log_prob, dim=1)
+    expected = both.force(listed.summed(soft))
+    torch.testing.assert_close(listed.force(listed.summed(soft)), expected, atol=FLOOR, rtol=0)
+    assert torch.equal(listed.on_cpu().summed(soft), listed.summed(soft))
 
 
 def test_the_mask_is_made_of_cells_with_one_cell_of_slack() -> None:
     frequency = torch.zeros(2, 16, 16, 16)
     frequency[0] = 1
     frequency[:, 7, 7, 7] = 0.5  # in the cell at (3, 3, 3)
-    location = location_prior(frequency, toy.first_of(2))
+    location = location_prior(frequency)
     found = coordinates(location)
     assert location.cells.numel() == 27
     assert location.voxels.numel() == 27 * CELL

@@ -35,8 +35,6 @@ def untied(
 
 
 CLASSES = untied(("background", "outer", "inner"), [0, 1, 2, 1, 1], [0, 1, 2])
-ALONE = [[label] for label in range(NUM_LABELS)]
-"""Every label counts as itself."""
 MEANS = torch.tensor([0.1, 0.9, 0.5])
 
 
@@ -104,12 +102,7 @@ def frequency() -> Tensor:
 
 def location() -> LocationPrior:
     """The location prior of the six anatomies."""
-    return location_prior(frequency(), first_of(NUM_LABELS))
-
-
-def first_of(num_labels: int) -> Tensor:
-    """(L,) bool: the first label is what is outside."""
-    return torch.arange(num_labels) == 0
+    return location_prior(frequency())
 
 
 def inside(prior: LocationPrior, labels: Tensor) -> Tensor:

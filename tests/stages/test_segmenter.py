@@ -40,7 +40,7 @@ def test_a_generous_mask_shows_background(segmenter: Segmenter, result: Segmenta
     whole = replace(result.conformed, observed=is_anatomy)
     tight = replace(whole, registration=replace(whole.registration, view="stripped"))
     generous = replace(tight, observed=torch.ones_like(is_anatomy))
-    found = [is_stripped(one, segmenter.model) for one in (tight, generous, whole)]
+    found = [is_stripped(one, location) for one in (tight, generous, whole)]
     assert whole.registration.view == "crop"
     assert found == [True, False, False]
 
