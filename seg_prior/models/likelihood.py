@@ -17,9 +17,7 @@ from seg_prior.errors import LabelsError
 from seg_prior.labels import LabelTable
 
 PRIOR_VOXELS = 20.0
-"""Weight, in voxels, of the prior that keeps empty classes finite."""
-WEIGHT_VOXELS = 100.0
-"""Weight, in voxels, of what all classes of a tie have in common beside what each shows itself."""
+"""Weight, in voxels, of what is known without a class's own: it keeps empty classes finite."""
 MIXING_ROUNDS = 6
 """Of EM over the weights of each class."""
 VAR_FLOOR = 1e-4
@@ -245,7 +243,7 @@ def fit(
     image divided by 16, so that an empty class neither divides by zero nor collapses.
 
     The Gaussians of a tie are fitted under weights that its classes have in common; each class
-    finds its own weights at the end, as far as `WEIGHT_VOXELS` of the common ones let it. Fitted
+    finds its own weights at the end, as far as `PRIOR_VOXELS` of the common ones let it. Fitted
     together, the Gaussians follow the weights, and painted and real brains lose 0.002 Dice.
 
     Args:
@@ -289,7 +287,7 @@ def fit(
         density, common = log_density(x, observed, fitted), weight
         for _ in range(MIXING_ROUNDS):
             _, seen = explained(density, weight)
-            weight = seen + WEIGHT_VOXELS * common
+            weight = seen + PRIOR_VOXELS * common
             weight = weight / weight.sum(2, keepdim=True)
     return replace(fitted, mean=fitted.mean + center, log_weight=weight.log())
 
