@@ -133,6 +133,8 @@ class LabelDecoder(nn.Module):
 
     The warp says where structures lie and how large they are, which a few label maps teach well;
     the residual says what a warp cannot: appearing folds, sharper borders, lesions of a labelling.
+    Labels that count as one have one residual: what kind of background is outside, the location
+    prior knows.
     """
 
     def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
@@ -157,13 +159,13 @@ class LabelDecoder(nn.Module):
         self.stem_detail: nn.Linear | None = None
         if config.detail_channels:
             self.stem_detail = nn.Linear(config.detail_channels, fine, bias=False)
-            self.spell = nn.Linear(config.detail_channels, location.num_labels * CELL, bias=False)
+            self.spell = nn.Linear(config.detail_channels, len(location.members) * CELL, bias=False)
         self.residual = nn.Sequential(
             nn.LayerNorm(fine),
             nn.SiLU(),
             nn.Linear(fine, fine),
             nn.SiLU(),
-            nn.Linear(fine, location.num_labels * CELL),
+            nn.Linear(fine, len(location.members) * CELL),
         )
         # Step zero is the atlas itself: no warp, no residual.
         for head in (self.velocity, self.residual):
@@ -215,9 +217,9 @@ class LabelDecoder(nn.Module):
             logits = self.residual(features + self.stem_detail(detail)) + self.spell(detail)
         else:
             logits = self.residual(features)
-        logits = logits.float()  # (B, V/8, L*8)
-        logits = logits.unflatten(2, (location.num_labels, CELL)).permute(0, 2, 1, 3).flatten(2)
-        return torch.log_softmax(logits + moved, dim=1)
+        logits = logits.float()  # (B, V/8, L'*8)
+        logits = logits.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
+        return torch.log_softmax(location.spread(logits) + moved, dim=1)
 
 
 class LabelVAE(nn.Module):
@@ -233,14 +235,9 @@ class LabelVAE(nn.Module):
     def start_detail(self, basis: Tensor) -> None:
         """Let the detail begin as what `fit_surprise` found: (L' * 8, F) orthonormal columns."""
         assert self.encoder.detail is not None
-        list_of_label = [0] * self.location.num_labels
-        for n, few in enumerate(self.location.members):
-            for label in few:
-                list_of_label[label] = n
         with torch.no_grad():
             self.encoder.detail.project.weight.copy_(DETAIL_GAIN * basis.T)
-            of_labels = basis.view(-1, CELL, basis.shape[1])[list_of_label].flatten(0, 1)
-            self.decoder.spell.weight.copy_(SPELL_GAIN * of_labels)
+            self.decoder.spell.weight.copy_(SPELL_GAIN * basis)
 
     @property
     def num_latents(self) -> int:

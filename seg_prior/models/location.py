@@ -36,6 +36,7 @@ class LocationPrior(nn.Module):
     cells: Tensor
     voxels: Tensor
     log_grid: Tensor
+    list_of_label: Tensor
     slope: Tensor
 
     def __init__(
@@ -48,6 +49,10 @@ class LocationPrior(nn.Module):
         super().__init__()
         self.shape = shape
         self.members = members or tuple((label,) for label in range(log_prob.shape[0]))
+        list_of_label = torch.empty(log_prob.shape[0], dtype=torch.long)
+        for n, few in enumerate(self.members):
+            list_of_label[list(few)] = n
+        self.register_buffer("list_of_label", list_of_label, persistent=False)
         self.register_buffer("log_prob", log_prob)
         self.register_buffer("prob", log_prob.exp(), persistent=False)
         self.register_buffer("cells", cells)
@@ -65,6 +70,12 @@ class LocationPrior(nn.Module):
     def num_labels(self) -> int:
         """L, background included."""
         return int(self.log_prob.shape[0])
+
+    def spread(self, values: Tensor) -> Tensor:
+        """(B, L', V) of lists -> (B, L, V): each of their labels has the list's."""
+        if len(self.members) == self.num_labels:
+            return values
+        return values[:, self.list_of_label]
 
     def summed(self, prob: Tensor) -> Tensor:
         """(B, L, V) of labels -> (B, L', V) of their lists."""

@@ -193,11 +193,13 @@ def measure(
             kl = kl_to_standard_normal(mean, log_var)[0]
             kl_of_dimension += kl / len(maps)
             log_prior = prior.decode(mean)
+            joined = prior.location.joined(log_prior)
+            known = prior.location.list_of_label[labels.long()]
             rows.append(
                 {
                     "dice": _dice(log_prior, labels, anatomies.table),
                     "atlas_dice": _dice(atlas.decode(mean[:, :0]), labels, anatomies.table),
-                    "nll": -float(log_prob_of_labels(log_prior, labels[None])) / labels.numel(),
+                    "nll": -float(log_prob_of_labels(joined, known[None])) / labels.numel(),
                     "kl": float(kl.sum()),
                 }
             )
@@ -232,15 +234,21 @@ def describe(report: Mapping[str, Any]) -> list[str]:
 
 
 def stage1_losses(
-    model: nn.Module, batch: Any, kl_weight: float, cells: Tensor | None = None
+    model: nn.Module,
+    location: LocationPrior,
+    batch: Any,
+    kl_weight: float,
+    cells: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """-ELBO(s) in nats per voxel, mean over the batch; reconstruction and KL share one scale.
 
-    With `cells` the reconstruction's mean over voxels is estimated on these cells alone.
+    Labels that count as one are one here, too. With `cells` the reconstruction's mean over voxels
+    is estimated on these cells alone.
     """
     label_map, noise = batch
     log_prior, mean, log_var = model(label_map, noise, cells)
-    nll = -log_prob_of_labels(log_prior, of_cells(label_map, cells)).mean() / log_prior.shape[2]
+    known = location.list_of_label[of_cells(label_map, cells).long()]
+    nll = -log_prob_of_labels(location.joined(log_prior), known).mean() / log_prior.shape[2]
     kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / label_map.shape[1]
     return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
 
@@ -270,6 +278,7 @@ def _train_vae(
         vae,
         lambda model, batch, step: stage1_losses(
             model,
+            location,
             batch,
             min(1.0, step / max(1, config.kl_warmup_steps)) ** 2,
             some_cells(location, config.decoded_share, config.seed, step),

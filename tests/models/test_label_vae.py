@@ -152,7 +152,9 @@ def test_every_weight_learns(vae: LabelVAE, maps: Tensor, rng: torch.Generator) 
     for module in vae.modules():
         if isinstance(module, nn.Conv3d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
-    losses = stage1_losses(vae, (maps, torch.randn(2, vae.num_latents, generator=rng)), 1.0)
+    losses = stage1_losses(
+        vae, vae.location, (maps, torch.randn(2, vae.num_latents, generator=rng)), 1.0
+    )
     losses["loss"].backward()  # type: ignore[no-untyped-call]
     still = [name for name, p in vae.named_parameters() if p.grad is None or not p.grad.any()]
     assert not still
@@ -164,7 +166,7 @@ def test_losses_of_stage_1_are_nats_per_voxel_and_means_over_subjects(
     """-ELBO / V: both terms have one scale, whatever the batch."""
     wake(vae)
     noise = torch.randn(2, vae.num_latents, generator=rng)
-    losses = stage1_losses(vae, (maps, noise), 0.25)
+    losses = stage1_losses(vae, vae.location, (maps, noise), 0.25)
     log_prior, mean, log_var = vae(maps, noise)
     num_voxels = maps.shape[1]
     elbo = log_prob_of_labels(log_prior, maps)
@@ -269,7 +271,7 @@ def test_every_weight_of_the_detail_learns(
         if isinstance(module, nn.Conv3d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
     noise = torch.randn(2, detailed.num_latents, generator=rng)
-    stage1_losses(detailed, (maps, noise), 1.0)["loss"].backward()  # type: ignore[no-untyped-call]
+    stage1_losses(detailed, detailed.location, (maps, noise), 1.0)["loss"].backward()  # type: ignore[no-untyped-call]
     learnt = detailed.named_parameters()
     still = [name for name, p in learnt if p.grad is None or not p.grad.any()]
     assert not still

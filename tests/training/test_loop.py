@@ -168,7 +168,7 @@ def test_a_stop_and_a_second_call_end_where_no_stop_ends(tmp_path: Path, stop_at
 
 def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
     def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
-        return stage1_losses(model, batch, 0.1)
+        return stage1_losses(model, vae.location, batch, 0.1)
 
     def stopping(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         if step == 5:

@@ -56,7 +56,7 @@ def main(folder: Path) -> None:
     vae = new_vae()
     train(
         vae,
-        lambda model, batch, step: stage1_losses(model, batch, 0.1),
+        lambda model, batch, step: stage1_losses(model, toy.location(), batch, 0.1),
         anatomies(vae),
         OPTIM,
         Run(folder, "cpu", is_quiet=True),
