@@ -3,17 +3,17 @@
     python pipelines/contrasts.py ../shared/data
 
 Prints mean17 of T2w, FLAIR and all three against T1w of the patient in brain_multicontrast, then
-mean17 of label maps, deformed and painted in three contrasts, read one by one and together.
+mean17 of label maps, deformed and painted in three contrasts, read one by one and together. The
+model in the package has seen these maps undeformed.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from seg_prior import Segmenter
-from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
+from seg_prior.config import BRAIN_MODEL, AugmentConfig, PaintConfig
 from seg_prior.grid import Grid
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.stages.reader import typical_intensities
@@ -24,6 +24,7 @@ from seg_prior.training.painting import render
 from seg_prior.volume import Volume, read_label_map, read_volume
 
 MAPS = ("01", "03", "06", "09", "13", "18")
+PAINT = PaintConfig(max_label_sd=0.05, stripped_share=1.0)  # as `calibrate` paints
 TOGETHER, BEST = "the three together", "the best of the three"
 
 
@@ -55,7 +56,7 @@ def agree(segmenter: Segmenter, folder: Path) -> None:
     scans = {name: read_volume(folder / f"sub-ms07_{name}.nii.gz") for name in names}
     read = {name: segmenter.segment(scan) for name, scan in scans.items()}
     read[TOGETHER] = segmenter.segment(scans["T1w"], contrasts=(scans["T2w"], scans["FLAIR"]))
-    known = table.remap(read["T1w"].label_map, "T1w")
+    known = table.remap(read.pop("T1w").label_map, "T1w")
     for name, result in read.items():
         dice = dice_of_structures(table.remap(result.label_map, name), known, table)
         print(f"| {name} | {mean_dice(dice, table):.3f} |", flush=True)
@@ -69,12 +70,11 @@ def score_painted(segmenter: Segmenter, path: Path, seed: int) -> dict[str, floa
     grid = Grid(source.grid.shape, head.prior_from_native @ source.grid.affine)
     warp = random_warp(grid.shape, 1.0, spread, generator)
     moved = sample_labels(head, grid, random_affine(spread, generator), warp)
-    paint = CalibrateConfig.model_fields["paint"].default
     typical = torch.from_numpy(typical_intensities(segmenter.model))
     volumes = []
     for contrast in CONTRASTS:
         mean = shade(typical, contrast, generator)
-        image, in_view = render(moved.long(), moved > 0, mean, paint, generator)
+        image, in_view = render(moved.long(), moved > 0, mean, PAINT, generator)
         data = torch.where(in_view, 1000 * (image - image[in_view].min()) + 1, 0.0).numpy()
         volumes.append(Volume(data, grid, source=contrast))
     known = moved.numpy()
@@ -84,7 +84,7 @@ def score_painted(segmenter: Segmenter, path: Path, seed: int) -> dict[str, floa
         return mean_dice(dice_of_structures(found, known, table), table)
 
     alone = {volume.source: score(volume) for volume in volumes}
-    return alone | {BEST: float(np.max(list(alone.values()))), TOGETHER: score(*volumes)}
+    return alone | {BEST: max(alone.values()), TOGETHER: score(*volumes)}
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     segmenter = Segmenter.load(given.model, threads=given.threads)
-    table = read_label_table(given.table)
+    table = read_label_table(given.table).written
 
     def score(pair: Pair) -> float:
         found = table.remap(segmenter.segment(pair[0]).label_map, "result")

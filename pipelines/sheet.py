@@ -40,7 +40,7 @@ def main() -> None:
     data = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data"))
     config = resolve(BenchmarkConfig, given.config, {"data": data})
     dataset = config.datasets[0]
-    table = read_label_table(config.tables / dataset.label_table)
+    table = read_label_table(config.tables / dataset.label_table).written
     cells = {(c.method, c.subject): c for c in scoring.run(dataset, config, lambda line: None)}
 
     def dice(cell: Cell) -> float:

@@ -166,4 +166,4 @@ def _unpack_location(
     is_above = torch.from_numpy(bits).view(len(table), -1)
     log_prob = torch.full(is_above.shape, float(np.log(FLOOR)))
     log_prob[is_above] = -tensors["location.code"].float() / LOG_STEPS
-    return LocationPrior(log_prob.log_softmax(0), cells, shape, table.members)
+    return LocationPrior(log_prob.log_softmax(0), cells, shape, table.groups)

@@ -103,8 +103,9 @@ class IntensityConfig(_Config):
     """The intensity model that a prior carries.
 
     Attributes:
-        ties: New class -> intensity classes of the label table that share its Gaussians.
-        components: Class (after ties) -> number of Gaussians; 1 where a class is not named.
+        ties: New name -> intensity classes of the label table that share its Gaussians; each mixes
+            them by weights of its own.
+        components: Tie, or class that stands alone -> number of Gaussians; 1 where none is named.
         typical: Class of the label table -> typical relative intensity, for painting the image
             that registration compares with. Mutual information is used, so only which classes
             differ matters; classes not named are spread evenly.

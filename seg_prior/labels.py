@@ -25,7 +25,7 @@ class Label(BaseModel):
         id: Value written into label maps; 0 is background.
         name: For people.
         source_ids: Values read as this label.
-        intensity_class: Labels of one class share their Gaussians.
+        intensity_class: Labels of one class share one mixture of Gaussians.
         partner_id: The id on the other side of the body; its own id for midline structures.
         is_structure: Whether it is anatomy one asks for; false for background and for nuisance
             labels such as CSF, which are modelled and written but define neither frame nor crop.
@@ -39,6 +39,11 @@ class Label(BaseModel):
     intensity_class: str
     partner_id: int
     is_structure: bool
+
+
+def _is_kind_of(label: Label, background: Label) -> bool:
+    """Whether the class of a label is background's or named after it."""
+    return f"{label.intensity_class}-".startswith(f"{background.intensity_class}-")
 
 
 class LabelTable(BaseModel):
@@ -83,18 +88,11 @@ class LabelTable(BaseModel):
         Kinds of background have classes named after its own, as `background-bone`. The prior tells
         them apart; what it writes does not.
         """
-        of_background = self.labels[0].intensity_class
-        return np.array(
-            [
-                not label.is_structure
-                and (label.intensity_class + "-").startswith(of_background + "-")
-                for label in self.labels
-            ]
-        )
+        return np.array([_is_kind_of(label, self.labels[0]) for label in self.labels])
 
     @cached_property
-    def members(self) -> tuple[tuple[int, ...], ...]:
-        """The indices here that each label of `written` stands for."""
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """The indices here that each label of `written` stands for; background's come first."""
         outside = np.flatnonzero(self.is_outside).tolist()
         inside = np.flatnonzero(~self.is_outside).tolist()
         return (tuple(outside), *((index,) for index in inside))
@@ -111,16 +109,9 @@ class LabelTable(BaseModel):
                         )
                     }
                 )
-                for first, *more in self.members
+                for first, *more in self.groups
             )
         )
-
-    def as_written(self, indices: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Indices here -> indices in `written`."""
-        index = np.empty(len(self), dtype=np.uint8)
-        for n, few in enumerate(self.members):
-            index[list(few)] = n
-        return np.asarray(index[indices])
 
     @cached_property
     def has_sides(self) -> bool:
@@ -309,6 +300,11 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
         )
     partner_of = {label.id: label.partner_id for label in labels}
     for label in labels:
+        if label.is_structure and _is_kind_of(label, labels[0]):
+            raise LabelsError(
+                f"{source}: {label.name} is scored, but its intensity class "
+                f"'{label.intensity_class}' is background's; give it a class of its own."
+            )
         if partner_of.get(label.partner_id) != label.id:
             raise LabelsError(
                 f"{source}: {label.name} names {label.partner_id} as its partner, which does not "

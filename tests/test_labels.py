@@ -57,10 +57,14 @@ def test_kinds_of_background_are_told_apart_but_written_as_one(tmp_path: Path) -
     assert table.is_outside.tolist() == [True, False, False, False, False, False, True]
     assert table.written.ids.tolist() == [0, 2, 16, 24, 41, 506]
     assert table.written.labels[0].source_ids == (0, 502, 515)
-    assert table.members == ((0, 6), (1,), (2,), (3,), (4,), (5,))
+    assert table.groups == ((0, 6), (1,), (2,), (3,), (4,), (5,))
     ids = np.array([0, 2, 506, 515], dtype=np.int32)
-    written = table.as_written(table.remap(ids, "map"))
-    assert written.tolist() == table.written.remap(ids, "map").tolist() == [0, 1, 5, 0]
+    assert table.written.remap(ids, "map").tolist() == [0, 1, 5, 0]
+
+
+def test_a_structure_of_a_class_of_background_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabelsError, match="Bone is scored, but its intensity class 'background-bo"):
+        read_label_table(write(tmp_path, SMALL + "515\tBone\t515\tbackground-bone\t\n"))
 
 
 def test_tables_are_equal_by_their_labels(table: LabelTable) -> None:
@@ -73,8 +77,7 @@ def test_tables_are_equal_by_their_labels(table: LabelTable) -> None:
 
 def test_without_kinds_of_background_labels_are_written_as_they_are(table: LabelTable) -> None:
     assert table.written == table
-    indices = np.arange(len(table), dtype=np.uint8)
-    assert table.as_written(indices).tolist() == indices.tolist()
+    assert table.groups == ((0,), (1,), (2,), (3,), (4,))
 
 
 def test_remap_gathers_source_ids(table: LabelTable) -> None:

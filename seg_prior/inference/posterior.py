@@ -87,7 +87,7 @@ def log_joints(
     intensities: Intensities | None,
     evidence: float = 1.0,
 ) -> Iterator[Tensor]:
-    """log f_l + evidence log N(x; l) at the native voxels, for one label after the other.
+    """log f + evidence log N(x) at the native voxels, for one label of results after the other.
 
     Args:
         log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
@@ -98,10 +98,16 @@ def log_joints(
         evidence: Power of the likelihood.
 
     Yields:
-        (N,), L' times.
+        (N,), G times.
     """
 
+    by_class = None
+    if intensities is not None:
+        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
+    floor = float(np.log(FLOOR))
+
     def joint_of(label: int) -> Tensor:
+        """(N,), the label's prior interpolated between voxels of prior space."""
         grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)
         joint = F.grid_sample(
             grid, where.position, padding_mode="border", align_corners=True
@@ -110,13 +116,9 @@ def log_joints(
             joint = joint + by_class[int(intensities.classes.class_of_label[label])]
         return joint
 
-    by_class = None
-    if intensities is not None:
-        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
-    floor = float(np.log(FLOOR))
-    for few in location.members:
-        joint = joint_of(few[0])
-        for label in few[1:]:
+    for first, *kinds in location.groups:
+        joint = joint_of(first)
+        for label in kinds:
             joint = torch.logaddexp(joint, joint_of(label))
         yield joint
 

@@ -89,7 +89,7 @@ def log_volume_spread(
         seed: Of the draws.
 
     Returns:
-        (L',).
+        (G,) groups.
     """
     rng = torch.Generator().manual_seed(seed)
     by_class = class_log_likelihood(seen.image, seen.observed, intensities)
@@ -100,7 +100,7 @@ def log_volume_spread(
             # Not in place: the decoder of an atlas gives its location prior itself.
             joint = decode(z + torch.exp(log_var / 2) * noise)
             joint = joint + by_class[:, seen.classes.class_of_label]
-            volume = torch.softmax(location.joined(joint), dim=1)[0].sum(1)
+            volume = torch.softmax(location.log_by_group(joint), dim=1)[0].sum(1)
         log_volumes.append(volume.clamp_min(_TINY).log().double().cpu().numpy())
     return np.asarray(np.std(log_volumes, axis=0, ddof=1))
 

@@ -41,8 +41,8 @@ class LabelEncoder(nn.Module):
         super().__init__()
         fine, middle, coarse = config.widths
         self.half_shape = _coarser(location.shape, 2)
-        self.stem = nn.Linear(len(location.members) * CELL, fine)
-        self.stem_expected = nn.Linear(len(location.members) * CELL, fine, bias=False)
+        self.stem = nn.Linear(len(location.groups) * CELL, fine)
+        self.stem_expected = nn.Linear(len(location.groups) * CELL, fine, bias=False)
         self.stem_force = nn.Linear(3 * CELL, fine, bias=False)
         # Before any training q already looks where the labels are.
         self.force_gain = nn.Parameter(torch.tensor(FORCE_GAIN))
@@ -55,7 +55,7 @@ class LabelEncoder(nn.Module):
         )
         self.detail: DetailHead | None = None
         if config.detail_channels:
-            self.detail = DetailHead(len(location.members), config)
+            self.detail = DetailHead(len(location.groups), config)
         # Training starts with a narrow q, so that the decoder learns to listen to z.
         _narrow(self.head[-1])
         channels_last(self)
@@ -72,9 +72,9 @@ class LabelEncoder(nn.Module):
         """
         batch = soft_labels.shape[0]
         # What is outside the anatomy is one to z, which would spend itself on bone.
-        seen, expected = location.summed(soft_labels), location.summed(location.prob[None])
+        seen = location.by_group(soft_labels)
         force = by_cell(location.force(seen))  # (B, V/8, 3*8)
-        labels, expected = by_cell(seen), by_cell(expected)
+        labels, expected = by_cell(seen), by_cell(location.prob_of_group[None])
         features = self.stem(labels) + self.stem_expected(expected)
         cells = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
         half = self._scatter(cells, location)
@@ -102,10 +102,10 @@ class LabelEncoder(nn.Module):
 class DetailHead(nn.Module):
     """q of the detail: surprise projected on its main directions, and the way up of the U."""
 
-    def __init__(self, num_labels: int, config: VAEConfig) -> None:
+    def __init__(self, num_groups: int, config: VAEConfig) -> None:
         super().__init__()
         fine, middle, coarse = config.widths
-        self.project = nn.Linear(num_labels * CELL, config.detail_channels, bias=False)
+        self.project = nn.Linear(num_groups * CELL, config.detail_channels, bias=False)
         self.coarse_to_middle = Double(coarse, middle)
         self.middle_blocks = nn.Sequential(*_blocks(middle, config))
         self.middle_to_fine = Double(middle, fine)
@@ -120,7 +120,7 @@ class DetailHead(nn.Module):
     def forward(
         self, half: Tensor, middle: Tensor, coarse: Tensor, cells: Tensor, surprise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, (B, F, V / 8) each; surprise is (B, V / 8, L * 8)."""
+        """Mean and log variance, (B, F, V / 8) each; surprise is (B, V / 8, G * 8)."""
         middle = self.middle_blocks(middle + self.coarse_to_middle(coarse))
         fine = self.fine_block(half + self.middle_to_fine(middle))
         out = self.head(F.silu(self.norm(_at_cells(fine, cells)))).transpose(1, 2)
@@ -159,13 +159,13 @@ class LabelDecoder(nn.Module):
         self.stem_detail: nn.Linear | None = None
         if config.detail_channels:
             self.stem_detail = nn.Linear(config.detail_channels, fine, bias=False)
-            self.spell = nn.Linear(config.detail_channels, len(location.members) * CELL, bias=False)
+            self.spell = nn.Linear(config.detail_channels, len(location.groups) * CELL, bias=False)
         self.residual = nn.Sequential(
             nn.LayerNorm(fine),
             nn.SiLU(),
             nn.Linear(fine, fine),
             nn.SiLU(),
-            nn.Linear(fine, len(location.members) * CELL),
+            nn.Linear(fine, len(location.groups) * CELL),
         )
         # Step zero is the atlas itself: no warp, no residual.
         for head in (self.velocity, self.residual):
@@ -217,9 +217,9 @@ class LabelDecoder(nn.Module):
             logits = self.residual(features + self.stem_detail(detail)) + self.spell(detail)
         else:
             logits = self.residual(features)
-        logits = logits.float()  # (B, V/8, L'*8)
+        logits = logits.float()  # (B, V/8, G*8)
         logits = logits.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
-        return torch.log_softmax(location.spread(logits) + moved, dim=1)
+        return torch.log_softmax(location.of_labels(logits) + moved, dim=1)
 
 
 class LabelVAE(nn.Module):
@@ -233,7 +233,7 @@ class LabelVAE(nn.Module):
         self.decoder = LabelDecoder(location, config)
 
     def start_detail(self, basis: Tensor) -> None:
-        """Let the detail begin as what `fit_surprise` found: (L' * 8, F) orthonormal columns."""
+        """Let the detail begin as what `fit_surprise` found: (G * 8, F) orthonormal columns."""
         assert self.encoder.detail is not None
         with torch.no_grad():
             self.encoder.detail.project.weight.copy_(DETAIL_GAIN * basis.T)
@@ -291,12 +291,12 @@ def fit_surprise(
         num_channels: F.
 
     Returns:
-        (L' * 8, F), orthonormal columns.
+        (G * 8, F), orthonormal columns.
     """
-    expected = by_cell(location.summed(location.prob[None]))[0]
+    expected = by_cell(location.prob_of_group[None])[0]
     moment = expected.new_zeros(expected.shape[1], expected.shape[1])
     for label_map in label_maps:
-        seen = location.summed(one_hot(label_map[None], location.num_labels))
+        seen = location.by_group(one_hot(label_map[None], location.num_labels))
         surprise = by_cell(seen)[0] - expected
         moment += surprise.T @ surprise
     vectors: Tensor = torch.linalg.eigh(moment).eigenvectors

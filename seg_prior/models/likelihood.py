@@ -17,7 +17,7 @@ from seg_prior.errors import LabelsError
 from seg_prior.labels import LabelTable
 
 PRIOR_VOXELS = 20.0
-"""Weight, in voxels, of what is known without a class's own: it keeps empty classes finite."""
+"""Weight, in voxels, of what is taken for granted; it keeps empty classes finite."""
 MIXING_ROUNDS = 6
 """Of EM over the weights of each class."""
 VAR_FLOOR = 1e-4
@@ -37,7 +37,8 @@ class IntensityClasses:
         names: C class names.
         is_outside: (C,) bool, which classes are background or kinds of it.
         class_of_label: (L,).
-        ties: T names of sets of classes that share Gaussians; many a class is alone in its own.
+        ties: T names of sets of classes that share Gaussians; a class that is tied to no other is
+            one by itself.
         tie_of_class: (C,).
         tie_of_component: (M,).
         is_stripped: Whether what is outside was cut away, so that what is in view is hardly any of
@@ -92,7 +93,7 @@ class Intensities:
 
 
 def intensity_classes(table: LabelTable, config: IntensityConfig) -> IntensityClasses:
-    """The classes of a label table after ties, and how many Gaussians each has.
+    """The classes of a label table, which are tied, and how many Gaussians each tie has.
 
     Raises:
         LabelsError: A tie or a number of components names a class that does not exist.
@@ -208,9 +209,7 @@ def start(
         classes: Which Gaussians to start.
     """
     tie_of_component = classes.tie_of_component
-    batch, _, num_voxels = prior_of_class.shape
-    prior_of_tie = prior_of_class.new_zeros(batch, len(classes.ties), num_voxels)
-    prior_of_tie.index_add_(1, classes.tie_of_class, prior_of_class)
+    prior_of_tie = _by_tie(prior_of_class, classes)
     count = torch.einsum("btv,bhv->bht", prior_of_tie, observed) + 1e-6
     center = _center(image, observed)
     x = (image - center) * observed
@@ -226,7 +225,9 @@ def start(
     var = var + _floor(image, observed)
     own = classes.draws_from.to(image.dtype)
     log_weight = (own / own.sum(1, keepdim=True)).log()
-    return Intensities(mean + offset * var.sqrt(), var, log_weight.expand(batch, -1, -1), classes)
+    return Intensities(
+        mean + offset * var.sqrt(), var, log_weight.expand(image.shape[0], -1, -1), classes
+    )
 
 
 def fit(
@@ -257,50 +258,69 @@ def fit(
     floor = _floor(image, observed)
     typical_var = floor / VAR_FLOOR / 16
     classes = intensities.classes
-    own = classes.draws_from.to(image.dtype)
+    tie_of_component = classes.tie_of_component
     is_seen = (observed > 0).any(1, keepdim=True).to(image.dtype)
-    prior_in_view = prior_of_class.clamp_min(1e-8) * classes.log_in_view.exp()[:, None]
+    prior_of_class = prior_of_class.clamp_min(1e-8) * classes.log_in_view.exp()[:, None]
+    log_prior = _by_tie(prior_of_class, classes).log()[:, tie_of_component]
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
-    # What is summed: each channel's voxels, their x and x^2.
-    sums_of = torch.cat([observed, observed * x, observed * x.square()], dim=1)
-
-    def explained(density: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """r (B, M, V), and how many voxels each class has of each component (B, C, M)."""
-        prior = torch.einsum("bcm,bcv->bmv", weight, prior_in_view)
-        r = torch.softmax(density + prior.log(), dim=1)
-        # Of a voxel's r, each class has the part that its prior had in the component's.
-        return r, weight * torch.einsum("bmv,bcv->bcm", r / prior * is_seen, prior_in_view)
-
-    class_size = (prior_in_view * is_seen).sum(2, keepdim=True)
-    weight = _in_common(class_size * intensities.log_weight.exp(), own)
+    # What is summed: each channel's voxels, their x and x^2, and whether anything was seen.
+    sums_of = torch.cat([observed, observed * x, observed * x.square(), is_seen], dim=1)
+    class_size = (prior_of_class * is_seen).sum(2, keepdim=True)
+    weight = _within_ties((class_size * intensities.log_weight.exp()).sum(1), classes)
     for _ in range(rounds):
-        r, seen = explained(log_density(x, observed, fitted), weight)
-        count, sum_x, sum_xx = torch.einsum("bmv,bhv->bhm", r, sums_of).chunk(3, dim=1)
+        density = log_density(x, observed, fitted)
+        r = torch.softmax(density + weight.log()[..., None] + log_prior, dim=1)
+        sums = torch.einsum("bmv,bhv->bhm", r, sums_of)
+        count, sum_x, sum_xx = sums[:, :-1].chunk(3, dim=1)
         mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
         squares = sum_xx - 2 * mean * sum_x + count * mean.square()
         var = (squares.clamp_min(0) + PRIOR_VOXELS * typical_var) / (count + PRIOR_VOXELS)
         fitted = replace(fitted, mean=mean, var=var.clamp_min(floor))
-        weight = _in_common(seen, own)
+        weight = _within_ties(sums[:, -1], classes)
+    common = classes.draws_from * weight[:, None]
+    log_weight = common.log()
     if len(classes.ties) < len(classes.names):
-        density, common = log_density(x, observed, fitted), weight
-        for _ in range(MIXING_ROUNDS):
-            _, seen = explained(density, weight)
-            weight = seen + PRIOR_VOXELS * common
-            weight = weight / weight.sum(2, keepdim=True)
-    return replace(fitted, mean=fitted.mean + center, log_weight=weight.log())
+        density = log_density(x, observed, fitted)
+        log_weight = _own_weights(density, prior_of_class, is_seen, common).log()
+    return replace(fitted, mean=fitted.mean + center, log_weight=log_weight)
 
 
-def _in_common(seen: Tensor, own: Tensor) -> Tensor:
-    """(B, C, M) weights that the classes of a tie have in common.
+def _by_tie(prior_of_class: Tensor, classes: IntensityClasses) -> Tensor:
+    """(B, C, V) -> (B, T, V): the classes of each tie together."""
+    batch, _, num_voxels = prior_of_class.shape
+    out = prior_of_class.new_zeros(batch, len(classes.ties), num_voxels)
+    return out.index_add_(1, classes.tie_of_class, prior_of_class)
+
+
+def _within_ties(seen: Tensor, classes: IntensityClasses) -> Tensor:
+    """(B, M) voxels of each component -> its share of those of its tie, each with one more."""
+    total = seen.new_zeros(seen.shape[0], len(classes.ties))
+    total.index_add_(1, classes.tie_of_component, seen + 1)
+    return (seen + 1) / total[:, classes.tie_of_component]
+
+
+def _own_weights(
+    density: Tensor, prior_of_class: Tensor, is_seen: Tensor, common: Tensor
+) -> Tensor:
+    """(B, C, M) weights of each class, by EM with the Gaussians held fixed.
 
     Args:
-        seen: (B, C, M), how many voxels each class has of each component.
-        own: (C, M), 1 where a class mixes a component, else 0.
+        density: (B, M, V) log density of every component.
+        prior_of_class: (B, C, V).
+        is_seen: (B, 1, V), 0 or 1.
+        common: (B, C, M), where the weights start, and what pulls them as `PRIOR_VOXELS` voxels.
     """
-    weight = own * (seen.sum(1, keepdim=True) + 1)
-    return weight / weight.sum(2, keepdim=True)
+    weight = common
+    for _ in range(MIXING_ROUNDS):
+        prior = torch.einsum("bcm,bcv->bmv", weight, prior_of_class)
+        r = torch.softmax(density + prior.log(), dim=1)
+        # Of a voxel's r, each class has the part that its prior had in the component's.
+        seen = weight * torch.einsum("bmv,bcv->bcm", r / prior * is_seen, prior_of_class)
+        weight = seen + PRIOR_VOXELS * common
+        weight = weight / weight.sum(2, keepdim=True)
+    return weight
 
 
 def fit_anew(

@@ -12,7 +12,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.models.location import CELL, LocationPrior
 
 SMOOTHING = 0.02
-"""Added to every label's share of a cell before the logarithm."""
+"""Added to every group's share of a cell before the logarithm."""
 
 
 class LinearPrior(nn.Module):
@@ -22,8 +22,8 @@ class LinearPrior(nn.Module):
 
     Args:
         location: The location prior.
-        center: (L, V / 8) mean log share of each label in each cell.
-        basis: (K, L, V / 8), one standard deviation along each principal component.
+        center: (G, V / 8) mean log share of each group of labels in each cell.
+        basis: (K, G, V / 8), one standard deviation along each principal component.
     """
 
     center: Tensor
@@ -50,7 +50,7 @@ class LinearPrior(nn.Module):
 
         The components are orthogonal, so each is fitted alone; log_var is that of a narrow q.
         """
-        residual = _log_share(soft_labels) - self.center
+        residual = _log_share(self.location.by_group(soft_labels)) - self.center
         norms = self.basis.square().sum((1, 2)).clamp_min(1e-12)
         mean = torch.einsum("blc,klc->bk", residual, self.basis.float()) / norms
         return mean, torch.full_like(mean, -6.0)
@@ -67,12 +67,13 @@ class LinearPrior(nn.Module):
         full = F.interpolate(
             grid.view(batch, -1, *half), scale_factor=2, mode="trilinear", align_corners=False
         )
-        return torch.log_softmax(self.location.gather(full) + self.location.log_prob, dim=1)
+        logits = self.location.of_labels(self.location.gather(full))
+        return torch.log_softmax(logits + self.location.log_prob, dim=1)
 
 
 def fit_atlas(location: LocationPrior) -> LinearPrior:
     """The location prior alone: no latent."""
-    shape = location.num_labels, location.cells.numel()
+    shape = len(location.groups), location.cells.numel()
     return LinearPrior(location, torch.zeros(shape), torch.zeros(0, *shape))
 
 
@@ -89,7 +90,7 @@ def fit_components(
     Raises:
         ConfigError: So few maps do not have so many components.
     """
-    shares = torch.stack([_log_share(labels[None])[0] for labels in soft_labels])
+    shares = torch.stack([_log_share(location.by_group(s[None]))[0] for s in soft_labels])
     num_maps = len(shares)
     if num_components >= num_maps:
         raise ConfigError(
@@ -105,7 +106,7 @@ def fit_components(
 
 
 def _log_share(soft_labels: Tensor) -> Tensor:
-    """(B, L, V) -> (B, L, V / 8): log of each label's smoothed share of a cell."""
-    batch, num_labels, _ = soft_labels.shape
-    share = soft_labels.view(batch, num_labels, -1, CELL).mean(3)
+    """(B, G, V) -> (B, G, V / 8): log of each group's smoothed share of a cell."""
+    batch, num_groups, _ = soft_labels.shape
+    share = soft_labels.view(batch, num_groups, -1, CELL).mean(3)
     return torch.log((share + SMOOTHING) / (1 + SMOOTHING * share.shape[1]))

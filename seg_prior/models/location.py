@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from seg_prior.models.warp import to_unit
 
 FLOOR = 1e-4
-Members = tuple[tuple[int, ...], ...]
+Groups = tuple[tuple[int, ...], ...]
 CELL = 8
 """Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
 
@@ -27,16 +27,17 @@ class LocationPrior(nn.Module):
         log_prob: (L, V) log label frequency, each column normalised.
         cells: (V / 8,) flat indices into the half-size grid.
         shape: Full grid (D, H, W), all even.
-        members: L' lists of labels, background's first: those of a list count as one for all who
-            ask where anatomy lies, and for q(z). None lets each stand alone.
+        groups: G lists of labels: background with its kinds, then every other label alone. Those
+            of a group count as one for z and in results. None: background has no kinds.
     """
 
     log_prob: Tensor
     prob: Tensor
+    prob_of_group: Tensor
     cells: Tensor
     voxels: Tensor
     log_grid: Tensor
-    list_of_label: Tensor
+    group_of_label: Tensor
     slope: Tensor
 
     def __init__(
@@ -44,17 +45,19 @@ class LocationPrior(nn.Module):
         log_prob: Tensor,
         cells: Tensor,
         shape: tuple[int, int, int],
-        members: Members | None = None,
+        groups: Groups | None = None,
     ) -> None:
         super().__init__()
         self.shape = shape
-        self.members = members or tuple((label,) for label in range(log_prob.shape[0]))
-        list_of_label = torch.empty(log_prob.shape[0], dtype=torch.long)
-        for n, few in enumerate(self.members):
-            list_of_label[list(few)] = n
-        self.register_buffer("list_of_label", list_of_label, persistent=False)
+        self.groups = groups or tuple((label,) for label in range(log_prob.shape[0]))
+        group_of_label = torch.empty(log_prob.shape[0], dtype=torch.long)
+        for n, group in enumerate(self.groups):
+            group_of_label[list(group)] = n
+        self.register_buffer("group_of_label", group_of_label, persistent=False)
         self.register_buffer("log_prob", log_prob)
         self.register_buffer("prob", log_prob.exp(), persistent=False)
+        of_group = self.by_group(log_prob.exp()[None])[0]
+        self.register_buffer("prob_of_group", of_group, persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
         log_grid = self.scatter(log_prob[None], math.log(FLOOR))
@@ -63,7 +66,7 @@ class LocationPrior(nn.Module):
         log_grid[:, 0][outside] = 0.0
         self.register_buffer("log_grid", log_grid, persistent=False)
         slopes = torch.cat([self.gather(s) for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])])
-        slopes = self.summed(slopes)
+        slopes = self.by_group(slopes)
         self.register_buffer("slope", slopes, persistent=False)
 
     @property
@@ -71,25 +74,27 @@ class LocationPrior(nn.Module):
         """L, background included."""
         return int(self.log_prob.shape[0])
 
-    def spread(self, values: Tensor) -> Tensor:
-        """(B, L', V) of lists -> (B, L, V): each of their labels has the list's."""
-        if len(self.members) == self.num_labels:
-            return values
-        return values[:, self.list_of_label]
+    def of_labels(self, values: Tensor) -> Tensor:
+        """(B, G, V) of groups -> (B, L, V): each label has its group's."""
+        return values.index_select(1, self.group_of_label)
 
-    def summed(self, prob: Tensor) -> Tensor:
-        """(B, L, V) of labels -> (B, L', V) of their lists."""
-        if len(self.members) == self.num_labels:
-            return prob
-        return torch.stack([prob[:, list(few)].sum(1) for few in self.members], dim=1)
+    def by_group(self, prob: Tensor) -> Tensor:
+        """(B, L, V) probabilities of labels -> (B, G, V) of groups."""
+        batch, _, num_voxels = prob.shape
+        out = prob.new_zeros(batch, len(self.groups), num_voxels)
+        return out.index_add_(1, self.group_of_label, prob)
 
-    def joined(self, log_prob: Tensor) -> Tensor:
-        """`summed`, of logarithms, which need not be normalised."""
-        if len(self.members) == self.num_labels:
-            return log_prob
-        return torch.stack(
-            [torch.logsumexp(log_prob[:, list(few)], dim=1) for few in self.members], dim=1
-        )
+    def log_by_group(self, log_prob: Tensor) -> Tensor:
+        """As `by_group`, of logarithms, which need not be normalised."""
+        outside, *inside = self.groups
+        background = log_prob[:, list(outside)].logsumexp(1, keepdim=True)
+        return torch.cat([background, log_prob[:, [label for (label,) in inside]]], dim=1)
+
+    def likeliest(self, log_prob: Tensor) -> Tensor:
+        """(B, L, V) -> (B, V): of the likeliest group, its likeliest label."""
+        best = self.log_by_group(log_prob).argmax(1, keepdim=True)
+        is_in_best = self.group_of_label[:, None] == best
+        return log_prob.masked_fill(~is_in_best, -math.inf).argmax(1)
 
     def gather(self, grid: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
@@ -102,12 +107,12 @@ class LocationPrior(nn.Module):
         raises the probability of the labels; zero where the prior already expects them.
 
         Args:
-            soft_labels: (B, L', V), `summed`.
+            soft_labels: (B, G, V), `by_group`.
 
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        surprise = soft_labels - self.summed(self.prob[None])
+        surprise = soft_labels - self.prob_of_group
         # One axis after the other: an einsum over labels would copy everything by voxel first.
         return torch.stack([(surprise * slope).sum(1) for slope in self.slope], dim=1)
 
@@ -136,12 +141,12 @@ class LocationPrior(nn.Module):
         ).flatten(2)
 
     def on_cpu(self) -> LocationPrior:
-        """A copy on the CPU."""
-        return LocationPrior(self.log_prob.cpu(), self.cells.cpu(), self.shape, self.members)
+        """The same, on the CPU."""
+        return LocationPrior(self.log_prob.cpu(), self.cells.cpu(), self.shape, self.groups)
 
-    def of_lists(self) -> LocationPrior:
-        """The lists as L' labels of their own, on the CPU."""
-        log_prob = self.joined(self.log_prob[None])[0].cpu()
+    def of_groups(self) -> LocationPrior:
+        """The groups as labels of their own, on the CPU."""
+        log_prob = self.log_by_group(self.log_prob[None])[0].cpu()
         return LocationPrior(log_prob, self.cells.cpu(), self.shape)
 
     def scatter(self, values: Tensor, outside: float) -> Tensor:
@@ -165,16 +170,16 @@ def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
     return values.view(*values.shape[:-1], -1, CELL).index_select(-2, cells).flatten(-2)
 
 
-def location_prior(frequency: Tensor, members: Members | None = None) -> LocationPrior:
+def location_prior(frequency: Tensor, groups: Groups | None = None) -> LocationPrior:
     """Floor, renormalise and crop a label frequency.
 
     Args:
         frequency: (L, D, H, W), sums to one over labels; 0 is background; D, H, W even. The floor
             is 1e-4 before renormalising: no label is impossible where there is anatomy.
-        members: As `LocationPrior` has them; cells that held nothing but the first are cut off.
+        groups: As `LocationPrior` has them; cells that held background alone are cut off.
     """
     shape = (int(frequency.shape[1]), int(frequency.shape[2]), int(frequency.shape[3]))
-    outside = [0] if members is None else list(members[0])
+    outside = [0] if groups is None else list(groups[0])
     anatomy = (frequency[outside].sum(0) < 1 - 1e-6).float()[None, None]
     # One cell of slack: registered images never fit the training maps to the voxel.
     cell_mask = F.max_pool3d(anatomy, 2)
@@ -182,7 +187,7 @@ def location_prior(frequency: Tensor, members: Members | None = None) -> Locatio
     cells = cell_mask.flatten().nonzero().flatten()
     inside = frequency.flatten(1).index_select(1, _voxels_of(cells, shape))
     floored = inside.clamp_min(FLOOR)
-    return LocationPrior((floored / floored.sum(0)).log(), cells, shape, members)
+    return LocationPrior((floored / floored.sum(0)).log(), cells, shape, groups)
 
 
 def _voxels_of(cells: Tensor, shape: tuple[int, int, int]) -> Tensor:

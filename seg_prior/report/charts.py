@@ -20,7 +20,7 @@ def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussi
 
     Args:
         intensities: (N,) normalised; N may be 0.
-        gaussians: Those of one class are drawn as one curve.
+        gaussians: Those of one tie are drawn as one curve.
     """
 
     def draw(figure: Any) -> None:

@@ -24,7 +24,9 @@ def align_label_maps(paths: Sequence[Path], model: Model) -> list[AlignedLabelMa
         ImageError, LabelsError: A map cannot be read, holds unknown ids or no structure.
     """
     table, location = model.header.label_table, model.location
-    frequent = location.scatter(location.log_prob.argmax(0)[None, None].float(), 0.0)[0, 0].cpu()
+    frequent = location.scatter(location.likeliest(location.log_prob[None])[None].float(), 0.0)[
+        0, 0
+    ].cpu()
     mean_map, mean_affine = frequent.long().numpy(), model.header.grid.affine
     reference = find_landmarks(mean_map, mean_affine, table.is_structure)
     is_sharpened = table.is_structure.sum() < overlap.MIN_LANDMARKS

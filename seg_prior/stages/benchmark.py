@@ -195,7 +195,7 @@ def _error(cost: Cost) -> str:
 
 def dice_on(pred: Path, ref: Path, label_table: Path) -> dict[int, float | None]:
     """Both maps are read through the table, so that every source id counts as its label."""
-    table = read_label_table(label_table)
+    table = read_label_table(label_table).written
     maps = [read_label_map(path) for path in (pred, ref)]
     found, known = (table.remap(volume.data, volume.source) for volume in maps)
     dice = dice_of_structures(found, known, table)

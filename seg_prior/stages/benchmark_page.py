@@ -33,7 +33,7 @@ def write(
     cost_note: str = COST_NOTE,
 ) -> str:
     """Replace the data set's block of the page and its picture; the block."""
-    table = read_label_table(config.tables / dataset.label_table)
+    table = read_label_table(config.tables / dataset.label_table).written
     picture = config.page.with_name(f"{config.page.stem}_{dataset.name}.png")
     scan = find_scans(dataset, config)[0]
     write_picture(picture, scan, [cell for cell in cells if cell.subject == scan.subject], table)

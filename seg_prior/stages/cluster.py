@@ -27,7 +27,7 @@ def run(image: Path, reference: Path, label_table: Path, out: Path) -> None:
     Raises:
         SegPriorError: A file does not fit.
     """
-    volume, table = read_volume(image), read_label_table(label_table)
+    volume, table = read_volume(image), read_label_table(label_table).written
     known = read_label_map(reference)
     indices = label_by_intensity(volume, table, table.remap(known.data, known.source))
     write_volume(out, table.ids[indices], volume)
@@ -57,7 +57,7 @@ def label_by_intensity(
     values = torch.from_numpy(normalise(volume.data, in_view, volume.source)[in_view])[None, None]
     fitted = fit_mixture(values, len(table.classes()[0]))
     density = likelihood.log_density(values, torch.ones_like(values), fitted)[0]
-    component = density.argmax(0).numpy()
+    component = (density + fitted.log_weight[0, 0, :, None]).argmax(0).numpy()
     overlap = np.zeros((density.shape[0], len(table)), dtype=np.int64)
     np.add.at(overlap, (component, reference[in_view]), 1)
     indices = np.zeros(volume.grid.shape, dtype=np.uint8)

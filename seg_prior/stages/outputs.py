@@ -121,10 +121,10 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     classes = intensities.classes
     gaussians = [
         {
-            "class": classes.ties[int(t)],
+            "tie": classes.ties[int(t)],
             "mean": intensities.mean[0, :, m].tolist(),  # one for each contrast
             "var": intensities.var[0, :, m].tolist(),
-            "weight": {  # in the mixture of each class that shares it
+            "weights": {  # in the mixture of each class that shares it
                 classes.names[c]: float(intensities.log_weight[0, c, m].exp())
                 for c in (classes.tie_of_class == t).nonzero().flatten().tolist()
             },

@@ -96,7 +96,6 @@ def propose_intensity(
         show: Where the likelihoods are told.
     """
     gains, means = [], []
-    background = segmenter.classes.ties[0]
     for path in images:
         config = segmenter.config
         conformed = conform([read_volume(path)], segmenter.atlas, config.n4, config.seed)
@@ -112,14 +111,13 @@ def propose_intensity(
     count = int(is_enough.argmax()) + 1
     told = ", ".join(f"{n} {value:.3f}" for n, value in enumerate(nats, start=1))
     show(f"held-out nats/voxel by number of background Gaussians: {told}; taken: {count}")
-    painted = _spread(np.mean(means, axis=0))
-    classes = segmenter.classes.class_of_label.tolist()
-    labels = segmenter.model.header.label_table.labels
-    # By the table's classes, which ties may have joined.
-    typical = {label.intensity_class: painted[c] for label, c in zip(labels, classes, strict=True)}
+    classes = segmenter.classes
+    is_inside = ~classes.is_outside.cpu().numpy()
+    painted = _spread(np.mean(means, axis=0)[is_inside])
+    inside = [name for name, kept in zip(classes.names, is_inside, strict=True) if kept]
     return {
-        "components": {background: count},
-        "typical": typical | {background: 0.0},
+        "components": {classes.ties[0]: count},
+        "typical": {classes.names[0]: 0.0} | dict(zip(inside, painted, strict=True)),
         "evidence": EVIDENCE,
     }
 
@@ -155,6 +153,6 @@ def _class_means(intensities: Intensities) -> list[float]:
 
 def _spread(means: np.ndarray) -> list[float]:
     """Structures' means between 0.2 and 1, so that none is painted as the surround, which is 0."""
-    low, high = means[1:].min(), means[1:].max()
+    low, high = means.min(), means.max()
     scaled = 0.2 + 0.8 * (means - low) / max(high - low, 1e-6)
     return [round(float(value), 2) for value in scaled]

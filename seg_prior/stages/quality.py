@@ -133,8 +133,8 @@ def measure(result: Segmentation) -> dict[str, float]:
     squares = ((image - center[:, None]).square() * weight).sum(1) / num_observed
     gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
     gain = estimate.elbo - float((gaussian * num_observed).sum())
-    outside = result.reader.model.location.summed(estimate.log_prior.exp())[0, 0]
-    anatomy = 1 - outside
+    outside = list(result.reader.model.location.groups[0])
+    anatomy = 1 - estimate.log_prior[0, outside].exp().sum(0)
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
     num_in_view = max(int(conformed.native_observed[0].sum()), 1)
     found = {

@@ -147,7 +147,7 @@ def atlas_of(model: Model, device: str) -> Atlas:
         model: A checkpoint.
         device: Where its locator runs, if it has one.
     """
-    location = model.location.of_lists()
+    location = model.location.of_groups()
     values = torch.from_numpy(typical_intensities(model))
     pair = torch.stack([values @ location.prob, (location.prob[0] < 0.5).float()])[None]
     painted, anatomy = location.scatter(pair, 0.0)[0]
@@ -196,7 +196,7 @@ def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
     observed = location.gather(conformed.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
-    background = float(location.summed(location.prob[None])[0, 0, is_seen].mean())
+    background = float(location.prob_of_group[0, is_seen].mean())
     return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
 
 

@@ -132,9 +132,9 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     """
     [aligned] = align_label_maps([path], model)
     labels = sample_labels(aligned, model.header.grid)
-    written = model.header.label_table.as_written(labels.numpy())
+    known = model.location.group_of_label.cpu()[labels.long()].to(torch.uint8)
     return Reconstruction(
-        subject_key(path), written, decode_label_map(model, encode_mean(model, labels))
+        subject_key(path), known.numpy(), decode_label_map(model, encode_mean(model, labels))
     )
 
 

@@ -45,6 +45,7 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
         result: The scan, read.
         sidecar: What is recorded of the run.
     """
+    shares = _shares_of_gaussians(result)
     return ScanReport(
         name=Path(result.volume.source).name,
         grid=result.volume.grid,
@@ -53,7 +54,7 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
         entropy=result.entropy,
         prior_map=_indices(result, _prior_labels(result)),
         contrasts=tuple(
-            _contrast(result, channel, volume)
+            _contrast(result, channel, volume, shares)
             for channel, volume in enumerate((result.volume, *result.contrasts))
         ),
         table=result.reader.label_table,
@@ -114,41 +115,42 @@ def _prior_labels(result: Segmentation) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
     model = result.reader.model
     no_image = torch.zeros(0, result.voxels.index.numel())
-    joints = log_joints(
-        model.location.log_prob[None],
-        model.location,
-        result.voxels,
-        no_image,
-        no_image,
-        None,
-    )
+    prior, location = model.location.log_prob[None], model.location
+    joints = log_joints(prior, location, result.voxels, no_image, no_image, None)
     return summarise(joints).best
 
 
-def _contrast(result: Segmentation, channel: int, volume: Volume) -> Contrast:
+def _contrast(
+    result: Segmentation, channel: int, volume: Volume, shares: Sequence[float]
+) -> Contrast:
     """Intensities of one contrast, and its Gaussians with their shares of the anatomy's voxels."""
     index, conformed = result.voxels.index.cpu(), result.conformed
     is_observed = conformed.native_observed[channel].flatten()[index]
     native = conformed.native[channel].flatten()[index][is_observed]
     intensities = result.estimate.intensities
     classes = intensities.classes
-    seen = observe(result.reader, conformed)
-    found = responsibilities(result.estimate.log_prior, seen.image, seen.observed, intensities)[
-        0, :, (seen.observed > 0).any(1)[0]
-    ]
-    share_of_class = torch.zeros(len(classes.names), device=found.device)
-    share_of_class.index_add_(0, classes.class_of_label, found.mean(1))
-    share_of_component = (share_of_class @ intensities.log_weight[0].exp()).tolist()
     gaussians = tuple(
         Gaussian(
             classes.ties[int(t)],
             float(intensities.mean[0, channel, m]),
             float(intensities.var[0, channel, m].sqrt()),
-            share_of_component[m],
+            shares[m],
         )
         for m, t in enumerate(classes.tie_of_component)
     )
     return Contrast(Path(volume.source).name, native.numpy(), gaussians)
+
+
+def _shares_of_gaussians(result: Segmentation) -> list[float]:
+    """Of each Gaussian, its share of the voxels in prior space that were observed."""
+    estimate, seen = result.estimate, observe(result.reader, result.conformed)
+    intensities, classes = estimate.intensities, estimate.intensities.classes
+    r = responsibilities(estimate.log_prior, seen.image, seen.observed, intensities)
+    of_label = r[0, :, (seen.observed[0] > 0).any(0)].mean(1)
+    of_class = of_label.new_zeros(len(classes.names))
+    of_class.index_add_(0, classes.class_of_label, of_label)
+    shares: list[float] = (of_class @ intensities.log_weight[0].exp()).tolist()
+    return shares
 
 
 def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:

@@ -73,7 +73,7 @@ def draws(num_latents: int, config: SampleConfig) -> Iterator[Tensor]:
 @torch.inference_mode()
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:
     """(1, K) -> (D, H, W) the likeliest label at every voxel of prior space, as results have it."""
-    log_prior = model.location.joined(model.prior.decode(z))
+    log_prior = model.location.log_by_group(model.prior.decode(z))
     best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
     grid = model.location.scatter(best.to(torch.uint8), 0)
     return np.asarray(grid[0, 0].cpu().numpy())

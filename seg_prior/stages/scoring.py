@@ -63,7 +63,7 @@ def run(
     }
     cells = []
     for scan in find_scans(dataset, config):
-        shared = _Shared(scan, read_label_table(table_path), segmenters)
+        shared = _Shared(scan, read_label_table(table_path).written, segmenters)
         for method in config.methods:
             asked = settings_for(scan, method, config)
             name = f"{scan.subject}_{key_of(scan, asked, table_path)[:12]}"
@@ -150,7 +150,7 @@ def note(dataset: BenchmarkDataset, config: BenchmarkConfig, cells: Sequence[Cel
     A structure counts where its mean over the references is larger; in thin structures, Dice tells
     as much of half voxels as of the method.
     """
-    table = read_label_table(config.tables / dataset.label_table)
+    table = read_label_table(config.tables / dataset.label_table).written
     counts = []
     for scan in find_scans(dataset, config):
         known = read_label_map(scan.reference)

@@ -168,7 +168,7 @@ def fit_location(anatomies: Anatomies) -> LocationPrior:
     views = _views(anatomies)
     for labels in views:
         frequency.scatter_add_(0, labels[None].long(), torch.ones(1, *grid.shape))
-    return location_prior(frequency / len(views), table.members)
+    return location_prior(frequency / len(views), table.groups)
 
 
 def measure(
@@ -192,14 +192,14 @@ def measure(
             mean, log_var = prior.encode(one_hot(labels[None], len(anatomies.table)))
             kl = kl_to_standard_normal(mean, log_var)[0]
             kl_of_dimension += kl / len(maps)
-            log_prior = prior.decode(mean)
-            joined = prior.location.joined(log_prior)
-            known = prior.location.list_of_label[labels.long()]
+            log_prior = prior.location.log_by_group(prior.decode(mean))
+            log_atlas = prior.location.log_by_group(atlas.decode(mean[:, :0]))
+            known = prior.location.group_of_label[labels.long()]
             rows.append(
                 {
-                    "dice": _dice(log_prior, labels, anatomies.table),
-                    "atlas_dice": _dice(atlas.decode(mean[:, :0]), labels, anatomies.table),
-                    "nll": -float(log_prob_of_labels(joined, known[None])) / labels.numel(),
+                    "dice": _dice(log_prior, known, anatomies.table.written),
+                    "atlas_dice": _dice(log_atlas, known, anatomies.table.written),
+                    "nll": -float(log_prob_of_labels(log_prior, known[None])) / labels.numel(),
                     "kl": float(kl.sum()),
                 }
             )
@@ -247,8 +247,8 @@ def stage1_losses(
     """
     label_map, noise = batch
     log_prior, mean, log_var = model(label_map, noise, cells)
-    known = location.list_of_label[of_cells(label_map, cells).long()]
-    nll = -log_prob_of_labels(location.joined(log_prior), known).mean() / log_prior.shape[2]
+    known = location.group_of_label[of_cells(label_map, cells).long()]
+    nll = -log_prob_of_labels(location.log_by_group(log_prior), known).mean() / log_prior.shape[2]
     kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / label_map.shape[1]
     return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
 

@@ -144,7 +144,7 @@ class SampledAnatomies(Dataset[tuple[Tensor, Tensor]]):
         """(V,) uint8 label indices, and the (K,) z that they were drawn from."""
         z = torch.randn(self.vae.num_latents, generator=generator_of(self.seed, item))
         with torch.inference_mode():
-            labels = self.vae.decode(z[None])[0].argmax(0)
+            labels = self.vae.location.likeliest(self.vae.decode(z[None]))[0]
         return labels.to(torch.uint8), z
 
 

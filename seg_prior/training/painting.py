@@ -63,7 +63,7 @@ def paint(
     Args:
         label_map: (V,) label indices.
         location: The anatomy mask; outside it lies background.
-        classes: Labels of one class have one mean, up to `config.label_sd`.
+        classes: Labels of one tie have one mean, up to `config.max_label_sd`.
         config: Spread of the paint.
         generator: Of everything random.
 

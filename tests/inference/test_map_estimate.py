@@ -165,7 +165,7 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     to_table = torch.tensor(order)
     maps = [to_table[m.long()] for m in toy.label_maps()]
     frequency = torch.stack([torch.nn.functional.one_hot(m, toy.NUM_LABELS) for m in maps])
-    location = location_prior(frequency.float().mean(0).permute(3, 0, 1, 2), table.members)
+    location = location_prior(frequency.float().mean(0).permute(3, 0, 1, 2), table.groups)
     soft = [one_hot(toy.inside(location, m), toy.NUM_LABELS)[0] for m in maps]
     prior = fit_atlas(location) if kind == "atlas" else fit_components(location, soft, 2)
     classes = intensity_classes(table, IntensityConfig(components={"background": 2}))

@@ -193,9 +193,9 @@ def test_labels_that_count_as_one_add_up(location: LocationPrior, rng: torch.Gen
         prior, seen = location.log_prob[None], torch.ones_like(image)
         return torch.stack(list(log_joints(prior, one, where, image, seen, fitted)))
 
-    members = ((0, toy.SHELL), (toy.CORE,))
-    listed = LocationPrior(location.log_prob, location.cells, location.shape, members)
-    apart, together = joints(location), joints(listed)
+    groups = ((0, toy.SHELL), (toy.CORE,), (toy.LEFT,), (toy.RIGHT,))
+    grouped = LocationPrior(location.log_prob, location.cells, location.shape, groups)
+    apart, together = joints(location), joints(grouped)
     torch.testing.assert_close(together[0].exp(), apart[0].exp() + apart[toy.SHELL].exp())
     assert torch.equal(together[1], apart[toy.CORE])
 

@@ -275,3 +275,29 @@ def test_every_weight_of_the_detail_learns(
     learnt = detailed.named_parameters()
     still = [name for name, p in learnt if p.grad is None or not p.grad.any()]
     assert not still
+
+
+def test_kinds_of_background_are_one_to_z_and_split_by_the_location_prior(
+    rng: torch.Generator,
+) -> None:
+    groups = ((0, toy.SHELL), (toy.CORE,), (toy.LEFT,), (toy.RIGHT,))
+    location = location_prior(toy.frequency(), groups)
+    vae = LabelVAE(location, toy.TINY.model_copy(update={"detail_channels": 4})).eval()
+    label_map = toy.inside(location, toy.label_map())[0]
+    vae.start_detail(fit_surprise(location, [label_map], 4))
+    soft = one_hot(label_map[None], toy.NUM_LABELS)
+    other = one_hot(torch.where(label_map == toy.SHELL, 0, label_map)[None], toy.NUM_LABELS)
+    with torch.no_grad():
+        mean, _ = vae.encode(soft)
+        again, _ = vae.encode(other)
+        assert torch.equal(mean, again)
+        mean[:, : vae.num_coarse] = 0  # nothing moves
+        log_prior = vae.decode(mean)
+    ratio = location.log_prob[toy.SHELL] - location.log_prob[0]
+    torch.testing.assert_close(log_prior[0, toy.SHELL] - log_prior[0, 0], ratio, atol=1e-3, rtol=0)
+    noise = torch.zeros(1, vae.num_latents)
+    losses = [
+        float(stage1_losses(vae, location, (one[None], noise), 1.0)["nll"].detach())
+        for one in (label_map, torch.where(label_map == toy.SHELL, 0, label_map))
+    ]
+    assert losses[0] == losses[1]

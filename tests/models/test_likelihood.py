@@ -172,11 +172,21 @@ def test_tied_classes_share_gaussians_and_mix_them_in_their_own_way(
     assert weight[2].tolist() == pytest.approx([0, 0.1, 0.9], abs=0.06)
 
 
-def test_weights_in_common_are_those_of_the_tie() -> None:
-    own = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]])
-    seen = torch.tensor([[[499.0, 149, 0], [100, 50, 0], [0, 0, 7]]])
-    weight = likelihood._in_common(seen, own)[0]
-    torch.testing.assert_close(weight, torch.tensor([[0.75, 0.25, 0], [0.75, 0.25, 0], [0, 0, 1]]))
+def test_a_tied_class_that_is_nowhere_mixes_as_its_tie_does(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    tied = replace(
+        toy.CLASSES,
+        ties=("background", "gray"),
+        tie_of_class=torch.tensor([0, 1, 1]),
+        tie_of_component=torch.tensor([0, 1, 1]),
+    )
+    image = painted(location) + 0.1 * torch.randn(1, 1, location.voxels.numel(), generator=rng)
+    seen, prior = torch.ones_like(image), class_prior(location.log_prob[None], tied)
+    prior[:, 2] = 0
+    fitted = fit(image, seen, prior, start(image, seen, prior, tied), rounds=20)
+    weight = fitted.log_weight[0].exp()
+    torch.testing.assert_close(weight[1], weight[2], atol=0.01, rtol=0)
 
 
 def test_em_never_loses_likelihood(location: LocationPrior) -> None:

@@ -53,20 +53,28 @@ def test_kinds_of_background_do_not_widen_the_mask() -> None:
 
 
 def test_labels_that_count_as_one_add_up(lattice: LocationPrior, rng: torch.Generator) -> None:
-    members = ((0, 2), (1,))
-    listed = LocationPrior(lattice.log_prob, lattice.cells, lattice.shape, members)
-    both = listed.of_lists()
-    assert torch.equal(both.voxels, lattice.voxels)
-    assert both.num_labels == 2
-    torch.testing.assert_close(both.prob[0], lattice.prob[0] + lattice.prob[2])
-    assert torch.equal(both.prob[1], lattice.prob[1])
-    torch.testing.assert_close(listed.summed(listed.prob[None])[0], both.prob)
+    grouped = LocationPrior(lattice.log_prob, lattice.cells, lattice.shape, ((0, 2), (1,)))
+    alone = grouped.of_groups()
+    assert torch.equal(alone.voxels, lattice.voxels)
+    assert alone.num_labels == 2
+    torch.testing.assert_close(alone.prob[0], lattice.prob[0] + lattice.prob[2])
+    torch.testing.assert_close(grouped.prob_of_group, alone.prob)
+    log_prob = grouped.log_by_group(lattice.log_prob[None])
+    torch.testing.assert_close(log_prob.exp(), grouped.by_group(lattice.prob[None]))
+    assert torch.equal(log_prob[0, 1], lattice.log_prob[1])
+    assert torch.equal(grouped.of_labels(log_prob)[0, 2], log_prob[0, 0])
     # Whether bone or skin lies outside is no force on the anatomy.
-    torch.testing.assert_close(listed.slope, both.slope, atol=FLOOR, rtol=0)
+    torch.testing.assert_close(grouped.slope, alone.slope, atol=FLOOR, rtol=0)
     soft = torch.softmax(torch.randn(1, 3, 1, generator=rng) + lattice.log_prob, dim=1)
-    expected = both.force(listed.summed(soft))
-    torch.testing.assert_close(listed.force(listed.summed(soft)), expected, atol=FLOOR, rtol=0)
-    assert torch.equal(listed.on_cpu().summed(soft), listed.summed(soft))
+    seen = grouped.by_group(soft)
+    torch.testing.assert_close(grouped.force(seen), alone.force(seen), atol=FLOOR, rtol=0)
+
+
+def test_the_likeliest_label_is_one_of_the_likeliest_group(lattice: LocationPrior) -> None:
+    grouped = LocationPrior(lattice.log_prob, lattice.cells, lattice.shape, ((0, 2), (1,)))
+    log_prob = torch.tensor([[0.25, 0.3], [0.4, 0.6], [0.35, 0.1]]).log()[None]
+    assert grouped.likeliest(log_prob).tolist() == [[2, 1]]
+    assert lattice.likeliest(log_prob).tolist() == [[1, 1]]
 
 
 def test_the_mask_is_made_of_cells_with_one_cell_of_slack() -> None:
