@@ -14,7 +14,7 @@ from seg_prior.labels import BACKGROUND, read_label_table
 from seg_prior.report.colours import label_colours
 from seg_prior.stages import labels
 
-TABLE = read_header(BRAIN_MODEL).label_table
+TABLE = read_header(BRAIN_MODEL).label_table.written
 COLOURS = (label_colours(TABLE) * 255).round().astype(int).tolist()
 ROWS = {
     "bids": r"(?P<id>\d+)\t(?P<name>\S+)\t#(?P<hex>[0-9a-f]{6})",

@@ -149,7 +149,7 @@ def test_the_bids_validator_accepts_it(bids: Path) -> None:
 def test_the_brain_model_defines_an_intracranial_volume_and_a_phantom_none(
     tiny_atlas: Path,
 ) -> None:
-    table = read_header(BRAIN_MODEL).label_table
+    table = read_header(BRAIN_MODEL).label_table.written
     ids = intracranial_ids(table)
     assert set(ids) == set(table.ids.tolist()) - {0}
     assert intracranial_ids(read_header(tiny_atlas).label_table) == ()
