@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.config import InferenceConfig
-from seg_prior.models import likelihood
+from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.objective import log_prob_of_image
 
@@ -56,7 +56,7 @@ EM_ROUNDS = 20
 def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
     prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-    return likelihood.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
+    return em.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
 
 
 def climb(
@@ -90,9 +90,7 @@ def climb(
         log_prior = decode(z)
         with torch.no_grad():
             prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-            intensities = likelihood.fit(
-                seen.image, seen.observed, prior_of_class, intensities, rounds=1
-            )
+            intensities = em.fit(seen.image, seen.observed, prior_of_class, intensities, rounds=1)
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()
@@ -104,9 +102,7 @@ def climb(
     with torch.no_grad():
         log_prior = decode(z)
         prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-        intensities = likelihood.fit(
-            seen.image, seen.observed, prior_of_class, intensities, rounds=2
-        )
+        intensities = em.fit(seen.image, seen.observed, prior_of_class, intensities, rounds=2)
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()

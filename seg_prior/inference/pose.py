@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from seg_prior.conform.pose import NUM_INDEPENDENT, Waypoint
 from seg_prior.grid import Affine, Grid, apply_affine
-from seg_prior.models import likelihood
+from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.warp import to_unit
@@ -75,7 +75,7 @@ class PoseLikelihood:
             return torch.logsumexp(log_prior + by_class, dim=1).mean()
 
         def fit_anew(prior: Tensor) -> Intensities:
-            return likelihood.fit_anew(x, seen, prior, self.classes, EM_ROUNDS)
+            return em.fit_anew(x, seen, prior, self.classes, EM_ROUNDS)
 
         fitted = None
 
@@ -83,7 +83,7 @@ class PoseLikelihood:
             nonlocal fitted
             at_u = log_prior(u)
             prior = at_u.detach().exp()
-            fitted = likelihood.fit(x, seen, prior, fitted, 1) if fitted else fit_anew(prior)
+            fitted = em.fit(x, seen, prior, fitted, 1) if fitted else fit_anew(prior)
             return log_evidence(at_u, fitted)
 
         end = climb_pose(start, height, NUM_STEPS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seg_prior.models import likelihood
+from seg_prior.models import em, likelihood
 from seg_prior.models.label_vae import LabelEncoder, LabelVAE
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
@@ -33,7 +33,7 @@ def posterior_through(
     log_prior = log_prior.expand(image.shape[0], -1, -1)
     prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
-    fitted = likelihood.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)
+    fitted = em.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)
 
 

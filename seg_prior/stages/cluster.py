@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seg_prior.conform.intensity import normalise, observed
 from seg_prior.labels import LabelTable, read_label_table
-from seg_prior.models import likelihood
+from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume
 
@@ -83,4 +83,4 @@ def fit_mixture(values: torch.Tensor, num_components: int) -> Intensities:
         torch.zeros(num_components, dtype=torch.long),
     )
     certain, everywhere = torch.ones_like(some), torch.ones_like(some)
-    return likelihood.fit_anew(some, everywhere, certain, classes, EM_ROUNDS)
+    return em.fit_anew(some, everywhere, certain, classes, EM_ROUNDS)

@@ -11,7 +11,7 @@ import torch
 
 from seg_prior.conform.chain import conform
 from seg_prior.inference.map_estimate import EM_ROUNDS, Observation
-from seg_prior.models import likelihood
+from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import CELL
 from seg_prior.stages.fingerprint import Fingerprint
@@ -137,7 +137,7 @@ def _held_out(
     fitted_on, judged_on = (cell % 2 == 0, cell % 2 == 1)
     prior = likelihood.class_prior(log_prior, classes)
     pair = seen.image[..., fitted_on], seen.observed[..., fitted_on]
-    fitted = likelihood.fit_anew(*pair, prior[..., fitted_on], classes, EM_ROUNDS)
+    fitted = em.fit_anew(*pair, prior[..., fitted_on], classes, EM_ROUNDS)
     kept = seen.image[..., judged_on], seen.observed[..., judged_on]
     density = likelihood.class_log_likelihood(*kept, fitted)
     evidence = torch.logsumexp(density + prior[..., judged_on].clamp_min(1e-8).log(), dim=1)

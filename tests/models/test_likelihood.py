@@ -1,55 +1,27 @@
-"""The Gaussians: densities against torch.distributions, EM against the paint."""
+"""The Gaussians: densities against torch.distributions, posteriors, and ties of a table."""
 
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from seg_prior.config import IntensityConfig
 from seg_prior.errors import LabelsError
-from seg_prior.models import likelihood
 from seg_prior.models.likelihood import (
     LOG_LEFT,
     LOG_OUTLIER,
-    PRIOR_VOXELS,
-    VAR_FLOOR,
     Intensities,
-    IntensityClasses,
     class_log_likelihood,
     class_prior,
-    fit,
     intensity_classes,
     log_density,
     log_likelihood,
     responsibilities,
-    start,
 )
 from seg_prior.models.location import LocationPrior
 from tests.models import toy
-
-MIXED = toy.untied(toy.CLASSES.names, toy.CLASSES.class_of_label.tolist(), [0, 0, 0, 1, 2, 2])
-
-
-def em(
-    location: LocationPrior,
-    image: Tensor,
-    observed: Tensor | None = None,
-    classes: IntensityClasses = toy.CLASSES,
-    rounds: int = 30,
-) -> Intensities:
-    """EM under the location prior from the usual start."""
-    seen = torch.ones_like(image) if observed is None else observed
-    prior_of_class = class_prior(location.log_prob[None].to(image.dtype), classes)
-    return fit(image, seen, prior_of_class, start(image, seen, prior_of_class, classes), rounds)
-
-
-def painted(location: LocationPrior, means: Tensor = toy.MEANS) -> Tensor:
-    """(1, 1, V) image of one anatomy."""
-    return toy.paint(toy.inside(location, toy.label_map()), means)[None]
 
 
 def test_log_density_is_that_of_torch(rng: torch.Generator) -> None:
@@ -67,7 +39,7 @@ def test_a_class_of_several_gaussians_is_a_mixture(rng: torch.Generator) -> None
     image = torch.randn(1, 1, 40, generator=rng)
     mean, var = torch.randn(1, 1, 6, generator=rng), torch.rand(1, 1, 6, generator=rng) + 0.1
     weight = torch.tensor([0.2, 0.5, 0.3, 1.0, 0.6, 0.4])
-    mixed = Intensities(mean, var, (weight * MIXED.draws_from).log()[None], MIXED)
+    mixed = Intensities(mean, var, (weight * toy.MIXED.draws_from).log()[None], toy.MIXED)
     found = class_log_likelihood(image, torch.ones_like(image), mixed)[0]
     span = (mean + 2 * var.sqrt()).max() - (mean - 2 * var.sqrt()).min()
     outlier = LOG_OUTLIER - span.log()
@@ -103,172 +75,10 @@ def test_class_prior_adds_the_labels_of_a_class(location: LocationPrior) -> None
     torch.testing.assert_close(found.sum(0), torch.ones_like(found[0]))
 
 
-def test_start_has_weighted_moments_and_spreads_components() -> None:
-    image = torch.tensor([[[0.0, 2.0, 10.0, 14.0, 1e3]]])
-    observed = torch.tensor([[[1.0, 1.0, 1.0, 1.0, 0.0]]])
-    prior_of_class = torch.tensor([[[1.0, 1.0, 0.0, 0.0, 0.5], [0.0, 0.0, 1.0, 1.0, 0.5]]])
-    classes = toy.untied(("a", "b"), [0, 1], [0, 1, 1, 1])
-    first = start(image, observed, prior_of_class, classes)
-    spread = torch.tensor([[[1.0, 10.0, 12.0, 14.0]]])  # 12 +- one deviation of 2
-    torch.testing.assert_close(first.mean, spread, atol=5e-3, rtol=0)
-    torch.testing.assert_close(first.var, torch.tensor([[[1.0, 4, 4, 4]]]), atol=5e-3, rtol=0)
-    weight = torch.tensor([[[1.0, 0, 0, 0], [0, 1 / 3, 1 / 3, 1 / 3]]])
-    torch.testing.assert_close(first.log_weight.exp(), weight)
-
-
-@pytest.mark.parametrize("means", [[0.1, 0.9, 0.5], [0.9, 0.1, 0.5], [0.5, 0.2, 0.9]])
-def test_em_finds_what_the_image_was_painted_with(
-    location: LocationPrior, means: list[float]
-) -> None:
-    fitted = em(location, painted(location, torch.tensor(means)))
-    assert fitted.mean[0, 0].tolist() == pytest.approx(means, abs=0.01)
-    assert fitted.var[0, 0].sqrt().tolist() == pytest.approx([0.03] * 3, rel=0.25)
-
-
-@pytest.mark.parametrize(("scale", "offset"), [(-1.0, 0.0), (1.0, 50.0), (200.0, 1000.0)])
-def test_em_does_not_care_about_scale_sign_and_offset(
-    location: LocationPrior, scale: float, offset: float
-) -> None:
-    image = painted(location)
-    plain, moved = em(location, image), em(location, scale * image + offset)
-    torch.testing.assert_close(moved.mean, scale * plain.mean + offset, atol=5e-3, rtol=1e-5)
-    torch.testing.assert_close(moved.var, scale**2 * plain.var, atol=1e-6, rtol=0.02)
-
-
-def test_em_finds_the_gaussians_of_a_mixture(location: LocationPrior, rng: torch.Generator) -> None:
-    labels = toy.inside(location, toy.label_map())
-    image = toy.paint(labels)[None]
-    is_bright = (labels == toy.CORE) & (torch.rand(labels.shape, generator=rng) < 0.25)
-    image = torch.where(is_bright, image + 0.8, image)
-    fitted = em(location, image, classes=MIXED, rounds=60)
-    inner = torch.stack([fitted.mean[0, 0, 4:], fitted.log_weight[0, 2, 4:].exp()], dim=1).tolist()
-    assert min(inner) == pytest.approx([0.5, 0.75], abs=0.03)
-    assert max(inner) == pytest.approx([1.3, 0.25], abs=0.03)
-    weight = fitted.log_weight[0].exp()
-    torch.testing.assert_close(weight.sum(1), torch.ones(3))
-    assert (weight[~MIXED.draws_from] == 0).all()
-
-
-def test_tied_classes_share_gaussians_and_mix_them_in_their_own_way(
-    location: LocationPrior, rng: torch.Generator
-) -> None:
-    """Outer and inner are gray, one mostly dark, one mostly bright."""
-    tied = replace(
-        toy.CLASSES,
-        ties=("background", "gray"),
-        tie_of_class=torch.tensor([0, 1, 1]),
-        tie_of_component=torch.tensor([0, 1, 1]),
-    )
-    labels = toy.inside(location, toy.label_map())
-    bright_share = torch.where(labels == toy.CORE, 0.9, 0.2)
-    is_bright = torch.rand(labels.shape, generator=rng) < bright_share
-    image = torch.where(labels > 0, 0.5 + 0.3 * is_bright, 0.0)
-    image = (image + 0.03 * torch.randn(labels.shape, generator=rng))[None]
-    fitted = em(location, image, classes=tied, rounds=60)
-    assert fitted.mean[0, 0].tolist() == pytest.approx([0, 0.5, 0.8], abs=0.02)
-    weight = fitted.log_weight[0].exp()
-    assert weight[0].tolist() == pytest.approx([1, 0, 0])
-    assert weight[1].tolist() == pytest.approx([0, 0.8, 0.2], abs=0.06)
-    assert weight[2].tolist() == pytest.approx([0, 0.1, 0.9], abs=0.06)
-
-
-def test_a_tied_class_that_is_nowhere_mixes_as_its_tie_does(
-    location: LocationPrior, rng: torch.Generator
-) -> None:
-    tied = replace(
-        toy.CLASSES,
-        ties=("background", "gray"),
-        tie_of_class=torch.tensor([0, 1, 1]),
-        tie_of_component=torch.tensor([0, 1, 1]),
-    )
-    image = painted(location) + 0.1 * torch.randn(1, 1, location.voxels.numel(), generator=rng)
-    seen, prior = torch.ones_like(image), class_prior(location.log_prob[None], tied)
-    prior[:, 2] = 0
-    fitted = fit(image, seen, prior, start(image, seen, prior, tied), rounds=20)
-    weight = fitted.log_weight[0].exp()
-    torch.testing.assert_close(weight[1], weight[2], atol=0.01, rtol=0)
-
-
-def test_em_never_loses_likelihood(location: LocationPrior) -> None:
-    """What rises is the log likelihood with its conjugate prior, round after round."""
-    image = painted(location).double()
-    seen = torch.ones_like(image)
-    prior_of_class = class_prior(location.log_prob[None].double(), MIXED)
-    typical_var = float(image.var(correction=0)) / 16
-    fitted = start(image, seen, prior_of_class, MIXED)
-    trace = []
-    for _ in range(40):
-        fitted = fit(image, seen, prior_of_class, fitted, rounds=1)
-        prior = torch.einsum("bcm,bcv->bmv", fitted.log_weight.exp(), prior_of_class)
-        log_joint = log_density(image, seen, fitted) + prior.log()
-        penalty = (PRIOR_VOXELS / 2 * (fitted.var.log() + typical_var / fitted.var)).sum()
-        weights = fitted.log_weight[0, MIXED.draws_from].sum()  # Dirichlet(2, 2, ...)
-        trace.append(float(torch.logsumexp(log_joint, 1).sum() - penalty + weights))
-    assert all(after >= before - 1e-9 for before, after in pairwise(trace))
-    assert trace[-1] > trace[0] + 1
-
-
-@pytest.mark.parametrize("classes", [toy.CLASSES, MIXED])
-def test_a_class_without_voxels_stays_finite_and_wide(
-    location: LocationPrior, classes: IntensityClasses
-) -> None:
-    labels = toy.inside(location, toy.label_map())
-    observed = (labels != toy.CORE).float()[None]  # the core is out of the field of view
-    image = toy.paint(labels)[None]
-    fitted = em(location, image, observed, classes)
-    log_weight = fitted.log_weight[:, classes.draws_from]
-    for values in (fitted.mean, fitted.var, log_weight):
-        assert torch.isfinite(values).all()
-    assert (fitted.var > VAR_FLOOR * image.var()).all()
-
-
-def test_a_constant_image_stays_finite(location: LocationPrior) -> None:
-    fitted = em(location, torch.full((1, 1, location.voxels.numel()), 0.3))
-    assert fitted.mean[0, 0].tolist() == pytest.approx([0.3] * 3)
-    assert (fitted.var > 0).all()
-    assert torch.isfinite(fitted.var).all()
-
-
-def test_an_image_without_field_of_view_stays_finite(location: LocationPrior) -> None:
-    image = painted(location)
-    fitted = em(location, image, torch.zeros_like(image))
-    assert torch.isfinite(fitted.mean).all()
-    assert (fitted.var > 0).all()
-
-
-def test_unobserved_voxels_have_no_say_in_em(location: LocationPrior, rng: torch.Generator) -> None:
-    image = painted(location)
-    observed = (torch.rand(image.shape, generator=rng) < 0.7).float()
-    plain = em(location, image, observed)
-    garbage = em(location, torch.where(observed > 0, image, 1e3), observed)
-    torch.testing.assert_close(garbage.mean, plain.mean)
-    torch.testing.assert_close(garbage.var, plain.var)
-
-
-def test_images_of_a_batch_are_fitted_apart(location: LocationPrior) -> None:
-    images = torch.cat([painted(location), painted(location, torch.tensor([0.9, 0.4, 0.2]))])
-    prior_of_class = class_prior(location.log_prob[None].expand(2, -1, -1), toy.CLASSES)
-    seen = torch.ones_like(images)
-    both = fit(images, seen, prior_of_class, start(images, seen, prior_of_class, toy.CLASSES), 10)
-    for n in range(2):
-        alone = em(location, images[n : n + 1], rounds=10)
-        torch.testing.assert_close(both.mean[n : n + 1], alone.mean)
-        torch.testing.assert_close(both.var[n : n + 1], alone.var)
-
-
-def test_no_rounds_leave_the_start_as_it_is(location: LocationPrior) -> None:
-    first = toy.gaussians([0.1, 0.9, 0.5], [0.02, 0.01, 0.03])
-    image = painted(location)
-    prior_of_class = class_prior(location.log_prob[None], toy.CLASSES)
-    fitted = fit(image, torch.ones_like(image), prior_of_class, first, rounds=0)
-    torch.testing.assert_close(fitted.mean, first.mean)
-    assert torch.equal(fitted.var, first.var)
-
-
 def test_responsibilities_are_the_posterior_and_the_prior_where_nothing_is_seen(
     location: LocationPrior,
 ) -> None:
-    image = painted(location)
+    image = toy.painted(location)
     observed = torch.ones_like(image)
     observed[..., ::3] = 0
     intensities = toy.gaussians(toy.MEANS.tolist(), [0.0009] * 3)
@@ -289,7 +99,7 @@ def test_what_no_gaussian_expects_is_left_to_the_prior(location: LocationPrior) 
 
 
 def test_background_is_hardly_in_view_of_a_stripped_image(location: LocationPrior) -> None:
-    image = painted(location)
+    image = toy.painted(location)
     observed = torch.ones_like(image)
     observed[..., ::3] = 0
     whole = toy.gaussians(toy.MEANS.tolist(), [0.0009] * 3)
@@ -298,29 +108,6 @@ def test_background_is_hardly_in_view_of_a_stripped_image(location: LocationPrio
     change -= class_log_likelihood(image, observed, whole)
     assert torch.equal(change[0, 1:], torch.zeros_like(change[0, 1:]))
     torch.testing.assert_close(change[0, 0], torch.where(observed[0, 0] > 0, LOG_LEFT, 0.0))
-
-
-def test_em_reads_a_stripped_image_as_stripped(location: LocationPrior) -> None:
-    """Background is as dark as the shell: voxels at the rim are the shell's, their mean as well."""
-    means = torch.tensor([0.3, 0.3, 0.8])
-    image = painted(location, means)
-    observed = (toy.inside(location, toy.label_map()) > 0).float()[None]
-    found = {
-        is_stripped: em(location, image, observed, replace(toy.CLASSES, is_stripped=is_stripped))
-        for is_stripped in (False, True)
-    }
-    background = {
-        is_stripped: responsibilities(location.log_prob[None], image, observed, fitted)[:, 0]
-        for is_stripped, fitted in found.items()
-    }
-    seen = observed[:, 0] > 0
-    assert background[True][seen].sum() < 0.3 * background[False][seen].sum()
-
-
-def test_moments_are_those_of_the_observed_voxels() -> None:
-    image = torch.tensor([[[1.0, 3.0, 1e3]]])
-    floor = likelihood._floor(image, torch.tensor([[[1.0, 1.0, 0.0]]]))
-    assert float(floor) == pytest.approx(VAR_FLOOR)
 
 
 def test_classes_follow_ties_and_components() -> None:
@@ -340,18 +127,6 @@ def test_components_of_an_unknown_class_are_refused() -> None:
 
 
 def test_moving_classes_keeps_what_they_say() -> None:
-    moved = MIXED.to("cpu")
-    assert moved.names == MIXED.names
-    assert torch.equal(moved.tie_of_component, MIXED.tie_of_component)
-
-
-def test_a_class_of_one_value_keeps_the_smallest_variance() -> None:
-    """Where so many voxels agree, the floor has to hold what the prior cannot."""
-    labels = torch.arange(60_000) % 2
-    image = labels[None, None].float()
-    certain = torch.stack([1 - labels, labels])[None].float().clamp(1e-4, 1 - 1e-4)
-    classes = toy.untied(("a", "b"), [0, 1], [0, 1])
-    seen = torch.ones_like(image)
-    fitted = fit(image, seen, certain, start(image, seen, certain, classes), rounds=20)
-    floor = VAR_FLOOR * image.var(correction=0)
-    torch.testing.assert_close(fitted.var, floor.expand(1, 1, 2), rtol=1e-3, atol=0)
+    moved = toy.MIXED.to("cpu")
+    assert moved.names == toy.MIXED.names
+    assert torch.equal(moved.tie_of_component, toy.MIXED.tie_of_component)

@@ -8,16 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
+from seg_prior.models.em import PRIOR_VOXELS, fit, start
 from seg_prior.models.image_encoder import posterior_through
 from seg_prior.models.likelihood import (
-    PRIOR_VOXELS,
     Intensities,
     channel_weight,
     class_log_likelihood,
     class_prior,
-    fit,
     log_density,
-    start,
 )
 from seg_prior.models.location import LocationPrior
 from tests.models import toy

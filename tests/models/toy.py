@@ -35,6 +35,8 @@ def untied(
 
 
 CLASSES = untied(("background", "outer", "inner"), [0, 1, 2, 1, 1], [0, 1, 2])
+MIXED = untied(CLASSES.names, CLASSES.class_of_label.tolist(), [0, 0, 0, 1, 2, 2])
+"""The same of three, one and two Gaussians."""
 MEANS = torch.tensor([0.1, 0.9, 0.5])
 
 
@@ -123,3 +125,8 @@ def gaussians(
     own = classes.draws_from.float()
     log_weight = (own / own.sum(1, keepdim=True)).log()[None]
     return Intensities(torch.tensor([[mean]]), torch.tensor([[var]]), log_weight, classes)
+
+
+def painted(location: LocationPrior, means: Tensor = MEANS) -> Tensor:
+    """(1, 1, V) image of one anatomy."""
+    return paint(inside(location, label_map()), means)[None]
