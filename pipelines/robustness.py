@@ -11,7 +11,7 @@ from pathlib import Path
 
 from seg_prior import Segmenter
 from seg_prior.config import BRAIN_MODEL
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.stages.alter import ALTERATIONS, Pair, move
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.volume import read_label_map, read_volume

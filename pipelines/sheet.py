@@ -14,7 +14,7 @@ from PIL import Image
 
 from seg_prior.config import BenchmarkConfig
 from seg_prior.files import whole_file
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.report.overlay import Panel, write_overlay
 from seg_prior.stages import scoring
 from seg_prior.stages.benchmark import Cell, find_scans

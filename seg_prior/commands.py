@@ -88,7 +88,7 @@ def _segment(config: SegmentConfig, show: Show) -> Failures:
 
 
 def _evaluate(config: EvaluateConfig, show: Show) -> Failures:
-    from seg_prior.labels import read_label_table
+    from seg_prior.label_files import read_label_table
     from seg_prior.stages import evaluate
 
     table = None if config.label_table is None else read_label_table(config.label_table)

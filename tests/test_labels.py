@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from seg_prior.errors import LabelsError
-from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
+from seg_prior.label_files import label_table_from_ids, read_label_table
+from seg_prior.labels import LabelTable
 
 BRAIN_TABLE = Path(__file__).parents[1] / "configs" / "brain_labels.tsv"
 HEAD = "id\tname\tscored_as\tintensity_class\tpartner\n"

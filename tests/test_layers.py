@@ -15,7 +15,7 @@ NAME = PACKAGE.name
 RANK = {
     "errors": 0,
     **dict.fromkeys(("volume", "grid", "labels", "config", "files", "pose_prior"), 1),
-    **dict.fromkeys(("itk", "header"), 2),
+    **dict.fromkeys(("itk", "header", "label_files"), 2),
     **dict.fromkeys(("models", "conform", "metrics", "phantom"), 3),
     **dict.fromkeys(("training", "inference", "report", "checkpoint"), 4),
     "stages": 5,

@@ -15,7 +15,7 @@ from torch.distributed.run import get_args_parser
 
 from seg_prior.cli import main
 from seg_prior.commands import COMMANDS
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.volume import read_label_map, read_volume
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from seg_prior.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod, SegmentConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import sha256_of, whole_file
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.stages.compare import dice_of_structures
 from seg_prior.stages.inputs import find_images, subject_key
 from seg_prior.stages.settings import resolve

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from seg_prior.config import BenchmarkConfig, BenchmarkDataset
 from seg_prior.files import whole_file
-from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.report.overlay import Panel, write_overlay
 from seg_prior.stages.benchmark import Cell, Scan, find_scans
 from seg_prior.stages.compare import dice_by_name, has_mean17, mean_dice, mean_sd_n

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.conform.intensity import normalise, observed
-from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.volume import Volume, read_label_map, read_volume, write_volume

@@ -20,7 +20,8 @@ from seg_prior.config import (
     VAEConfig,
 )
 from seg_prior.conform.chain import conform
-from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.report.overlay import Panel, write_overlay
 from seg_prior.stages import make_phantoms, runtime, train_encoder, train_prior
 from seg_prior.stages.cluster import label_by_intensity

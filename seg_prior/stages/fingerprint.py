@@ -16,7 +16,8 @@ from seg_prior.conform.intensity import normalise, observed
 from seg_prior.conform.sides import Sides, find_sides
 from seg_prior.errors import LabelsError, SegPriorError
 from seg_prior.grid import Affine, Grid, apply_affine
-from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
+from seg_prior.label_files import label_table_from_ids, read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.volume import read_label_map, read_volume
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,8 @@ from seg_prior.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod,
 from seg_prior.conform.chain import Conformed, conform
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
-from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.stages import runtime
 from seg_prior.stages.benchmark import (

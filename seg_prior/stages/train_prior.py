@@ -18,7 +18,8 @@ from seg_prior.conform.pose import fit_pose
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.grid import Grid, apply_affine
 from seg_prior.header import FORMAT_VERSION, Header, Kind
-from seg_prior.labels import LabelTable, label_table_from_ids, read_label_table
+from seg_prior.label_files import label_table_from_ids, read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.label_vae import COARSENING, LabelVAE, fit_surprise, one_hot
 from seg_prior.models.likelihood import intensity_classes

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.metrics.overlap import MEAN17, dice_by_id, dice_by_structure, mean17, nan_mean
 
 BRAIN_TABLE = Path(__file__).parents[2] / "configs" / "brain_labels.tsv"

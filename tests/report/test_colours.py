@@ -4,7 +4,8 @@ import colorsys
 
 import numpy as np
 
-from seg_prior.labels import LabelTable, label_table_from_ids
+from seg_prior.label_files import label_table_from_ids
+from seg_prior.labels import LabelTable
 from seg_prior.phantom import phantom_label_table
 from seg_prior.report.colours import label_colours
 

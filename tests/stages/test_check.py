@@ -7,7 +7,7 @@ import yaml
 
 from seg_prior.config import CheckConfig, TrainPriorConfig
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.stages import check
 from seg_prior.stages.check import Report, orientation
 from seg_prior.stages.settings import resolve

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.errors import ConfigError, ImageError, LabelsError
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.metrics.overlap import mean17
 from seg_prior.stages import evaluate
 from seg_prior.volume import read_label_map, write_volume

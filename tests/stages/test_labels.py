@@ -10,7 +10,8 @@ from seg_prior.cli import main
 from seg_prior.config import BRAIN_MODEL, LabelFormat
 from seg_prior.errors import LabelsError
 from seg_prior.header import read_header
-from seg_prior.labels import BACKGROUND, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import BACKGROUND
 from seg_prior.report.colours import label_colours
 from seg_prior.stages import labels
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seg_prior.errors import ConfigError
-from seg_prior.labels import read_label_table
+from seg_prior.label_files import read_label_table
 from seg_prior.phantom import phantom_label_table
 from seg_prior.stages.inputs import subject_key
 from seg_prior.stages.make_phantoms import run

@@ -14,7 +14,8 @@ from seg_prior.cli import main
 from seg_prior.config import BRAIN_MODEL
 from seg_prior.errors import ConfigError
 from seg_prior.header import read_header
-from seg_prior.labels import LabelTable, read_label_table
+from seg_prior.label_files import read_label_table
+from seg_prior.labels import LabelTable
 from seg_prior.metrics.intracranial import intracranial_ids
 from seg_prior.stages import outputs
 from seg_prior.stages.naming import plan
