@@ -13,18 +13,18 @@ from pathlib import Path
 import torch
 
 from seg_prior import Segmenter
-from seg_prior.config import BRAIN_MODEL, AugmentConfig, PaintConfig
+from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
 from seg_prior.grid import Grid
 from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.stages.reader import typical_intensities
 from seg_prior.training.augment import random_affine, random_warp
 from seg_prior.training.datasets import generator_of, sample_labels
-from seg_prior.training.painted_scan import CONTRASTS, centered, shade
+from seg_prior.training.painted_scan import CONTRASTS, as_scanned, centered, shade
 from seg_prior.training.painting import render
 from seg_prior.volume import Volume, read_label_map, read_volume
 
 MAPS = ("01", "03", "06", "09", "13", "18")
-PAINT = PaintConfig(max_label_sd=0.05, stripped_share=1.0)  # as `calibrate` paints
+PAINT = CalibrateConfig.model_fields["paint"].default
 TOGETHER, BEST = "the three together", "the best of the three"
 
 
@@ -75,8 +75,7 @@ def score_painted(segmenter: Segmenter, path: Path, seed: int) -> dict[str, floa
     for contrast in CONTRASTS:
         mean = shade(typical, contrast, generator)
         image, in_view = render(moved.long(), moved > 0, mean, PAINT, generator)
-        data = torch.where(in_view, 1000 * (image - image[in_view].min()) + 1, 0.0).numpy()
-        volumes.append(Volume(data, grid, source=contrast))
+        volumes.append(Volume(as_scanned(image, in_view), grid, source=contrast))
     known = moved.numpy()
 
     def score(first: Volume, *further: Volume) -> float:

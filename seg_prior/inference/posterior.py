@@ -100,7 +100,6 @@ def log_joints(
     Yields:
         (N,), G times.
     """
-
     by_class = None
     if intensities is not None:
         by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.models.likelihood import Intensities, IntensityClasses, log_density
+from seg_prior.models.location import summed
 
 PRIOR_VOXELS = 20.0
 """Weight, in voxels, of what is taken for granted; it keeps empty classes finite."""
@@ -33,7 +34,7 @@ def start(
         classes: Which Gaussians to start.
     """
     tie_of_component = classes.tie_of_component
-    prior_of_tie = _by_tie(prior_of_class, classes)
+    prior_of_tie = summed(prior_of_class, classes.tie_of_class, len(classes.ties))
     count = torch.einsum("btv,bhv->bht", prior_of_tie, observed) + 1e-6
     center = _center(image, observed)
     x = (image - center) * observed
@@ -85,7 +86,8 @@ def fit(
     tie_of_component = classes.tie_of_component
     is_seen = (observed > 0).any(1, keepdim=True).to(image.dtype)
     prior_of_class = prior_of_class.clamp_min(1e-8) * classes.log_in_view.exp()[:, None]
-    log_prior = _by_tie(prior_of_class, classes).log()[:, tie_of_component]
+    prior_of_tie = summed(prior_of_class, classes.tie_of_class, len(classes.ties))
+    log_prior = prior_of_tie.log()[:, tie_of_component]
     # Sums of squares keep their digits only around the image's own mean.
     center = _center(image, observed)
     x, fitted = image - center, replace(intensities, mean=intensities.mean - center)
@@ -109,13 +111,6 @@ def fit(
         density = log_density(x, observed, fitted)
         log_weight = _own_weights(density, prior_of_class, is_seen, common).log()
     return replace(fitted, mean=fitted.mean + center, log_weight=log_weight)
-
-
-def _by_tie(prior_of_class: Tensor, classes: IntensityClasses) -> Tensor:
-    """(B, C, V) -> (B, T, V): the classes of each tie together."""
-    batch, _, num_voxels = prior_of_class.shape
-    out = prior_of_class.new_zeros(batch, len(classes.ties), num_voxels)
-    return out.index_add_(1, classes.tie_of_class, prior_of_class)
 
 
 def _within_ties(seen: Tensor, classes: IntensityClasses) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from seg_prior.config import IntensityConfig
 from seg_prior.errors import LabelsError
 from seg_prior.labels import LabelTable
+from seg_prior.models.location import summed
 
 LOG_OUTLIER = -3.0
 """Log share of a class that may have any intensity at all: a vessel, a lesion, a voxel of mixed
@@ -182,9 +183,7 @@ def _log_outlier(observed: Tensor, intensities: Intensities) -> Tensor:
 
 def class_prior(log_prior: Tensor, classes: IntensityClasses) -> Tensor:
     """Prior probability of every intensity class: (B, L, V) log f -> (B, C, V)."""
-    batch, _, num_voxels = log_prior.shape
-    out = log_prior.new_zeros(batch, len(classes.names), num_voxels)
-    return out.index_add_(1, classes.class_of_label, log_prior.exp())
+    return summed(log_prior.exp(), classes.class_of_label, len(classes.names))
 
 
 def responsibilities(

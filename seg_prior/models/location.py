@@ -56,7 +56,7 @@ class LocationPrior(nn.Module):
         self.register_buffer("group_of_label", group_of_label, persistent=False)
         self.register_buffer("log_prob", log_prob)
         self.register_buffer("prob", log_prob.exp(), persistent=False)
-        of_group = self.by_group(log_prob.exp()[None])[0]
+        of_group = self.by_group(self.prob[None])[0]
         self.register_buffer("prob_of_group", of_group, persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
@@ -80,9 +80,7 @@ class LocationPrior(nn.Module):
 
     def by_group(self, prob: Tensor) -> Tensor:
         """(B, L, V) probabilities of labels -> (B, G, V) of groups."""
-        batch, _, num_voxels = prob.shape
-        out = prob.new_zeros(batch, len(self.groups), num_voxels)
-        return out.index_add_(1, self.group_of_label, prob)
+        return summed(prob, self.group_of_label, len(self.groups))
 
     def log_by_group(self, log_prob: Tensor) -> Tensor:
         """As `by_group`, of logarithms, which need not be normalised."""
@@ -155,6 +153,18 @@ class LocationPrior(nn.Module):
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
+
+
+def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:
+    """(B, N, V) -> (B, num_sums, V): rows of one sum added up.
+
+    Args:
+        values: The rows.
+        sum_of_row: (N,), to which sum each belongs.
+        num_sums: How many there are.
+    """
+    batch, _, num_voxels = values.shape
+    return values.new_zeros(batch, num_sums, num_voxels).index_add_(1, sum_of_row, values)
 
 
 def by_cell(values: Tensor) -> Tensor:

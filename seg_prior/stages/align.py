@@ -24,10 +24,9 @@ def align_label_maps(paths: Sequence[Path], model: Model) -> list[AlignedLabelMa
         ImageError, LabelsError: A map cannot be read, holds unknown ids or no structure.
     """
     table, location = model.header.label_table, model.location
-    frequent = location.scatter(location.likeliest(location.log_prob[None])[None].float(), 0.0)[
-        0, 0
-    ].cpu()
-    mean_map, mean_affine = frequent.long().numpy(), model.header.grid.affine
+    frequent = location.likeliest(location.log_prob[None])[None]
+    mean_map = location.scatter(frequent, 0)[0, 0].cpu().numpy()
+    mean_affine = model.header.grid.affine
     reference = find_landmarks(mean_map, mean_affine, table.is_structure)
     is_sharpened = table.is_structure.sum() < overlap.MIN_LANDMARKS
     # The mean map goes first: the others move, it alone says where to.

@@ -147,22 +147,17 @@ def atlas_of(model: Model, device: str) -> Atlas:
         model: A checkpoint.
         device: Where its locator runs, if it has one.
     """
-    location = model.location.of_groups()
-    values = torch.from_numpy(typical_intensities(model))
-    pair = torch.stack([values @ location.prob, (location.prob[0] < 0.5).float()])[None]
-    painted, anatomy = location.scatter(pair, 0.0)[0]
-    guide = _guide_of(model, location, device)
+    location = model.location
+    probability = location.prob_of_group
+    values = torch.from_numpy(typical_intensities(model)).to(probability.device)
+    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
+    painted, anatomy = location.scatter(pair, 0.0)[0].cpu()
+    guide = _guide_of(model, device)
     return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, guide)
 
 
-def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide | None:
-    """What a checkpoint knows of poses.
-
-    Args:
-        model: A checkpoint.
-        location: Its location prior of the labels of results, on the CPU.
-        device: Where its locator runs, if it has one.
-    """
+def _guide_of(model: Model, device: str) -> PoseGuide | None:
+    """What a checkpoint knows of poses; its locator runs on the device, all else on the CPU."""
     header, locator = model.header, model.locator
     prior = header.pose_prior
     if prior is None:
@@ -178,6 +173,7 @@ def _guide_of(model: Model, location: LocationPrior, device: str) -> PoseGuide |
             log_prob: Tensor = locator(image[None].to(device))
         return log_prob[0].cpu()
 
+    location = model.location.of_groups()
     seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
     return PoseGuide(prior, way, seen.sight)
 

@@ -113,10 +113,9 @@ def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
 
 def _prior_labels(result: Segmentation) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
-    model = result.reader.model
+    location = result.reader.model.location
     no_image = torch.zeros(0, result.voxels.index.numel())
-    prior, location = model.location.log_prob[None], model.location
-    joints = log_joints(prior, location, result.voxels, no_image, no_image, None)
+    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
     return summarise(joints).best
 
 

@@ -91,8 +91,7 @@ def paint_scan(
     size_mm = spacing_mm * float(table.is_structure[labels.numpy()].sum()) ** (1 / 3)
     kept = _kept(labels, table.is_structure, max(1, round(_RIM * size_mm / spacing_mm)))
     image, in_view = render(labels.long(), kept, mean, paint, generator)
-    # Intensities of a scanner: positive, so that the 0 outside is told apart.
-    data = torch.where(in_view, 1000 * (image - image[in_view].min()) + 1, 0.0).numpy()
+    data = as_scanned(image, in_view)
     data, indices, affine = _in_random_order(data, labels.numpy(), grid.affine, generator)
     pose = AugmentConfig(
         rotation_sd_deg=_TURN_SD_DEG, shear_sd=0, log_scale_sd=0, shift_sd_mm=_SHIFT_SD * size_mm
@@ -101,6 +100,12 @@ def paint_scan(
     i, j, k = data.shape
     volume = Volume(data, Grid((i, j, k), affine), source=f"<painted, {contrast}>")
     return PaintedScan(volume, indices, contrast)
+
+
+def as_scanned(image: Tensor, in_view: Tensor) -> NDArray[np.float32]:
+    """Intensities of a scanner: positive, so that the 0 outside the field of view is told apart."""
+    data = torch.where(in_view, 1000 * (image - image[in_view].min()) + 1, 0.0)
+    return np.asarray(data.numpy())
 
 
 def shade(typical: Tensor, contrast: str, generator: torch.Generator) -> Tensor:
