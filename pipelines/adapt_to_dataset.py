@@ -12,10 +12,15 @@ import os
 import sys
 from pathlib import Path
 
-from seg_prior.config import AdaptConfig
+from experiments import (
+    adapt,
+    benchmark_page,
+    dataset,
+    scoring,
+)
+from experiments.config import AdaptConfig
+from seg_prior.cli.settings import resolve
 from seg_prior.errors import SegPriorError
-from seg_prior.stages import adapt, benchmark_page, dataset, scoring
-from seg_prior.stages.settings import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 

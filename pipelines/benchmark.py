@@ -11,10 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-from seg_prior.config import BenchmarkConfig
+from experiments import benchmark, benchmark_page
+from experiments.config import BenchmarkConfig
+from seg_prior.cli.settings import resolve
 from seg_prior.errors import SegPriorError
-from seg_prior.stages import benchmark, benchmark_page
-from seg_prior.stages.settings import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 

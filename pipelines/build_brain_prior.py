@@ -9,11 +9,11 @@ the last saved step or the last painted scan.
 import argparse
 from pathlib import Path
 
-from seg_prior.config import CalibrateConfig, TrainPriorConfig
-from seg_prior.header import read_header
-from seg_prior.stages import calibrate, train_prior
-from seg_prior.stages.calibration import calibration_of
-from seg_prior.stages.settings import resolve
+from seg_prior.checkpoints.calibration import calibration_of
+from seg_prior.checkpoints.header import read_header
+from seg_prior.cli.settings import resolve
+from seg_prior.commands import calibrate, train_prior
+from seg_prior.config.commands import CalibrateConfig, TrainPriorConfig
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "brain.yaml"
 

@@ -13,15 +13,23 @@ from pathlib import Path
 import torch
 
 from seg_prior import Segmenter
-from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
-from seg_prior.grid import Grid
-from seg_prior.stages.compare import dice_of_structures, mean_dice, mean_sd_n
-from seg_prior.stages.reader import typical_intensities
-from seg_prior.training.augment import random_affine, random_warp
-from seg_prior.training.datasets import generator_of, sample_labels
-from seg_prior.training.painted_scan import CONTRASTS, as_scanned, centered, shade
-from seg_prior.training.painting import render
-from seg_prior.volume import Volume, read_label_map, read_volume
+from seg_prior.config.commands import CalibrateConfig
+from seg_prior.config.inference import BRAIN_MODEL
+from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.core.grid import Grid
+from seg_prior.core.volume import Volume
+from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
+from seg_prior.inference.predictor import typical_intensities
+from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.synthesis.anatomies import generator_of, sample_labels
+from seg_prior.synthesis.deformation import random_affine, random_warp
+from seg_prior.synthesis.render import render
+from seg_prior.synthesis.scan import (
+    CONTRASTS,
+    as_scanned,
+    centered,
+    shade,
+)
 
 MAPS = ("01", "03", "06", "09", "13", "18")
 PAINT = CalibrateConfig.model_fields["paint"].default

@@ -17,17 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from spoiled_scans import spoiled
 
-from seg_prior.config import BRAIN_MODEL, AugmentConfig, CalibrateConfig
+from seg_prior.api import Segmenter
+from seg_prior.config.commands import CalibrateConfig
+from seg_prior.config.inference import BRAIN_MODEL
+from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.core.volume import Volume, stem
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
-from seg_prior.stages import quality
-from seg_prior.stages.reader import typical_intensities
-from seg_prior.stages.segmenter import Segmenter
-from seg_prior.training.datasets import generator_of
-from seg_prior.training.painted_scan import centered, paint_scan
-from seg_prior.volume import Volume, read_label_map, read_volume, stem
+from seg_prior.inference.predictor import typical_intensities
+from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.quality.measures import Evidence, gather
+from seg_prior.quality.verdict import judge, rules
+from seg_prior.synthesis.anatomies import generator_of
+from seg_prior.synthesis.scan import centered, paint_scan
+from spoiled_scans import spoiled
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 2_000  # no scan of `calibrate` is drawn with it
@@ -107,7 +111,7 @@ def read(segmenter: Segmenter, volume: Volume, reference: Path) -> dict[str, Any
         result = segmenter.segment(volume)
     except SegPriorError as error:
         return {"refused": str(error).partition(": ")[2]}
-    found = {"evidence": quality.gather(result)._asdict()}
+    found = {"evidence": gather(result)._asdict()}
     if reference.is_file():
         known = read_label_map(reference)
         indices = segmenter.label_table.remap(known.data, known.source)
@@ -127,8 +131,8 @@ def row(name: str, found: dict[str, Any], segmenter: Segmenter) -> str:
     """One line of the table."""
     if "refused" in found:
         return f"| {name} | refused | {found['refused']} |"
-    judged = quality.judge(quality.Evidence(**found["evidence"]), segmenter.calibration)
-    fired = quality.rules([finding.text for finding in judged.findings])
+    judged = judge(Evidence(**found["evidence"]), segmenter.calibration)
+    fired = rules([finding.text for finding in judged.findings])
     return f"| {name} | {judged.verdict} | {fired} |"
 
 

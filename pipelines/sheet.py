@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seg_prior.config import BenchmarkConfig
+from experiments import scoring
+from experiments.benchmark import Cell, find_scans
+from experiments.benchmark_page import known_dice
+from experiments.config import BenchmarkConfig
+from seg_prior.cli.settings import resolve
+from seg_prior.evaluation.dice_table import mean_dice
 from seg_prior.files import whole_file
-from seg_prior.label_files import read_label_table
+from seg_prior.io.label_tables import read_label_table
+from seg_prior.io.nifti import read_label_map, read_volume
 from seg_prior.report.overlay import Panel, write_overlay
-from seg_prior.stages import scoring
-from seg_prior.stages.benchmark import Cell, find_scans
-from seg_prior.stages.benchmark_page import known_dice
-from seg_prior.stages.compare import mean_dice
-from seg_prior.stages.settings import resolve
-from seg_prior.volume import read_label_map, read_volume
 
 ROOT = Path(__file__).resolve().parents[1]
 NUM_SCANS, SHRINK, NUM_COLOURS = 6, 2, 128

@@ -14,9 +14,10 @@ import numpy as np
 from scipy import ndimage
 
 from seg_prior import Segmenter
-from seg_prior.stages.compare import dice_of_structures, mean_dice
-from seg_prior.stages.reader import typical_intensities
-from seg_prior.volume import Volume, read_label_map
+from seg_prior.core.volume import Volume
+from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
+from seg_prior.inference.predictor import typical_intensities
+from seg_prior.io.nifti import read_label_map
 
 LABEL_SD, TEXTURE, NOISE, BLUR_VOXELS = 0.03, 0.04, 0.02, 0.5
 

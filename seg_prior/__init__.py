@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seg_prior.stages.segmentation import Segmentation as Segmentation
-    from seg_prior.stages.segmenter import Segmenter as Segmenter
+    from seg_prior.api import Segmentation as Segmentation
+    from seg_prior.api import Segmenter as Segmenter
 
 __version__ = "0.1.0"
 __all__ = ["Segmentation", "Segmenter", "__version__"]
@@ -15,9 +15,9 @@ __all__ = ["Segmentation", "Segmenter", "__version__"]
 def __getattr__(name: str) -> Any:
     # The command line imports this package, too, and must not wait for torch.
     if name in ("Segmentation", "Segmenter"):
-        from seg_prior.stages import segmenter
+        from seg_prior import api
 
-        return getattr(segmenter, name)
+        return getattr(api, name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
 
 

@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
     try:
-        from seg_prior.cli import main as run
+        from seg_prior.cli.app import main as run
     except KeyboardInterrupt:
         print("seg-prior: interrupted.", file=sys.stderr)
         sys.exit(130)

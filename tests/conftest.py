@@ -1,4 +1,4 @@
-"""What many tests share: a folder of phantoms, and the smallest checkpoints made from them.
+"""What many tests share: a toy anatomy, a folder of phantoms, the smallest checkpoints from them.
 
 Fixtures of a session are read by many tests: write to `tmp_path`, never beside them.
 """
@@ -6,12 +6,28 @@ Fixtures of a session are read by many tests: write to `tmp_path`, never beside 
 from pathlib import Path
 
 import pytest
+import torch
+
+from seg_prior.models.location import LocationPrior
+from tests.models import toy
+
+
+@pytest.fixture
+def location() -> LocationPrior:
+    """The toy anatomy's location prior."""
+    return toy.location()
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    """A seeded generator."""
+    return torch.Generator().manual_seed(0)
 
 
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four heads at 5 mm: sub-00N_phantom.nii.gz, sub-00N_phantom_dseg.nii.gz, labels.tsv."""
-    from seg_prior.stages import make_phantoms
+    from seg_prior.commands import make_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
     make_phantoms.run(folder, num=4, seed=0, spacing_mm=5.0)
@@ -45,8 +61,8 @@ def posed_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _train(phantom_folder: Path, out: Path, kind: str, num_maps: int = 3, **more: object) -> Path:
-    from seg_prior.config import TrainPriorConfig
-    from seg_prior.stages import train_prior
+    from seg_prior.commands import train_prior
+    from seg_prior.config.commands import TrainPriorConfig
 
     label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))[:num_maps]
     settings: dict[str, object] = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seg_prior.grid import Grid
+from seg_prior.core.grid import Grid
 from seg_prior.models.likelihood import Intensities, class_log_likelihood
 from seg_prior.models.location import FLOOR, LocationPrior
 

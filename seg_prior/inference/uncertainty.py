@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seg_prior.inference.map_estimate import Observation
+from seg_prior.checkpoints.calibration import VolumeError
+from seg_prior.inference.refine import Observation
 from seg_prior.models.likelihood import Intensities, class_log_likelihood
 from seg_prior.models.location import LocationPrior
 
@@ -19,18 +19,6 @@ NUM_BINS = 15
 """Of confidence, for the calibration error."""
 _TEMPERATURES = np.round(np.arange(0.5, 4.01, 0.05), 2)
 _TINY = 1e-6  # confidences of exactly 1 are those of float32
-
-
-class VolumeError(NamedTuple):
-    """How true volumes of one label lie about posterior volumes.
-
-    Attributes:
-        bias: Mean of log(true / posterior volume).
-        sd: Of that, beyond what draws of z explain: the error of the model itself.
-    """
-
-    bias: float
-    sd: float
 
 
 def fit_volume_error(log_ratio: NDArray[np.float64], spread: NDArray[np.float64]) -> VolumeError:

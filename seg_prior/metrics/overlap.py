@@ -4,36 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_prior.core.freesurfer import MEAN17
 from seg_prior.metrics.volumes import num_voxels_by_id
-
-MEAN17: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {
-        "cerebral white matter": (2, 41),
-        "cerebral cortex": (3, 42),
-        "lateral ventricle": (4, 43),
-        "inferior lateral ventricle": (5, 44),
-        "cerebellar white matter": (7, 46),
-        "cerebellar cortex": (8, 47),
-        "thalamus": (10, 49),
-        "caudate": (11, 50),
-        "putamen": (12, 51),
-        "pallidum": (13, 52),
-        "hippocampus": (17, 53),
-        "amygdala": (18, 54),
-        "accumbens": (26, 58),
-        "ventral DC": (28, 60),
-        "3rd ventricle": (14,),
-        "4th ventricle": (15,),
-        "brain stem": (16,),
-    }
-)
-"""The 17 structures of the brain benchmark and their FreeSurfer ids, left before right."""
 
 
 def dice_by_id(pred: NDArray[np.integer[Any]], ref: NDArray[np.integer[Any]]) -> dict[int, float]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.grid import Grid
+from seg_prior.core.grid import Grid
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.metrics.surface import surface_distance_by_id
 from seg_prior.metrics.volumes import volume_error_mm3_by_id, volume_mm3_by_id

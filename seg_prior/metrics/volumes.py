@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.labels import BACKGROUND
+from seg_prior.core.labels import BACKGROUND
 
 
 def num_voxels_by_id(label_map: NDArray[np.integer[Any]]) -> dict[int, int]:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_prior.config.networks import VAEConfig
+
 
 class ResidualBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), pre-activated, 3x3x3.
@@ -70,3 +72,23 @@ def channels_last(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv3d):
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last_3d)
+
+
+COARSENING = 8
+"""Voxels of prior space along one edge of a latent cell; grid sides are multiples of it."""
+
+
+def residual_blocks(width: int, config: VAEConfig) -> list[nn.Module]:
+    """As many blocks as the config wants at one level."""
+    return [ResidualBlock(width) for _ in range(config.num_blocks)]
+
+
+def at_cells(grid: Tensor, cells: Tensor) -> Tensor:
+    """(B, C, D/2, H/2, W/2) -> (B, N, C): rows of memory where channels come last."""
+    return grid.movedim(1, -1).flatten(1, 3).index_select(1, cells)
+
+
+def coarser(shape: tuple[int, int, int], factor: int) -> tuple[int, int, int]:
+    """The shape of a grid with voxels so many times as long; every side must be a multiple."""
+    assert all(side % factor == 0 for side in shape), (shape, factor)
+    return shape[0] // factor, shape[1] // factor, shape[2] // factor

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seg_prior.models import em, likelihood
-from seg_prior.models.label_vae import LabelEncoder, LabelVAE
+from seg_prior.models.label_encoder import LabelEncoder
+from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.location import LocationPrior
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seg_prior.config import IntensityConfig
+from seg_prior.config.intensity import IntensityConfig
+from seg_prior.core.labels import LabelTable
 from seg_prior.errors import LabelsError
-from seg_prior.labels import LabelTable
 from seg_prior.models.location import summed
 
 LOG_OUTLIER = -3.0

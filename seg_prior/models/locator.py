@@ -5,8 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seg_prior.config import LocatorConfig
-from seg_prior.models.blocks import Double, ResidualBlock, channels_last, halve
+from seg_prior.config.networks import LocatorConfig
+from seg_prior.models.blocks import (
+    Double,
+    ResidualBlock,
+    channels_last,
+    halve,
+)
 
 SIDES_OF = 8
 """Voxels that the sides of an image must be multiples of."""
@@ -18,7 +23,7 @@ _BRIGHTEST = 1.3
 class Locator(nn.Module):
     """A U-shaped network from an image to label probabilities, on one isotropic grid.
 
-    It is trained on what a prior makes of unlabelled scans (`stages.train_locator`), so it knows
+    It is trained on what a prior makes of unlabelled scans (`commands.train_locator`), so it knows
     one kind of image, and where registration failed on some of these the others outvote them.
 
     Args:

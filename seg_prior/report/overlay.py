@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_prior.core.grid import Grid
+from seg_prior.core.label_colours import Rgb, label_colours
+from seg_prior.core.labels import BACKGROUND, LabelTable
 from seg_prior.files import whole_file
-from seg_prior.grid import Grid
-from seg_prior.labels import BACKGROUND, LabelTable
-from seg_prior.report.colours import Rgb, label_colours
 from seg_prior.report.slices import (
     PLANES,
     Plane,

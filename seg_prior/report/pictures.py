@@ -10,11 +10,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seg_prior.labels import BACKGROUND
-from seg_prior.report.colours import Rgb, label_colours
+from seg_prior.core.label_colours import Rgb, label_colours
+from seg_prior.core.labels import BACKGROUND
 from seg_prior.report.overlay import Panel, heat, render_slice
 from seg_prior.report.scan import ScanReport
-from seg_prior.report.slices import AXIAL, CORONAL, PLANES, SAGITTAL, Plane, View, find_view
+from seg_prior.report.slices import (
+    AXIAL,
+    CORONAL,
+    PLANES,
+    SAGITTAL,
+    Plane,
+    View,
+    find_view,
+)
 
 PLANE_NAMES = {AXIAL: "axial", CORONAL: "coronal", SAGITTAL: "sagittal"}
 MONTAGE_SLICES, MONTAGE_PX, LARGE_PX = 6, 330, 480

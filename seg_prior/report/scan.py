@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.grid import Grid
-from seg_prior.labels import LabelTable
+from seg_prior.core.grid import Grid
+from seg_prior.core.labels import LabelTable
 
 NOT_MEASURED = "not measured"
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.grid import Grid
-from seg_prior.labels import BACKGROUND
+from seg_prior.core.grid import Grid
+from seg_prior.core.labels import BACKGROUND
 
 _MARGIN = 0.04  # of the anatomy, beyond it on each side
 

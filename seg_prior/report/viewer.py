@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.grid import Grid
-from seg_prior.report.colours import label_colours
+from seg_prior.core.grid import Grid
+from seg_prior.core.label_colours import label_colours
+from seg_prior.io.nifti import encode_nifti
 from seg_prior.report.overlay import ENTROPY_MAX_NATS, window
 from seg_prior.report.scan import ScanReport
-from seg_prior.volume import encode_nifti
 
 MAX_VOXELS = 7_000_000
 """More are thinned out: a page is for looking, and must stay under 15 MB."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from seg_prior.config import OptimConfig
+from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.conform.pose import fit_pose
-from seg_prior.grid import Affine, Grid, apply_affine
-from seg_prior.pose_prior import PosePrior
+from seg_prior.core.grid import Affine, Grid, apply_affine
+from seg_prior.core.pose_prior import PosePrior
+from seg_prior.registration.pose_search import fit_pose
 from tests.models import toy
 
 

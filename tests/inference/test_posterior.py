@@ -10,18 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seg_prior.grid import Grid, apply_affine
+from seg_prior.core.grid import Grid, apply_affine
 from seg_prior.inference.posterior import (
     NativeVoxels,
     find_native_voxels,
     log_joints,
     summarise,
 )
-from seg_prior.models.likelihood import (
-    Intensities,
-    log_likelihood,
-    responsibilities,
-)
+from seg_prior.models.likelihood import Intensities, log_likelihood, responsibilities
 from seg_prior.models.location import FLOOR, LocationPrior
 from tests.models import toy
 

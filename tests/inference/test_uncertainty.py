@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from seg_prior.inference.map_estimate import Observation
+from seg_prior.checkpoints.calibration import VolumeError
+from seg_prior.inference.refine import Observation
 from seg_prior.inference.uncertainty import (
-    VolumeError,
     calibration_error,
     credible_interval,
     fit_temperature,

@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg_prior.label_files import read_label_table
-from seg_prior.metrics.overlap import MEAN17, dice_by_id, dice_by_structure, mean17, nan_mean
+from seg_prior.core.freesurfer import MEAN17
+from seg_prior.io.label_tables import read_label_table
+from seg_prior.metrics.overlap import (
+    dice_by_id,
+    dice_by_structure,
+    mean17,
+    nan_mean,
+)
 
 BRAIN_TABLE = Path(__file__).parents[2] / "configs" / "brain_labels.tsv"
 

@@ -5,8 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from seg_prior.grid import Grid
-from seg_prior.metrics.scores import ALL, Score, score_label_maps, summarise
+from seg_prior.core.grid import Grid
+from seg_prior.metrics.scores import (
+    ALL,
+    Score,
+    score_label_maps,
+    summarise,
+)
 
 NAMES = {1: "hit", 2: "missed", 3: "extra", 4: "nowhere"}
 GRID = Grid((5, 5, 5), np.diag([1.0, 2.0, 3.0, 1.0]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seg_prior.grid import Grid
+from seg_prior.core.grid import Grid
 from seg_prior.metrics.volumes import num_voxels_by_id, volume_error_mm3_by_id, volume_mm3_by_id
 
 

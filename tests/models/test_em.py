@@ -7,7 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.em import PRIOR_VOXELS, VAR_FLOOR, _floor, fit, start
+from seg_prior.models.em import (
+    PRIOR_VOXELS,
+    VAR_FLOOR,
+    _floor,
+    fit,
+    start,
+)
 from seg_prior.models.likelihood import (
     Intensities,
     IntensityClasses,

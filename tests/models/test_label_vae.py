@@ -7,9 +7,15 @@ import torch
 from torch import Tensor, nn
 
 from seg_prior.models.label_vae import LabelVAE, fit_surprise, one_hot
-from seg_prior.models.location import CELL, LocationPrior, by_cell, location_prior, of_cells
+from seg_prior.models.location import (
+    CELL,
+    LocationPrior,
+    by_cell,
+    location_prior,
+    of_cells,
+)
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
-from seg_prior.stages.train_prior import stage1_losses
+from seg_prior.training.losses import stage1_losses
 from tests.models import toy
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from seg_prior.config import IntensityConfig
+from seg_prior.config.intensity import IntensityConfig
 from seg_prior.errors import LabelsError
 from seg_prior.models.likelihood import (
     LOG_LEFT,

@@ -6,7 +6,12 @@ from torch import Tensor
 
 from seg_prior.errors import ConfigError
 from seg_prior.models.label_vae import one_hot
-from seg_prior.models.linear import LinearPrior, _log_share, fit_atlas, fit_components
+from seg_prior.models.linear import (
+    LinearPrior,
+    _log_share,
+    fit_atlas,
+    fit_components,
+)
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import log_prob_of_labels
 from tests.models import toy

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.location import CELL, FLOOR, LocationPrior, by_cell, location_prior, of_cells
+from seg_prior.models.location import (
+    CELL,
+    FLOOR,
+    LocationPrior,
+    by_cell,
+    location_prior,
+    of_cells,
+)
 from tests.models import toy
 
 SIDES = (8, 12, 16)  # unequal, so that no axis passes for another

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seg_prior.config import LocatorConfig
+from seg_prior.config.networks import LocatorConfig
 from seg_prior.models.locator import Locator, standardised
 from tests.models import toy
 

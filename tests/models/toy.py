@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seg_prior.config import VAEConfig
-from seg_prior.grid import Grid
-from seg_prior.labels import Label, LabelTable
+from seg_prior.config.networks import VAEConfig
+from seg_prior.core.grid import Grid
+from seg_prior.core.labels import Label, LabelTable
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import LocationPrior, location_prior
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from seg_prior.grid import apply_affine
+from seg_prior.core.grid import apply_affine
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
 from seg_prior.report.scan_page import write_scan_page
 from tests.report.browser import Browser, start_browser

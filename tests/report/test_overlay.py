@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from seg_prior.grid import Grid
-from seg_prior.phantom import make_phantom, phantom_label_table
-from seg_prior.report.colours import label_colours
-from seg_prior.report.overlay import Panel, render_panel, write_montage, write_overlay
+from seg_prior.core.grid import Grid
+from seg_prior.core.label_colours import label_colours
+from seg_prior.report.overlay import (
+    Panel,
+    render_panel,
+    write_montage,
+    write_overlay,
+)
 from seg_prior.report.slices import View, find_view
+from seg_prior.synthesis.phantom import make_phantom, phantom_label_table
 from tests.report.test_slices import ORIENTATIONS, reorient
 
 TABLE = phantom_label_table()
@@ -170,9 +175,9 @@ def test_matplotlib_waits_and_pyplot_never_comes(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 import numpy as np
-from seg_prior.grid import Grid
-from seg_prior.phantom import phantom_label_table
-from seg_prior.report.curves import write_loss_curve
+from seg_prior.core.grid import Grid
+from seg_prior.synthesis.phantom import phantom_label_table
+from seg_prior.training.curves import write_loss_curve
 from seg_prior.report.overlay import Panel, write_overlay
 assert not any(name.split('.')[0] == 'matplotlib' for name in sys.modules)
 panel = Panel('', Grid((4, 4, 4), np.eye(4)), label_map=np.ones((4, 4, 4), dtype=np.uint8))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from seg_prior.grid import Grid
+from seg_prior.core.grid import Grid
 from seg_prior.report.slices import (
     AXIAL,
     CORONAL,

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_prior.grid import apply_affine
+from seg_prior.core.grid import apply_affine
 from seg_prior.report import viewer
 from seg_prior.report.viewer import viewer_data
 from tests.report.toy import large_report, toy_report

@@ -4,9 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from seg_prior.grid import Grid
-from seg_prior.labels import Label, LabelTable
-from seg_prior.report.scan import Check, Contrast, Gaussian, Range, ScanReport, StructureVolume
+from seg_prior.core.grid import Grid
+from seg_prior.core.labels import Label, LabelTable
+from seg_prior.report.scan import (
+    Check,
+    Contrast,
+    Gaussian,
+    Range,
+    ScanReport,
+    StructureVolume,
+)
 
 NASTY = '<b>"scan" & ' r"'\</script>.nii.gz"
 

@@ -15,11 +15,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from seg_prior.config import OptimConfig
+from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.models.label_vae import LabelVAE
-from seg_prior.stages.train_prior import stage1_losses
-from seg_prior.training.loop import Run, _batches, learning_rate, train
+from seg_prior.training.loop import (
+    Run,
+    _batches,
+    learning_rate,
+    train,
+)
+from seg_prior.training.losses import stage1_losses
 from tests.training import two_processes
 
 ROOT = Path(__file__).parents[2]

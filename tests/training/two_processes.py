@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seg_prior.config import AugmentConfig, OptimConfig
+from seg_prior.config.optim import OptimConfig
+from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.models.label_vae import LabelVAE
-from seg_prior.stages.train_prior import stage1_losses
-from seg_prior.training.datasets import AlignedLabelMap, RandomAnatomies
+from seg_prior.synthesis.anatomies import AlignedLabelMap, RandomAnatomies
 from seg_prior.training.loop import Run, train
+from seg_prior.training.losses import stage1_losses
 from tests.models import toy
 
 OPTIM = OptimConfig(

@@ -1,0 +1,1 @@
+"""A model in one file, and what it says of itself."""

@@ -1,0 +1,85 @@
+"""How sure a reading is: volumes with credible intervals, probabilities as good as their word."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seg_prior.checkpoints.header import Header
+from seg_prior.errors import CheckpointError
+
+
+class VolumeError(NamedTuple):
+    """How true volumes of one label lie about posterior volumes.
+
+    Attributes:
+        bias: Mean of log(true / posterior volume).
+        sd: Of that, beyond what draws of z explain: the error of the model itself.
+    """
+
+    bias: float
+    sd: float
+
+
+KEY = "calibration"
+"""Of a header's `reference`."""
+
+
+class Spread(BaseModel):
+    """Mean and standard deviation of a figure over painted scans."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mean: float
+    sd: float
+
+    def z(self, value: float) -> float:
+        """How many deviations above the mean."""
+        return (value - self.mean) / self.sd
+
+
+class Calibration(BaseModel):
+    """What new results are judged by.
+
+    Attributes:
+        num_scans: Painted scans that it was measured on.
+        quantile: Half width of a 90 % interval, in deviations: Student's t of that many scans.
+        warn_z, fail_z: Deviations beyond which a measure is doubtful or wrong; of one new scan,
+            with what so few scans leave open included.
+        temperature: The log odds of the best label are divided by it.
+        volume_error: By label name.
+        log_volume: By label name: log posterior volume in mm^3.
+        measures: By name: log of a measure of quality.
+        check: How well it held on scans of maps that it was not fitted to, half by half: share of
+            true volumes inside their 90 % interval, calibration error before and after.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_scans: int
+    quantile: float
+    warn_z: float
+    fail_z: float
+    temperature: float
+    volume_error: dict[str, VolumeError]
+    log_volume: dict[str, Spread]
+    measures: dict[str, Spread]
+    check: dict[str, float]
+
+
+def calibration_of(header: Header) -> Calibration | None:
+    """The calibration in a header; None where nobody has made one.
+
+    Raises:
+        CheckpointError: There is one of another form.
+    """
+    if KEY not in header.reference:
+        return None
+    try:
+        return Calibration.model_validate(header.reference[KEY])
+    except ValidationError as error:
+        raise CheckpointError(
+            f"calibration: found one of another form ({error.error_count()} faults). "
+            "Run seg-prior calibrate again."
+        ) from error

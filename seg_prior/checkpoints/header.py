@@ -1,0 +1,121 @@
+"""What a checkpoint says of itself, read without its weights and without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from seg_prior.config.intensity import IntensityConfig
+from seg_prior.config.networks import LocatorConfig, VAEConfig
+from seg_prior.core.grid import Grid
+from seg_prior.core.labels import LabelTable
+from seg_prior.core.pose_prior import PosePrior
+from seg_prior.errors import CheckpointError
+
+FORMAT_VERSION = 2
+METADATA_KEY = "seg_prior"
+Kind = Literal["atlas", "pca", "prior", "model"]
+
+_MAX_BYTES = 100_000_000  # what safetensors allows
+
+
+class Header(BaseModel):
+    """What a checkpoint says of itself, stored as JSON.
+
+    Attributes:
+        format_version: Of this layout.
+        kind: atlas (no latent), pca (linear latent), prior (label VAE), model (with image encoder).
+        shape, affine: Prior grid.
+        label_table: The labels in index order.
+        intensity: Classes, ties and Gaussians of the likelihood.
+        vae: Form of the network; None for atlas and pca.
+        pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
+        locator: Form of the network that sees the anatomy in an image; None where there is none.
+        training: The resolved configuration of the stage that wrote the file.
+        provenance: Versions, subjects, dates; for people.
+        reference: Figures of held-out or training subjects that a new result is judged by.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format_version: int
+    kind: Kind
+    shape: tuple[int, int, int]
+    affine: tuple[tuple[float, ...], ...]
+    label_table: LabelTable
+    intensity: IntensityConfig
+    vae: VAEConfig | None
+    pose_prior: PosePrior | None = None
+    locator: LocatorConfig | None = None
+    training: dict[str, Any]
+    provenance: dict[str, Any]
+    reference: dict[str, Any]
+
+    @property
+    def grid(self) -> Grid:
+        """The prior grid."""
+        return Grid(self.shape, np.array(self.affine))
+
+
+def read_header(path: Path) -> Header:
+    """The header of a checkpoint.
+
+    Raises:
+        CheckpointError: The file is missing, not a checkpoint of this package, or of a version
+            that this package does not read.
+    """
+    metadata = _metadata(path)
+    if METADATA_KEY not in metadata:
+        raise CheckpointError(
+            f"{path}: found a safetensors file of another program, need one written by seg-prior."
+        )
+    try:
+        found = dict(json.loads(metadata[METADATA_KEY]))
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: its header is not JSON ({error}). The file is damaged; copy it again."
+        ) from error
+    if found.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: found checkpoint version {found.get('format_version')}, need "
+            f"{FORMAT_VERSION}. Train it again or install the matching seg-prior."
+        )
+    try:
+        return Header.model_validate(found)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{path}: its header does not fit ({error.error_count()} faults). The file is damaged."
+        ) from error
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file: eight bytes of length, then JSON.
+
+    The safetensors library reads it, too, but only together with numpy's or torch's tensors.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file, need a checkpoint. Check the path.")
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > _MAX_BYTES:
+                raise ValueError("header too large")
+            raw = file.read(length)
+            begin = 8 + length
+        content = dict(json.loads(raw))
+        metadata = dict(content.pop("__metadata__", {}))
+        ends = [int(entry["data_offsets"][1]) for entry in content.values()]
+    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+        raise CheckpointError(
+            f"{path}: found no safetensors file ({error}), need a checkpoint written by seg-prior."
+        ) from error
+    if path.stat().st_size != begin + max(ends, default=0):
+        raise CheckpointError(
+            f"{path}: found no safetensors file (its size is not what its header says), need a "
+            "checkpoint written by seg-prior."
+        )
+    return metadata

@@ -1,0 +1,57 @@
+"""What to record of a run: who asked what, with which versions, from how many scans."""
+
+from __future__ import annotations
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from seg_prior.checkpoints.header import Header
+from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.errors import ConfigError
+
+
+def check_checkpoint_name(out: Path) -> None:
+    """Training leaves a folder of logs beside the checkpoint, named like it without its suffix.
+
+    Raises:
+        ConfigError: The name does not end in .safetensors.
+    """
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"{out}: found the suffix '{out.suffix}', need .safetensors.")
+
+
+def request_of(config: RuntimeConfig) -> str:
+    """What must be the same for a training to be resumed."""
+    return config.model_dump_json(exclude={"out", "device", "threads", "quiet"})
+
+
+def settings_of(config: RuntimeConfig) -> dict[str, Any]:
+    """A config for a checkpoint that travels: everything but the paths of this machine."""
+    kept = {
+        name
+        for name, value in config
+        if not any(
+            isinstance(item, Path) for item in (value if isinstance(value, list) else [value])
+        )
+    }
+    return config.model_dump(mode="json", include=kept)
+
+
+def signed(header: Header, stage: str, config: RuntimeConfig, num_scans: int) -> Header:
+    """A header with what a stage was asked and from how many scans, where and when it learned."""
+    training = header.training | {stage: settings_of(config)}
+    made = header.provenance | {stage: provenance() | {"num_scans": num_scans}}
+    return header.model_copy(update={"training": training, "provenance": made})
+
+
+def provenance() -> dict[str, Any]:
+    """Versions and date, for sidecars and checkpoints."""
+    packages = ("seg-prior", "torch", "numpy", "nibabel", "SimpleITK")
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }

@@ -1,0 +1,185 @@
+"""What a person asked for: defaults, a YAML file over them, flags over that, as one config."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeGuard, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, create_model
+
+from seg_prior.config.base import misfit
+from seg_prior.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+Settings = Mapping[str, Any]
+
+
+def resolve(config: type[Config], file: Path | None, flags: Settings) -> Config:
+    """The config of a stage; a flag overrides the file, which overrides the default.
+
+    Args:
+        config: The stage's model.
+        file: YAML of nested keys of the model; paths in it are relative to its folder.
+        flags: The same keys, as a person gave them at the command line.
+
+    Raises:
+        ConfigError: The file does not fit (`read_settings`), or a required key stands nowhere.
+    """
+    from_file = {} if file is None else read_settings(file, config)
+    merged = _merge(_merge(_defaults(config), from_file, config), flags, config)
+    try:
+        return config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(_fault(error, config)) from error
+
+
+def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:
+    """The keys a YAML file sets, of the types the config gives them; an empty file sets none.
+
+    Raises:
+        ConfigError: The file is missing or no YAML; a key is unknown or its value does not fit.
+    """
+    if not file.is_file():
+        raise ConfigError(f"{file}: no such file, need a YAML file of settings. Check the path.")
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ConfigError(f"{file}: {line}not YAML ({error.problem}); mend the line.") from error
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: not text in UTF-8, need a YAML file of settings.") from error
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{file}: found a {type(found).__name__}, need keys and values: 'key: value' lines."
+        )
+    try:
+        settings = partial(config).model_validate(found).model_dump(exclude_unset=True)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_fault(error, config)}") from error
+    return {key: _in_folder(value, file.parent) for key, value in settings.items()}
+
+
+def partial(
+    config: type[BaseModel],
+    keep: Callable[[str, Any], bool] = lambda name, annotation: True,
+    defaults: BaseModel | None = None,
+) -> type[BaseModel]:
+    """The same model with nothing required, and with descriptions taken from the docstrings.
+
+    Which keys somebody set is `model_dump(exclude_unset=True)` of an instance.
+
+    Args:
+        config: A stage's model.
+        keep: (name, annotation) of a field -> whether it stays; a nested model goes with the last
+            of its fields.
+        defaults: Where the defaults of a nested model come from; its own if None.
+    """
+    texts = descriptions(config)
+    fields: dict[str, Any] = {}
+    # Keys of the model's own before those of its bases: what matters most comes first in --help.
+    for name in sorted(config.model_fields, key=lambda name: name not in config.__annotations__):
+        field = config.model_fields[name]
+        if not keep(name, field.annotation):
+            continue
+        annotation: Any = field.annotation
+        default = None if field.is_required() else field.get_default()
+        if defaults is not None:
+            default = getattr(defaults, name)
+        if _is_model(annotation):
+            annotation = partial(annotation, keep, default)
+            if not annotation.model_fields:
+                continue
+            fields[name] = (annotation, annotation())
+        else:
+            if field.is_required():
+                annotation = annotation | None
+            # A tuple of one type and its bounds, which is what Annotated takes.
+            bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+            text = texts[name] + (" Required." if field.is_required() else "")
+            fields[name] = (bounded, Field(default, description=text))
+    # Without docstrings: what a reader of --help needs stands in the fields by now.
+    model: type[BaseModel] = create_model(
+        config.__name__, __config__=config.model_config, __doc__="", **fields
+    )
+    return model
+
+
+def descriptions(config: type[BaseModel]) -> dict[str, str]:
+    """Field name -> its text in the docstrings' Attributes, those of base classes included.
+
+    A line `a, b: text` describes both; the text goes on in the lines indented deeper.
+    """
+    texts: dict[str, str] = {}
+    for model in reversed(config.__mro__[: config.__mro__.index(BaseModel)]):
+        _, _, section = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")
+        for names, text in re.findall(r"^    (\w[\w, ]*): (.+(?:\n {8}.+)*)", section, re.M):
+            texts |= {name: " ".join(text.split()) for name in names.split(", ")}
+    return texts
+
+
+def _fault(error: ValidationError, config: type[BaseModel]) -> str:
+    """The first fault pydantic found, in one line that begins with the key."""
+    first = error.errors()[0]
+    loc = [str(part) for part in first["loc"]]
+    key = ".".join(loc)
+    if first["type"] == "missing":
+        return f"{key}: found nothing; name it on the command line or in --config FILE."
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {misfit(first)}"
+    known = _keys(config, loc[:-1])
+    likely = difflib.get_close_matches(loc[-1], known, n=1)
+    remedy = f"Did you mean '{likely[0]}'?" if likely else f"Known are {', '.join(known)}."
+    return f"{key}: unknown key. {remedy}"
+
+
+def _defaults(config: type[BaseModel]) -> dict[str, Any]:
+    """The keys that need not be given; nested models as mappings, so that one key can change."""
+    defaults = {
+        name: field.get_default()
+        for name, field in config.model_fields.items()
+        if not field.is_required()
+    }
+    return {
+        name: value.model_dump() if isinstance(value, BaseModel) else value
+        for name, value in defaults.items()
+    }
+
+
+def _merge(lower: Settings, upper: Settings, config: type[BaseModel]) -> dict[str, Any]:
+    """`upper` over `lower`, key by key of nested models; any other value is replaced whole."""
+    merged = dict(lower)
+    for name, value in upper.items():
+        annotation = config.model_fields[name].annotation
+        if _is_model(annotation):
+            value = _merge(merged.get(name, {}), value, annotation)
+        merged[name] = value
+    return merged
+
+
+def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _in_folder(value: Any, folder: Path) -> Any:
+    """Paths, also those of a list, as seen from a folder; absolute ones and `~` stay theirs."""
+    if isinstance(value, Path):
+        return folder / value.expanduser()
+    if isinstance(value, list):
+        return [_in_folder(item, folder) for item in value]
+    return value
+
+
+def _keys(config: type[BaseModel], loc: list[str]) -> list[str]:
+    """Names of the fields of a nested model."""
+    for part in loc:
+        nested = config.model_fields[part].annotation
+        assert _is_model(nested)
+        config = nested
+    return list(config.model_fields)

@@ -1,0 +1,1 @@
+"""Every command in a file of its own."""

@@ -1,0 +1,254 @@
+"""`demo`: nothing in; both stages trained on synthetic heads, new heads segmented and scored."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from seg_prior.api import Segmenter
+from seg_prior.commands import make_phantoms, train_encoder, train_prior
+from seg_prior.commands.make_phantoms import PhantomFiles
+from seg_prior.config.commands import DemoConfig, TrainEncoderConfig, TrainPriorConfig
+from seg_prior.config.inference import Refine
+from seg_prior.config.networks import VAEConfig
+from seg_prior.config.optim import OptimConfig
+from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.core.device import start
+from seg_prior.core.labels import LabelTable
+from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
+from seg_prior.evaluation.mixture_baseline import label_by_intensity
+from seg_prior.io.label_tables import read_label_table
+from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.registration.pipeline import conform
+from seg_prior.report.overlay import Panel, write_overlay
+
+Show = Callable[[str], None]
+
+
+class Size(NamedTuple):
+    """How much the demo does.
+
+    Attributes:
+        num_maps, num_scans, num_new: Heads of the label maps, of the unlabelled scans, and heads
+            to segment; no head is in two of these.
+        spacing_mm, prior_spacing_mm: Of label maps and scans, and of prior space.
+        prior_steps, painted_steps, scan_steps: Of label VAE and image encoder.
+    """
+
+    num_maps: int
+    num_scans: int
+    num_new: int
+    spacing_mm: float
+    prior_spacing_mm: float
+    prior_steps: int
+    painted_steps: int
+    scan_steps: int
+
+
+FULL = Size(40, 8, 5, 4.0, 4.0, 800, 150, 60)
+VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
+
+
+class Method(NamedTuple):
+    """A row of the table: which checkpoint reads the scan, and how."""
+
+    name: str
+    kind: Literal["atlas", "pca", "model"]
+    refine: Refine
+    output: Literal["posterior", "prior"] = "posterior"
+
+
+MIXTURE = "Gaussian mixture"
+ATLAS_EM, VAE_REFINED = "atlas + EM", "VAE + refinement"
+METHODS = (
+    Method("atlas argmax", "atlas", "0", "prior"),
+    Method(ATLAS_EM, "atlas", "0"),
+    Method("PCA + refinement", "pca", "full"),
+    Method("VAE, one pass", "model", "0"),
+    Method(VAE_REFINED, "model", "full"),
+)
+
+
+class DemoResult(NamedTuple):
+    """What the demo measured and wrote.
+
+    Attributes:
+        dice: Method -> mean Dice over structures of each new head.
+        pictures: One for each new head.
+    """
+
+    dice: dict[str, list[float]]
+    pictures: tuple[Path, ...]
+
+
+def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult:
+    """Make heads, train, segment new heads with every method, print Dice, write pictures.
+
+    Raises:
+        ConfigError: The folder holds a demo of another seed.
+    """
+    began = time.perf_counter()
+    # On tensors this small a second thread takes more time than it gives.
+    config = config.model_copy(update={"threads": config.threads or 1})
+    start(config)
+    maps, scans, new = make_heads(config, size)
+    show(
+        f"made {size.num_maps} label maps, {size.num_scans} unlabelled scans and "
+        f"{size.num_new} new scans, all of different heads"
+    )
+    models = _train(config, size, maps, scans, show)
+    segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
+    table = read_label_table(maps.label_table)
+    results = [
+        _segment_one(scan, label_map, segmenters, table, config)
+        for scan, label_map in zip(new.images, new.label_maps, strict=True)
+    ]
+    dice = {name: [head.dice[name] for head in results] for name in results[0].dice}
+    for line in describe(dice, time.perf_counter() - began):
+        show(line)
+    show(f"pictures, label maps and checkpoints are in {config.out}")
+    return DemoResult(dice, tuple(head.picture for head in results))
+
+
+def make_heads(config: DemoConfig, size: Size) -> list[PhantomFiles]:
+    """Heads of label maps, of unlabelled scans, and new ones; no head is in two of these.
+
+    The air of the scans is set to 0, as if a tool had cut out the head.
+    """
+    seeds = range(3 * config.seed, 3 * config.seed + 3)
+    numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
+    folders = [
+        make_phantoms.run(config.out / name, num, seed, size.spacing_mm)
+        for (name, num), seed in zip(numbers.items(), seeds, strict=True)
+    ]
+    for heads in folders[1:]:
+        _strip(heads)
+    return folders
+
+
+def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
+    """What `train-prior` is asked for."""
+    return {
+        "labels": list(maps.label_maps),
+        "out": config.out / f"{'prior' if kind == 'vae' else kind}.safetensors",
+        "label_table": maps.label_table,
+        "kind": kind,
+        "spacing_mm": size.prior_spacing_mm,
+        "num_components": min(19, size.num_maps - 1),
+        "kl_warmup_steps": size.prior_steps // 4,
+        "vae": VAE,
+        "optim": _optim(size.prior_steps, 3e-3),
+    } | _runtime(config)
+
+
+def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
+    """The table, and in words whether the method was worth it."""
+    lines = [f"Dice over structures, mean ± sd (n) over new heads, after {seconds:.0f} s:"]
+    for name, values in dice.items():
+        lines.append(f"  {name:18} {mean_sd_n(values)}")
+    lines.append(f"({MIXTURE}: named by the reference, which no other method sees)")
+    for rival in (MIXTURE, ATLAS_EM):
+        pairs = list(zip(dice[VAE_REFINED], dice[rival], strict=True))
+        gain = sum(ours - theirs for ours, theirs in pairs) / len(pairs)
+        wins = sum(ours > theirs for ours, theirs in pairs)
+        verdict = "beats" if gain > 0 else "DOES NOT beat"
+        lines.append(
+            f"{VAE_REFINED} {verdict} {rival}: {gain:+.3f}, better on {wins} of {len(pairs)} heads"
+        )
+    return lines
+
+
+def _runtime(config: DemoConfig) -> dict[str, Any]:
+    """What every stage is told of where and how to run."""
+    return {name: getattr(config, name) for name in RuntimeConfig.model_fields}
+
+
+def _optim(steps: int, learning_rate: float) -> OptimConfig:
+    return OptimConfig(
+        steps=steps,
+        learning_rate=learning_rate,
+        warmup_steps=steps // 20,
+        precision="32-true",
+        num_workers=0,  # a head is drawn in 3 ms, and a process takes seconds to start
+        validate_every=max(1, steps),
+        save_every=max(1, steps),
+    )
+
+
+def _warnings_only(show: Show) -> Show:
+    """Of what a stage says, what a person should worry about."""
+    return lambda line: show(line) if "warning" in line.lower() else None
+
+
+class _Head(NamedTuple):
+    dice: dict[str, float]
+    picture: Path
+
+
+def _strip(heads: PhantomFiles) -> None:
+    """Air becomes 0 in every scan."""
+    for image, label_map in zip(heads.images, heads.label_maps, strict=True):
+        volume, labels = read_volume(image), read_label_map(label_map)
+        write_volume(image, np.where(labels.data > 0, volume.data, 0.0), volume)
+
+
+def _train(
+    config: DemoConfig, size: Size, maps: PhantomFiles, scans: PhantomFiles, show: Show
+) -> dict[str, Path]:
+    """Kind -> checkpoint, of every kind that a method reads with."""
+    told = _warnings_only(show)
+    for kind in ("atlas", "pca", "vae"):
+        settings = prior_settings(config, size, maps, kind)
+        train_prior.run(TrainPriorConfig.model_validate(settings), told)
+    show("trained the priors: atlas, PCA and label VAE")
+    settings = {
+        "images": list(scans.images),
+        "labels": list(maps.label_maps),
+        "prior": config.out / "prior.safetensors",
+        "out": config.out / "model.safetensors",
+        "pretrain": _optim(size.painted_steps, 1e-3),
+        "adapt": _optim(size.scan_steps, 3e-4),
+    }
+    train_encoder.run(TrainEncoderConfig.model_validate(settings | _runtime(config)), told)
+    show("trained the image encoder, on painted label maps and on the unlabelled scans")
+    return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "model")}
+
+
+def _segment_one(
+    image: Path,
+    reference: Path,
+    segmenters: dict[str, Segmenter],
+    table: LabelTable,
+    config: DemoConfig,
+) -> _Head:
+    """Segment one scan with every method, score and draw the results."""
+    volume, known = read_volume(image), read_label_map(reference)
+    truth = table.remap(known.data, known.source)
+    # All checkpoints share one prior space: one registration serves them all.
+    conformed = conform([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
+    found = {MIXTURE: label_by_intensity(volume, table, truth)}
+    for method in METHODS:
+        loaded = segmenters[method.kind]
+        asked = loaded.config.model_copy(update={"refine": method.refine, "output": method.output})
+        result = replace(loaded, config=asked).read(volume, (), conformed, {})
+        found[method.name] = table.remap(result.label_map, method.name)
+    dice = {
+        name: mean_dice(dice_of_structures(indices, truth, table), table)
+        for name, indices in found.items()
+    }
+    base = config.out / image.name.removesuffix(".nii.gz")
+    write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), table.ids[found[VAE_REFINED]], volume)
+    picture = base.with_name(f"{base.name}.png")
+    panels = [Panel("scan", volume.grid, volume.data)]
+    panels += [
+        Panel(f"{name}: Dice {dice[name]:.2f}", volume.grid, volume.data, indices)
+        for name, indices in found.items()
+    ]
+    panels.append(Panel("reference", volume.grid, volume.data, truth))
+    write_overlay(picture, panels, table, num_columns=2)
+    return _Head(dice, picture)

@@ -1,0 +1,1 @@
+"""Settings, each subject in a file."""

@@ -1,1 +1,0 @@
-"""From native space to prior space and back."""

@@ -1,0 +1,1 @@
+"""What everything else speaks of: grids, volumes, labels, the device."""

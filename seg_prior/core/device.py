@@ -1,0 +1,72 @@
+"""What every command does first: choose the device, the threads and the precision."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.errors import ConfigError
+
+
+def start(config: RuntimeConfig) -> str:
+    """Apply threads and seed to this process; the device as torch names it.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    return find_device(config.device)
+
+
+def find_device(name: str) -> str:
+    """The device as torch names it.
+
+    Raises:
+        ConfigError: The device does not exist here.
+    """
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind == "cpu" and not index:
+        return "cpu"
+    if kind == "cuda" and (not index or index.isdecimal()):
+        if int(index or 0) < torch.cuda.device_count():
+            return name
+        raise ConfigError(
+            f"device: found '{name}', but torch sees {torch.cuda.device_count()} GPUs. "
+            "Use --device cpu."
+        )
+    raise ConfigError(f"device: found '{name}', need auto, cpu, cuda or cuda:N.")
+
+
+@contextmanager
+def cpu_threads(num: int) -> Iterator[None]:
+    """So many CPU threads while it lasts; 0 leaves them as they are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def is_first_process() -> bool:
+    """Whether this process writes; of those that torchrun starts, one does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def autocast(device: str) -> torch.autocast:
+    """bfloat16 for networks where the hardware multiplies in it, float32 elsewhere.
+
+    Everything with a logarithm (likelihoods, warps, sums over voxels) stays in float32.
+    """
+    if device == "cpu":
+        knows_bfloat16 = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.autocast("cpu", torch.bfloat16, enabled=knows_bfloat16)
+    return torch.autocast("cuda", torch.bfloat16, enabled=torch.cuda.is_bf16_supported())

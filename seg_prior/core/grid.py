@@ -1,0 +1,72 @@
+"""A Grid says where the voxels of an array lie in the world: a shape and an affine."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Affine = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A regular lattice of voxels in world space.
+
+    Attributes:
+        shape: Number of voxels along i, j, k.
+        affine: (4, 4), voxel index -> millimetres in RAS+; any invertible matrix, so also oblique,
+            flipped and sheared ones.
+    """
+
+    shape: tuple[int, int, int]
+    affine: Affine
+
+    @property
+    def spacing_mm(self) -> NDArray[np.float64]:
+        """(3,) edge lengths of a voxel in millimetres."""
+        return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
+
+    @property
+    def nearest_axes(self) -> NDArray[np.int_]:
+        """(3,) for each world axis the array axis nearest to it; each stands there once."""
+        directions = np.abs(self.affine[:3, :3] / self.spacing_mm)
+        orders = [np.array(order) for order in itertools.permutations(range(3))]
+        return max(orders, key=lambda order: float(directions[np.arange(3), order].sum()))
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel in mm^3, shear included."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def center_mm(self) -> NDArray[np.float64]:
+        """(3,) world position of the middle of the lattice."""
+        middle = (np.asarray(self.shape) - 1) / 2
+        return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
+
+    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
+        """Whether both grids have one shape and no corner moves by more than the tolerance."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
+        shift = apply_affine(self.affine, corners.T) - apply_affine(other.affine, corners.T)
+        return bool(np.abs(shift).max() <= tolerance_mm)
+
+    def crop(self, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Grid:
+        """The sub-lattice of voxels start <= index < stop; both (3,)."""
+        affine = self.affine.copy()
+        affine[:3, 3] = apply_affine(self.affine, start[None])[0]
+        i, j, k = (int(n) for n in stop - start)
+        return Grid((i, j, k), affine)
+
+
+def apply_affine(affine: Affine, points: NDArray[Any]) -> NDArray[np.float64]:
+    """Map (N, 3) points through a (4, 4) affine."""
+    return np.asarray(points @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)
+
+
+MIRROR = np.diag([-1.0, 1.0, 1.0, 1.0])

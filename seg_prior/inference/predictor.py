@@ -1,0 +1,238 @@
+"""A loaded model, and how it reads what has been registered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, Self, TypedDict, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from seg_prior.checkpoints.calibration import Calibration, calibration_of
+from seg_prior.checkpoints.file import Model, load_model
+from seg_prior.config.base import misfit
+from seg_prior.config.inference import (
+    BRAIN_MODEL,
+    InferenceConfig,
+    ReadingConfig,
+    Refine,
+)
+from seg_prior.core.device import autocast, find_device
+from seg_prior.core.labels import LabelTable
+from seg_prior.errors import ConfigError
+from seg_prior.inference.amortized import budget, read
+from seg_prior.inference.locator_likelihood import LocatorSight
+from seg_prior.inference.pose_likelihood import PoseLikelihood
+from seg_prior.inference.posterior import NativeVoxels, log_joints
+from seg_prior.inference.refine import Estimate, Observation, climb
+from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
+from seg_prior.models.location import LocationPrior
+from seg_prior.registration.pipeline import Atlas, Conformed
+from seg_prior.registration.pose_search import PoseGuide
+
+MAX_BACKGROUND = 0.1
+"""Of what is in view, by the atlas, where a stripped image is taken to show hardly any background.
+Brains and mice have 0.04 to 0.06, a fetal brain in a generous mask 0.25."""
+
+
+class Settings(TypedDict, total=False):
+    """What `Segmenter.load` takes beside the model; as in `config.ReadingConfig`."""
+
+    output: Literal["posterior", "prior"]
+    n4: bool
+    volume: int | None
+    refine: Refine
+    inference: InferenceConfig
+    device: str
+    threads: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """A loaded model, its prior where networks run.
+
+    Attributes:
+        model: The checkpoint, its prior on the device.
+        classes: Its Gaussians.
+        atlas: Its prior as registration sees it.
+        device: Where networks run.
+        config: How scans are read.
+    """
+
+    model: Model
+    classes: IntensityClasses
+    atlas: Atlas
+    device: str
+    config: ReadingConfig
+
+    @classmethod
+    def load(cls, model: str | Path | None = None, **settings: Unpack[Settings]) -> Self:
+        """Load a checkpoint and prepare what every scan needs of it.
+
+        Args:
+            model: A checkpoint of any kind; None is the human brain model of the package.
+            **settings: As `config.ReadingConfig` has them.
+
+        Raises:
+            CheckpointError: The file is not there or no checkpoint of this version.
+            ConfigError: A setting or the device does not fit.
+        """
+        path = BRAIN_MODEL if model is None else Path(model)
+        try:
+            config = ReadingConfig(model=path, **settings)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            raise ConfigError(f"{key}: {misfit(fault)}") from error
+        return cls.of(config)
+
+    @classmethod
+    def of(cls, config: ReadingConfig) -> Self:
+        """As `load`, from a config."""
+        device = find_device(config.device)
+        model = load_model(config.model)
+        classes = intensity_classes(model.header.label_table, model.header.intensity)
+        atlas = atlas_of(model, device)
+        model.prior.to(device)
+        if model.image_encoder is not None:
+            model.image_encoder.to(device)
+        return cls(model, classes.to(device), atlas, device, config)
+
+    @cached_property
+    def calibration(self) -> Calibration | None:
+        """What the model has measured of itself, reading scans as it usually does.
+
+        None where nobody has run `calibrate`, and for the outline of the prior alone.
+        """
+        return None if self.config.output == "prior" else calibration_of(self.model.header)
+
+    @property
+    def temperature(self) -> float:
+        """What the log odds of the best label are divided by; 1 without a calibration."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
+    @property
+    def has_detail(self) -> bool:
+        """Whether z says more than where structures lie."""
+        return self.model.prior.num_coarse < self.model.prior.num_latents
+
+    @property
+    def label_table(self) -> LabelTable:
+        """The labels of results."""
+        return self.model.header.label_table.written
+
+    def decode(self, z: Tensor) -> Tensor:
+        """(1, K) -> (1, L, V) log f(z)."""
+        with autocast(self.device):
+            return self.model.prior.decode(z)
+
+
+def typical_intensities(model: Model) -> NDArray[np.float32]:
+    """Relative intensity of every label of results; classes without one are spread evenly."""
+    labels, typical = model.header.label_table.written.labels, model.header.intensity.typical
+    names = list(dict.fromkeys(label.intensity_class for label in labels))
+    of_class = {name: n / len(names) for n, name in enumerate(names)} | typical
+    return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
+
+
+def atlas_of(model: Model, device: str) -> Atlas:
+    """The prior as registration sees it: painted with typical intensities.
+
+    Args:
+        model: A checkpoint.
+        device: Where its locator runs, if it has one.
+    """
+    location = model.location
+    probability = location.prob_of_group
+    values = torch.from_numpy(typical_intensities(model)).to(probability.device)
+    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
+    painted, anatomy = location.scatter(pair, 0.0)[0].cpu()
+    guide = _guide_of(model, device)
+    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, guide)
+
+
+def _guide_of(model: Model, device: str) -> PoseGuide | None:
+    """What a checkpoint knows of poses; its locator runs on the device, all else on the CPU."""
+    header, locator = model.header, model.locator
+    prior = header.pose_prior
+    if prior is None:
+        return None
+    classes = intensity_classes(header.label_table, header.intensity)
+    way = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).way
+    if locator is None:
+        return PoseGuide(prior, way)
+    locator.to(device)
+
+    def see(image: Tensor) -> Tensor:
+        with torch.no_grad(), autocast(device):
+            log_prob: Tensor = locator(image[None].to(device))
+        return log_prob[0].cpu()
+
+    location = model.location.of_groups()
+    seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
+    return PoseGuide(prior, way, seen.sight)
+
+
+def observe(reader: Reader, conformed: Conformed) -> Observation:
+    """The image on the voxels of the anatomy mask."""
+    location = reader.model.location
+    return Observation(
+        location.gather(conformed.image[None].to(reader.device)),
+        channel_weight(location.gather(conformed.observed[None].to(reader.device))),
+        replace(reader.classes, is_stripped=is_stripped(conformed, location)),
+    )
+
+
+def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
+    """Whether background was cut away from an image, by its view and by the atlas."""
+    observed = location.gather(conformed.observed[None].to(location.log_prob.device))
+    is_seen = (observed > 0).any(dim=1)[0]
+    background = float(location.prob_of_group[0, is_seen].mean())
+    return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
+
+
+def infer(reader: Reader, conformed: Conformed) -> Estimate:
+    """z of q(z | x), then climbed on this image's ELBO."""
+    model, location, config = reader.model, reader.model.location, reader.config
+    seen = observe(reader, conformed)
+    num_coarse = model.prior.num_coarse
+
+    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        with autocast(reader.device):
+            if model.image_encoder is None:
+                mean, log_var = model.prior.encode(soft_labels)
+            else:
+                mean, log_var = model.image_encoder(soft_labels, location)
+        return mean.float(), log_var.float()
+
+    allowed = budget(config.refine, reader.has_detail)
+    with torch.no_grad():
+        mean, log_var = read(
+            encode, reader.decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
+        )
+    found = climb(reader.decode, seen, mean, allowed.num_steps, config.inference)
+    return replace(found, log_var=log_var)
+
+
+def joints_of(
+    reader: Reader,
+    conformed: Conformed,
+    estimate: Estimate,
+    voxels: NativeVoxels,
+) -> Iterator[Tensor]:
+    """log joint of one label after the other at the scan's voxels; of the prior if asked."""
+    where = voxels.index.cpu()
+    image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
+    observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+    weight = channel_weight(observed[None].float())[0]
+    intensities = estimate.intensities if reader.config.output == "posterior" else None
+    location = reader.model.location
+    evidence = reader.model.header.intensity.evidence if reader.has_detail else 1.0
+    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, evidence)

@@ -1,0 +1,112 @@
+"""The climb: z by gradient, intensities in closed form, on the ELBO of one image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seg_prior.config.inference import InferenceConfig
+from seg_prior.models import em, likelihood
+from seg_prior.models.likelihood import Intensities, IntensityClasses
+from seg_prior.models.objective import log_prob_of_image
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One image in prior space, on the V voxels of the anatomy mask.
+
+    Attributes:
+        image: (1, H, V) normalised intensity of each contrast.
+        observed: (1, H, V), how much each says: above 0 inside its field of view.
+        classes: Which Gaussians there are.
+    """
+
+    image: Tensor
+    observed: Tensor
+    classes: IntensityClasses
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """What the climb found.
+
+    Attributes:
+        z: (1, K).
+        intensities: The fitted Gaussians.
+        log_prior: (1, L, V) log f(z).
+        elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
+        trace: What was climbed, before every step and at the end.
+        log_var: (1, K) log variance of q(z | x) around z; None where nothing encoded the image.
+    """
+
+    z: Tensor
+    intensities: Intensities
+    log_prior: Tensor
+    elbo: float
+    trace: tuple[float, ...]
+    log_var: Tensor | None = None
+
+
+EM_ROUNDS = 20
+
+
+def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
+    """EM from the moments of the image under a label prior (1, L, V)."""
+    prior_of_class = likelihood.class_prior(log_prior, seen.classes)
+    return em.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
+
+
+def climb(
+    decode: Callable[[Tensor], Tensor],
+    seen: Observation,
+    z: Tensor,
+    num_steps: int,
+    config: InferenceConfig,
+) -> Estimate:
+    """Maximise image_weight log p(x | z) + log p(z) by Adam, with an EM round inside every step.
+
+    Args:
+        decode: (1, K) -> (1, L, V) log f(z); differentiable.
+        seen: The image.
+        z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
+        num_steps: Of Adam; 0 takes z as it is.
+        config: Rate, weight, likelihood.
+    """
+    with torch.no_grad():
+        log_prior = decode(z)
+        intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+    if not z.shape[1]:
+        num_steps = 0
+    z = z.detach().clone().requires_grad_(num_steps > 0)
+    optimizer = (
+        torch.optim.Adam([z], lr=config.refine_rate, betas=(0.9, 0.9)) if num_steps else None
+    )
+    trace: list[float] = []
+    for _ in range(num_steps):
+        assert optimizer is not None
+        log_prior = decode(z)
+        with torch.no_grad():
+            prior_of_class = likelihood.class_prior(log_prior, seen.classes)
+            intensities = em.fit(seen.image, seen.observed, prior_of_class, intensities, rounds=1)
+        image_term = log_prob_of_image(
+            log_prior, seen.image, seen.observed, intensities, config.likelihood
+        ).sum()
+        height = config.image_weight * image_term - 0.5 * z.square().sum()
+        optimizer.zero_grad()
+        (-height).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        trace.append(float(height.detach()))
+    with torch.no_grad():
+        log_prior = decode(z)
+        prior_of_class = likelihood.class_prior(log_prior, seen.classes)
+        intensities = em.fit(seen.image, seen.observed, prior_of_class, intensities, rounds=2)
+        image_term = log_prob_of_image(
+            log_prior, seen.image, seen.observed, intensities, config.likelihood
+        ).sum()
+        log_prob_z = -0.5 * z.square().sum()
+    trace.append(float(config.image_weight * image_term + log_prob_z))
+    elbo = float(image_term + log_prob_z)
+    return Estimate(z.detach(), intensities, log_prior, elbo, tuple(trace))

@@ -1,0 +1,176 @@
+"""What the page of one scan shows, from its result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from seg_prior.api import Segmentation
+from seg_prior.checkpoints.calibration import Spread
+from seg_prior.core.volume import Volume
+from seg_prior.inference.posterior import log_joints, summarise
+from seg_prior.inference.prediction import LabelVolume
+from seg_prior.inference.predictor import observe
+from seg_prior.models.likelihood import responsibilities
+from seg_prior.quality.measures import MEASURES
+from seg_prior.report.scan import (
+    NOT_MEASURED,
+    Check,
+    Contrast,
+    Gaussian,
+    Range,
+    ScanReport,
+    StructureVolume,
+)
+
+_Z90 = 1.645  # ends of the middle 90 % of a normal distribution, in deviations
+
+
+def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
+    """Gather what the page of one scan shows.
+
+    Args:
+        result: The scan, read.
+        sidecar: What is recorded of the run.
+    """
+    shares = _shares_of_gaussians(result)
+    return ScanReport(
+        name=Path(result.volume.source).name,
+        grid=result.volume.grid,
+        image=result.volume.data,
+        label_map=_indices(result, result.summary.best),
+        entropy=result.entropy,
+        prior_map=_indices(result, _prior_labels(result)),
+        contrasts=tuple(
+            _contrast(result, channel, volume, shares)
+            for channel, volume in enumerate((result.volume, *result.contrasts))
+        ),
+        table=result.reader.label_table,
+        volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
+        verdict=result.qc.verdict,
+        checks=_checks(result),
+        warnings=_warnings(result),
+        facts=_facts(result),
+        provenance=sidecar,
+    )
+
+
+def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
+    """(N,) labels at the voxels that can hold anatomy -> (I, J, K), background elsewhere."""
+    whole = torch.zeros(result.volume.data.size, dtype=torch.uint8)
+    whole[result.voxels.index.cpu()] = best.cpu()
+    return whole.view(result.volume.grid.shape).numpy()
+
+
+def _prior_labels(result: Segmentation) -> torch.Tensor:
+    """(N,) most probable label of the location prior, where registration laid it."""
+    location = result.reader.model.location
+    no_image = torch.zeros(0, result.voxels.index.numel())
+    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
+    return summarise(joints).best
+
+
+def _contrast(
+    result: Segmentation, channel: int, volume: Volume, shares: Sequence[float]
+) -> Contrast:
+    """Intensities of one contrast, and its Gaussians with their shares of the anatomy's voxels."""
+    index, conformed = result.voxels.index.cpu(), result.conformed
+    is_observed = conformed.native_observed[channel].flatten()[index]
+    native = conformed.native[channel].flatten()[index][is_observed]
+    intensities = result.estimate.intensities
+    classes = intensities.classes
+    gaussians = tuple(
+        Gaussian(
+            classes.ties[int(t)],
+            float(intensities.mean[0, channel, m]),
+            float(intensities.var[0, channel, m].sqrt()),
+            shares[m],
+        )
+        for m, t in enumerate(classes.tie_of_component)
+    )
+    return Contrast(Path(volume.source).name, native.numpy(), gaussians)
+
+
+def _shares_of_gaussians(result: Segmentation) -> list[float]:
+    """Of each Gaussian, its share of the voxels in prior space that were observed."""
+    estimate, seen = result.estimate, observe(result.reader, result.conformed)
+    intensities, classes = estimate.intensities, estimate.intensities.classes
+    r = responsibilities(estimate.log_prior, seen.image, seen.observed, intensities)
+    of_label = r[0, :, (seen.observed[0] > 0).any(0)].mean(1)
+    of_class = of_label.new_zeros(len(classes.names))
+    of_class.index_add_(0, classes.class_of_label, of_label)
+    shares: list[float] = (of_class @ intensities.log_weight[0].exp()).tolist()
+    return shares
+
+
+def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:
+    calibration = result.reader.calibration
+    usual = None if calibration is None else calibration.log_volume.get(volume.name)
+    low, high = volume.low_mm3, volume.high_mm3
+    return StructureVolume(
+        index,
+        volume.hard_mm3,
+        volume.soft_mm3,
+        None if low is None or high is None else (low, high),
+        None if usual is None else _range(usual, _Z90),
+        volume.touches_edge,
+    )
+
+
+def _range(log_figure: Spread, num_sd: float) -> Range:
+    """Of a figure whose logarithm is normal, what lies within so many deviations."""
+    low, middle, high = (math.exp(log_figure.mean + s * num_sd * log_figure.sd) for s in (-1, 0, 1))
+    return Range(low, middle, high)
+
+
+def _checks(result: Segmentation) -> tuple[Check, ...]:
+    """Every measure of quality, what is usual, and what its rule says."""
+    calibration, quality = result.reader.calibration, result.qc
+    verdict_of = {finding.rule: finding.verdict for finding in quality.findings}
+    checks = []
+    for name, value in quality.measures.items():
+        usual = None if calibration is None else calibration.measures.get(name)
+        if calibration is None or usual is None:
+            limit, otherwise = NOT_MEASURED, NOT_MEASURED
+        else:
+            low, _, high = _range(usual, calibration.warn_z)
+            limit = {
+                "high": f"at most {high:.3g}",
+                "low": f"at least {low:.3g}",
+                "both": f"{low:.3g} to {high:.3g}",
+            }[MEASURES[name].bad]
+            otherwise = "PASS"
+        verdict = verdict_of.pop(name, otherwise)
+        checks.append(Check(f"{name}: {MEASURES[name].text}", f"{value:.3g}", limit, verdict))
+    # Rules without a figure appear when they fire.
+    checks += [Check(rule, "yes", "no", verdict) for rule, verdict in verdict_of.items()]
+    return tuple(checks)
+
+
+def _warnings(result: Segmentation) -> tuple[str, ...]:
+    """Findings with their verdicts, then what else there is to know; each once."""
+    findings = result.qc.findings
+    known = {finding.text for finding in findings}
+    judged = (f"{finding.verdict}: {finding.text}" for finding in findings)
+    return (*judged, *(warning for warning in result.warnings if warning not in known))
+
+
+def _facts(result: Segmentation) -> dict[str, str]:
+    """What a reader looks up first."""
+    grid, segmenter = result.volume.grid, result.reader
+    shape = " × ".join(map(str, grid.shape))
+    spacing = " × ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
+    further = ", ".join(contrast.source for contrast in result.contrasts)
+    return {
+        "Scan": result.volume.source,
+        **({"Further contrasts": further} if further else {}),
+        "Grid": f"{shape} voxels of {spacing} mm",
+        "Model": f"{segmenter.config.model.name}, sha256 {segmenter.model.sha256[:12]}…",
+        "Computed in": f"{sum(result.seconds.values()):.0f} s on {segmenter.device}",
+    }

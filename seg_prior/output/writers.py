@@ -1,0 +1,185 @@
+"""What `segment` writes of one scan: label map, probabilities, volumes, and the sidecar."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg_prior.api import Segmentation
+from seg_prior.checkpoints.provenance import provenance
+from seg_prior.core.freesurfer import intracranial_ids
+from seg_prior.files import whole_file
+from seg_prior.inference.prediction import LabelVolume
+from seg_prior.io import bids
+from seg_prior.io.label_tables import write_label_table
+from seg_prior.io.nifti import write_series, write_volume
+from seg_prior.output.layout import VOLUME_COLUMNS, Extras, files_of
+
+INTRACRANIAL = (
+    "all labels inside the skull together: brain, ventricles and the CSF around it, "
+    "as far as the scan shows them"
+)
+
+
+def save(result: Segmentation, folder: Path) -> list[Path]:
+    """Write label map, volumes and sidecar to a folder, named after the scan."""
+    source = result.volume.source
+    image = Path("image" if source.startswith("<") else source)
+    (target,) = bids.plan([image], folder, is_bids=False)
+    return write(result, target, Extras(volumes=True))
+
+
+def write(
+    result: Segmentation, target: Path, extras: Extras, request: dict[str, Any] | None = None
+) -> list[Path]:
+    """Write the files of one scan, each whole or not at all, and the label map last.
+
+    Args:
+        result: The scan, read.
+        target: The label map.
+        extras: What else to write.
+        request: What the result depends on, for the sidecar.
+    """
+    files = files_of(target, extras)
+    target.unlink(missing_ok=True)  # until all of them are new, the scan is not finished
+    for kind, file in files.items():
+        for left_over in file.parent.glob(f".[0-9]*-{glob.escape(file.name)}"):
+            left_over.unlink(missing_ok=True)  # of a run that was killed
+        if kind == "sidecar":
+            names = [other.name for other in files.values()]
+            _write_json(file, describe(result, extras) | {"request": request, "files": names})
+        else:
+            _WRITERS[kind](result, file)
+    return list(files.values())
+
+
+def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
+    """The sidecar: a run that can explain itself."""
+    segmenter, estimate = result.reader, result.estimate
+    intensities, registration = estimate.intensities, result.conformed.registration
+    classes = intensities.classes
+    gaussians = [
+        {
+            "tie": classes.ties[int(t)],
+            "mean": intensities.mean[0, :, m].tolist(),  # one for each contrast
+            "var": intensities.var[0, :, m].tolist(),
+            "weights": {  # in the mixture of each class that shares it
+                classes.names[c]: float(intensities.log_weight[0, c, m].exp())
+                for c in (classes.tie_of_class == t).nonzero().flatten().tolist()
+            },
+        }
+        for m, t in enumerate(classes.tie_of_component)
+    ]
+    return (
+        _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}
+    ) | {
+        "source": result.volume.source,
+        "contrasts": [contrast.source for contrast in result.contrasts],
+        "model": str(segmenter.config.model),
+        "model_sha256": segmenter.model.sha256,
+        "config": segmenter.config.model_dump(mode="json"),
+        "provenance": provenance(),
+        "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
+        "registration": {
+            "view": registration.view,
+            "prior_from_native": registration.prior_from_native.tolist(),
+            "mutual_information": registration.mutual_information,
+            "overlap": None if np.isnan(registration.overlap) else registration.overlap,
+        },
+        "elbo": estimate.elbo,
+        "refinement": {
+            "steps": len(estimate.trace) - 1,
+            "first": estimate.trace[0],
+            "last": estimate.trace[-1],
+        },
+        "quality": {
+            "verdict": result.qc.verdict,
+            "findings": [finding._asdict() for finding in result.qc.findings],
+            "measures": result.qc.measures,
+            "volume_z": result.qc.volume_z,
+        },
+        "intracranial": _intracranial(result),
+        "intensities": gaussians,
+        "warnings": list(result.warnings),
+    }
+
+
+def _intracranial(result: Segmentation) -> dict[str, Any] | None:
+    """What the intracranial volume is the sum of, where the labels define it."""
+    ids = intracranial_ids(result.reader.label_table)
+    return {"definition": INTRACRANIAL, "ids": list(ids)} if ids else None
+
+
+def _bids_fields(description: str) -> dict[str, Any]:
+    return {"Description": f"{description}.", "SpatialReference": "orig", "Manual": False}
+
+
+def _write_entropy(result: Segmentation, path: Path) -> None:
+    write_volume(path, result.entropy, result.volume)
+
+
+def _write_probabilities(result: Segmentation, path: Path) -> None:
+    """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
+    num = len(result.reader.label_table) - 1
+    rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
+    write_series(path, rounded, num, result.volume)
+
+
+def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
+    """Which volume of the fourth axis is which label, as BIDS has it."""
+    table = result.reader.label_table
+    fields = _bids_fields("Posterior probability of each label, one volume a label")
+    _write_json(path, fields | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()})
+
+
+def _write_volumes(result: Segmentation, path: Path) -> None:
+    whole = result.intracranial
+    records = [*result.volumes, *([] if whole is None else [whole])]
+    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, result) for record in records)]
+    with whole_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _volume_row(record: LabelVolume, result: Segmentation) -> str:
+    sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
+    shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
+    index = "n/a" if record.id is None else str(record.id)
+    z = result.qc.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", result.qc.verdict]
+    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
+
+
+def _write_label_table(result: Segmentation, path: Path) -> None:
+    write_label_table(result.reader.label_table, "bids", path)
+
+
+def _write_report(result: Segmentation, path: Path) -> None:
+    from seg_prior.output.scan_report import report_of
+    from seg_prior.report.scan_page import write_scan_page
+
+    write_scan_page(path, report_of(result, describe(result, Extras())))
+
+
+def _write_label_map(result: Segmentation, path: Path) -> None:
+    write_volume(path, result.label_map, result.volume)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+_WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
+    "entropy": _write_entropy,
+    "probseg": _write_probabilities,
+    "probseg_sidecar": _write_probabilities_sidecar,
+    "volumes": _write_volumes,
+    "label_table": _write_label_table,
+    "report": _write_report,
+    "label_map": _write_label_map,
+}

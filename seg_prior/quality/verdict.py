@@ -1,0 +1,97 @@
+"""Quality control: what a reading measured, against what painted scans measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from seg_prior.checkpoints.calibration import Calibration
+from seg_prior.quality.measures import MEASURES, Evidence, log_of, volume_deviation
+
+Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
+VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
+_MAX_REPEATED = 0.5
+"""Of neighbouring voxels in view may hold one value; in a label map nine of ten do."""
+_NUM_SHOWN = 2
+
+
+class Finding(NamedTuple):
+    """One rule that fired.
+
+    Attributes:
+        verdict: WARN or FAIL.
+        rule: Name of the measure, or of the rule.
+        text: What was found and what was expected, one line.
+    """
+
+    verdict: Verdict
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What quality control says of one scan.
+
+    Attributes:
+        verdict: The worst finding; `not measured` where nothing fired and the model carries no
+            calibration.
+        findings: Worst first.
+        measures: By name; those that could be taken.
+        volume_z: By label name, deviations of log volume from the painted scans' mean; empty
+            without a calibration.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    measures: dict[str, float]
+    volume_z: dict[str, float]
+
+
+def rules(texts: Sequence[str]) -> str:
+    """What fired, in one line: the worst in full, of the others how many."""
+    shown = "; ".join(texts[:_NUM_SHOWN])
+    more = len(texts) - _NUM_SHOWN
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def judge(evidence: Evidence, calibration: Calibration | None) -> Quality:
+    """The verdict on one scan, by the calibration of its model."""
+    findings = [Finding("WARN", "registration", doubt) for doubt in evidence.doubts]
+    if evidence.repeated > _MAX_REPEATED:
+        text = f"{evidence.repeated:.0%} of neighbouring voxels are equal; is it a label map?"
+        findings.append(Finding("FAIL", "repeated values", text))
+    measures, volume_z = evidence.measures, {}
+    if calibration is not None:
+        volume_z = {
+            name: calibration.log_volume[name].z(value)
+            for name, value in evidence.log_volumes.items()
+            if name in calibration.log_volume
+        }
+        if volume_z:
+            measures = measures | {"volume_deviation": volume_deviation(volume_z)}
+        findings += _outliers(measures, calibration)
+    findings.sort(key=lambda finding: finding.verdict != "FAIL")
+    nothing: Verdict = "not measured" if calibration is None else "PASS"
+    verdict = findings[0].verdict if findings else nothing
+    return Quality(verdict, tuple(findings), measures, volume_z)
+
+
+def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Finding]:
+    """The measures out of bounds, worst first."""
+    found: list[tuple[float, Finding]] = []
+    for name, value in measures.items():
+        spread = calibration.measures.get(name)
+        if spread is None:
+            continue
+        z = spread.z(log_of(value))
+        badness = {"high": z, "low": -z, "both": abs(z)}[MEASURES[name].bad]
+        if badness <= calibration.warn_z:
+            continue
+        verdict: Verdict = "FAIL" if badness > calibration.fail_z else "WARN"
+        low, high = (math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1))
+        text = f"{name} {value:.2g}, usual {low:.2g} to {high:.2g} ({MEASURES[name].text})"
+        found.append((badness, Finding(verdict, name, text)))
+    return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]

@@ -1,0 +1,1 @@
+"""From a scan's own space to prior space."""

@@ -1,0 +1,296 @@
+"""Affine registration of an image of any contrast to the painted prior: native -> prior space.
+
+The image is turned, shifted and scaled until it tells as much as possible about the painted
+prior: first many poses at a glance, then Mattes mutual information [Mattes2003] from coarse to
+fine. Lengths are shares of the anatomy's size, so that a mouse is registered like a man.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+from numpy.typing import NDArray
+
+from seg_prior.core.grid import Affine, Grid
+from seg_prior.io.itk import (
+    affine_from_itk,
+    affine_to_itk,
+    from_itk,
+    one_thread,
+    point_to_itk,
+    to_itk,
+)
+from seg_prior.registration.pose_search import PoseGuide, search, settle
+from seg_prior.registration.pyramid import (
+    Level,
+    Mask,
+    Side,
+    entropy,
+    levels,
+    native_side,
+    prior_side,
+)
+from seg_prior.registration.resample import resample
+
+View = Literal["stripped", "crop", "whole"]
+
+# How far around the anatomy the sides are compared, in sizes. Around a stripped organ both are
+# empty, which tells its outline; a crop shows of the anatomy little else than its outline; in a
+# whole head the surround is a rind of skull and skin that would be taken for the outline.
+_SURROUND = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
+
+# The first glance: turns about each axis; and in a whole image, whose middle says little about
+# the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
+_TURNS_DEG = (-24, 0, 24)
+_SHIFTS = (-0.45, -0.3, -0.15, 0, 0.15, 0.3, 0.45)  # a head was missed with steps of 0.25
+_NUM_CLIMBED, _NUM_ODD_CLIMBED, _NUM_REFINED = 6, 3, 2
+_ODD_MARGIN = 0.8  # a start against the header's orientation must be this clearly better
+
+# Where the finest level looks: structures deep inside lie alike in everybody, folds do not.
+# Measured on 13 brains: Dice of the moved atlas 0.662 against 0.643 with every voxel.
+_DEEP_SHARE, _SURFACE_SHARE = 0.3, 0.05
+_BINS = 32
+
+_UNSEEN = "registration is doubtful: the locator sees hardly any of the anatomy in the image"
+_MIN_OVERLAP = 0.85
+_MIN_SHARE_TOLD = 0.08
+_MIN_REACHED = 0.6
+_SCALES = (0.7, 1.4)
+# Beyond these nothing was aligned. Right ones tell 0.29 or more of stripped brains; noise tells
+# 0.002, a heart laid on a brain 0.04, a mouse laid on a brain is a tenth of its size.
+_LEAST_TOLD, _LEAST_REACHED, _POSSIBLE_SCALES = 0.02, 0.2, (0.4, 2.5)
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """Where an image lies in prior space.
+
+    Attributes:
+        view: What the image was taken to show.
+        prior_from_native: (4, 4), world mm -> world mm.
+        mutual_information: Nats per voxel of the prior's anatomy (and its surround, unless the
+            image is much larger); a voxel that the image does not reach counts as no information.
+        overlap: Dice of the moved field of view with the prior's anatomy if the image is
+            stripped, else NaN.
+        warnings: What makes the fit doubtful, one line each.
+        failure: What shows that nothing was aligned; None if something was.
+    """
+
+    view: View
+    prior_from_native: Affine
+    mutual_information: float
+    overlap: float
+    warnings: tuple[str, ...]
+    failure: str | None = None
+
+
+def register(
+    image: NDArray[np.float32],
+    observed: Mask,
+    grid: Grid,
+    painted: NDArray[np.float32],
+    prior_grid: Grid,
+    anatomy: Mask,
+    seed: int,
+    guide: PoseGuide | None = None,
+) -> Registration:
+    """The affine that lays an image on the prior.
+
+    Found are turns of up to 40 degrees and sizes from about 0.7 to 1.4, wherever the header puts
+    the image, and an orientation that it states wrongly by quarter turns; never a reflection,
+    which no intensity betrays. A crop, an unstripped image smaller than the prior's grid, must
+    have the anatomy near its middle and the right way up. With a pose prior an unstripped image
+    is looked for where the prior expects it, and nowhere else. One thread, the same bits for the
+    same seed.
+
+    Args:
+        image: (I, J, K) on `grid`, any contrast; not constant.
+        observed: (I, J, K), the field of view.
+        grid: Native grid, any invertible affine.
+        painted: (D, H, W) on `prior_grid`, the prior's expected intensity, >= 0, 0 outside.
+        prior_grid: The prior's grid.
+        anatomy: (D, H, W), the voxels of the prior that are not background.
+        seed: Chooses the voxels that are looked at.
+        guide: What else leads to the pose, if the field of view is that of the label maps.
+    """
+    anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
+    size_mm = float(np.cbrt(anatomy_mm3))
+    prior = prior_side(painted, prior_grid, anatomy)
+    native = native_side(image, observed, grid, anatomy_mm3)
+    view = _view(native, prior_grid)
+    if guide is not None and view != "stripped":
+        fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
+        sighting = guide.sight(image, observed, grid, seed) if guide.sight else None
+        pose = search(fine, guide.prior, grid.center_mm, seed, sighting)
+        if guide.way:
+            pose = settle(fine, guide.way(image, observed, grid, pose, seed), sighting)
+        judged = _judge(fine, view, pose, is_odd=False)
+        if guide.sight is None or sighting is not None:
+            return judged
+        return replace(judged, warnings=(*judged.warnings, _UNSEEN))
+    fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
+
+    found = []
+    for start, is_odd in _starts(coarse, view, size_mm):
+        pose = _climb(coarse, start, sitk.Euler3DTransform())
+        margin = _ODD_MARGIN if is_odd else 1.0
+        found.append((margin * _information(coarse, pose), is_odd, pose))
+    found.sort(key=lambda scored: -scored[0])
+    refined = []
+    for _, is_odd, rigid in found[:_NUM_REFINED]:
+        pose = _climb(medium, rigid, sitk.AffineTransform(3))
+        refined.append((_information(medium, pose), is_odd, pose))
+    _, is_odd, pose = max(refined, key=lambda scored: scored[0])
+    finest = fine if view == "crop" else _looking_deep(fine, seed)
+    pose = _climb(finest, pose, sitk.AffineTransform(3))
+    return _judge(fine, view, pose, is_odd)
+
+
+def _view(native: Side, prior_grid: Grid) -> View:
+    """What the image shows: the stripped organ, a crop no larger than the prior, or more."""
+    if native.is_stripped:
+        return "stripped"
+    prior_mm3 = math.prod(prior_grid.shape) * prior_grid.voxel_volume_mm3
+    return "crop" if native.volume_mm3 < prior_mm3 else "whole"
+
+
+def _starts(coarse: Level, view: View, size_mm: float) -> list[tuple[Affine, bool]]:
+    """The most telling poses of a lattice, and whether they contradict the header's orientation."""
+    if view == "crop":
+        pose = np.eye(4)
+        pose[:3, 3] = coarse.native.grid.center_mm - coarse.prior.center_mm
+        return [(pose, False)]
+    shifts_mm, scale = np.zeros((1, 3)), 1.0
+    if view == "stripped":
+        scale = float(np.cbrt(coarse.native.volume_mm3)) / size_mm
+    else:
+        shifts_mm = np.array(list(itertools.product(_SHIFTS, repeat=3))) * size_mm
+    starts = []
+    for is_odd, turns, count in (
+        (False, _small_turns(), _NUM_CLIMBED),
+        (True, _quarter_turns(), _NUM_ODD_CLIMBED),
+    ):
+        best = []
+        for turn in turns:
+            poses = np.tile(np.eye(4), (len(shifts_mm), 1, 1))
+            poses[:, :3, :3] = scale * turn
+            center_mm = coarse.native.center_mm - scale * turn @ coarse.prior.center_mm
+            poses[:, :3, 3] = center_mm + shifts_mm
+            information = coarse.information(poses)
+            best.append((float(information.max()), poses[information.argmax()]))
+        best.sort(key=lambda scored: -scored[0])
+        starts += [(pose, is_odd) for _, pose in best[:count]]
+    return starts
+
+
+def _small_turns() -> list[NDArray[np.float64]]:
+    """27 rotations: each angle about each axis, one axis after the other."""
+    turns = []
+    for angles in itertools.product(np.deg2rad(_TURNS_DEG), repeat=3):
+        turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *angles)
+        turns.append(np.reshape(turn.GetMatrix(), (3, 3)))
+    return turns
+
+
+def _quarter_turns() -> list[NDArray[np.float64]]:
+    """The 23 rotations that take the axes onto each other, the identity left out."""
+    turns = []
+    for order in itertools.permutations(range(3)):
+        for signs in itertools.product((1.0, -1.0), repeat=3):
+            turn = np.zeros((3, 3))
+            turn[range(3), order] = signs
+            if np.linalg.det(turn) > 0 and not np.array_equal(turn, np.eye(3)):
+                turns.append(turn)
+    return turns
+
+
+def _climb(level: Level, start: Affine, change: sitk.Transform) -> Affine:
+    """The pose of locally highest Mattes mutual information, a `change` away from the start."""
+    spacing_mm = float(level.prior.grid.spacing_mm[0])
+    values, is_known = level.native.known()
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(_BINS)
+    method.SetMetricFixedMask(to_itk(level.near, level.prior.grid))
+    method.SetMetricMovingMask(to_itk(is_known, level.native.grid))
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=spacing_mm / 2,
+        minStep=spacing_mm / 500,
+        numberOfIterations=200,
+        gradientMagnitudeTolerance=1e-6,  # the default stops far from the top
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetMovingInitialTransform(affine_to_itk(start))
+    change.SetCenter(point_to_itk(level.prior.center_mm))
+    method.SetInitialTransform(change, inPlace=True)
+    painted = to_itk(level.prior.pair[0], level.prior.grid)
+    try:
+        with one_thread():
+            method.Execute(painted, to_itk(values, level.native.grid))
+    except RuntimeError:  # too little of the image is in reach of the start
+        return start
+    return start @ affine_from_itk(change)
+
+
+def _information(level: Level, native_from_prior: Affine) -> float:
+    return float(level.information(native_from_prior[None])[0])
+
+
+def _looking_deep(level: Level, seed: int) -> Level:
+    """The level comparing its deepest voxels, and few of the others."""
+    anatomy = to_itk(level.prior.pair[1] > 0.5, level.prior.grid)
+    depth, _ = from_itk(
+        sitk.SignedMaurerDistanceMap(anatomy, insideIsPositive=True, squaredDistance=False)
+    )
+    is_deep = depth >= np.quantile(depth[depth > 0], 1 - _DEEP_SHARE)
+    is_drawn = np.random.default_rng(seed).random(depth.shape) < _SURFACE_SHARE
+    return replace(level, near=is_deep | (level.near & is_drawn))
+
+
+def _judge(level: Level, view: View, native_from_prior: Affine, is_odd: bool) -> Registration:
+    """The registration, with what is doubtful about it."""
+    joint, (reached,) = level.joint(native_from_prior[None])
+    information = _information(level, native_from_prior)
+    told = information / entropy(joint.sum(2))[0]
+    scales = np.linalg.svd(native_from_prior[:3, :3], compute_uv=False)
+    prior_from_native: Affine = np.asarray(np.linalg.inv(native_from_prior), dtype=np.float64)
+    overlap = _overlap(level, prior_from_native) if level.native.is_stripped else float("nan")
+    told_text = f"the image tells only {told:.0%} of the painted prior"
+    reached_text = f"the image shows only {reached:.0%} of the prior's anatomy"
+    size_text = f"the anatomy is {scales[-1]:.2f} to {scales[0]:.2f} times the prior's size"
+    doubts = [
+        (is_odd, "the header's orientation seems wrong, another one fits far better"),
+        (overlap < _MIN_OVERLAP, f"Dice of the image's and the prior's outline is {overlap:.2f}"),
+        (told < _MIN_SHARE_TOLD, told_text),
+        (reached < _MIN_REACHED, reached_text),
+        (_are_beyond(scales, _SCALES), size_text),
+    ]
+    failures = [
+        (reached < _LEAST_REACHED, reached_text),
+        (told < _LEAST_TOLD, told_text),
+        (_are_beyond(scales, _POSSIBLE_SCALES), size_text),
+    ]
+    failure = next((text for is_so, text in failures if is_so), None)
+    warnings = tuple(f"registration is doubtful: {text}" for is_so, text in doubts if is_so)
+    return Registration(view, prior_from_native, information, overlap, warnings, failure)
+
+
+def _are_beyond(scales: NDArray[np.floating], bounds: tuple[float, float]) -> bool:
+    """Whether the smallest or the largest scale is out of bounds."""
+    return bool(scales.min() < bounds[0] or scales.max() > bounds[1])
+
+
+def _overlap(level: Level, prior_from_native: Affine) -> float:
+    """Dice of the moved field of view and the prior's anatomy."""
+    native, prior = level.native, level.prior
+    moved = Grid(native.grid.shape, prior_from_native @ native.grid.affine)
+    weight = resample(torch.from_numpy(native.pair[1:]), moved, prior.grid).numpy()[0]
+    both = float(((weight > 0.5) & (prior.pair[1] > 0.5)).sum()) * prior.grid.voxel_volume_mm3
+    native_mm3 = native.volume_mm3 * abs(float(np.linalg.det(prior_from_native[:3, :3])))
+    return 2 * both / (native_mm3 + prior.volume_mm3)

@@ -1,0 +1,154 @@
+"""Native space to prior space in one go: field of view, bias, scale, registration, resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_prior.core.grid import Grid
+from seg_prior.core.volume import Volume
+from seg_prior.errors import ImageError
+from seg_prior.registration.affine import Registration, register
+from seg_prior.registration.intensity import correct_bias, normalise, observed
+from seg_prior.registration.pose_search import PoseGuide
+from seg_prior.registration.resample import resample_observed
+
+MIN_OVERLAP = 0.5
+"""Share of the first contrast's field of view that every other has to show."""
+MAX_ANATOMIES = 1000
+"""Volumes of the anatomy that a field of view may hold: beyond, searching it takes all memory."""
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """What registration compares an image with.
+
+    Attributes:
+        painted: (D, H, W) expected relative intensity, 0 outside the anatomy.
+        anatomy: (D, H, W), where anatomy is likelier than background.
+        grid: Prior space.
+        guide: What leads to the anatomy's pose, if label maps say where in an image it lies.
+    """
+
+    painted: NDArray[np.float32]
+    anatomy: NDArray[np.bool_]
+    grid: Grid
+    guide: PoseGuide | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Conformed:
+    """H contrasts of one subject in both spaces.
+
+    Attributes:
+        native, native_observed: (H, I, J, K) normalised intensity on the grid of the first, 0
+            where not observed; and where it is, bool.
+        moved: The native grid, carried to prior space by the registration.
+        image, observed: (H, D, H', W) on the prior grid, float32; observed is 0 or 1.
+        registration: How the first was carried, and all with it.
+    """
+
+    native: Tensor
+    native_observed: Tensor
+    moved: Grid
+    image: Tensor
+    observed: Tensor
+    registration: Registration
+
+
+def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Conformed:
+    """Bring a subject to prior space.
+
+    Args:
+        volumes: At least one; contrasts of one subject that their affines lay upon each other. The
+            first is registered and lends its grid.
+        atlas: The prior as registration sees it.
+        n4: Divide by the bias field that N4 finds.
+        seed: Of the registration.
+
+    Raises:
+        ImageError: An image is constant, its field of view hardly meets that of the first, or the
+            first cannot be aligned.
+    """
+    grids = [volume.grid for volume in volumes]
+    pairs = [_normalised(volume, n4) for volume in volumes]
+    native, native_observed = _carry_all(pairs, grids, grids[0])
+    is_observed = native_observed > 0
+    _check_overlap(volumes, is_observed)
+    _check_extent(volumes[0], is_observed[0], atlas)
+    registration = register(
+        native[0].numpy(),
+        is_observed[0].numpy(),
+        grids[0],
+        atlas.painted,
+        atlas.grid,
+        atlas.anatomy,
+        seed,
+        atlas.guide,
+    )
+    if registration.failure is not None:
+        raise ImageError(
+            f"{volumes[0].source}: cannot be aligned with the model's anatomy: "
+            f"{registration.failure}. Does it show the organ that the model knows, and are the "
+            "voxel sizes in its header right?"
+        )
+    moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
+    image, in_view = _carry_all(pairs, moved, atlas.grid)
+    return Conformed(native, is_observed, moved[0], image, in_view, registration)
+
+
+def _normalised(volume: Volume, n4: bool) -> Tensor:
+    """(2, I, J, K): normalised intensity, and 1 where it was observed."""
+    in_view = observed(volume.data)
+    image = normalise(volume.data, in_view, volume.source)
+    if n4:
+        corrected = correct_bias(volume.data, in_view, volume.grid)
+        image = normalise(corrected, in_view, volume.source)
+    return torch.from_numpy(np.stack([image, in_view]))
+
+
+def _check_extent(volume: Volume, is_observed: Tensor, atlas: Atlas) -> None:
+    """Refuse a field of view in which the anatomy would be a speck."""
+    seen_mm3 = float(is_observed.sum()) * volume.grid.voxel_volume_mm3
+    anatomies = seen_mm3 / (float(atlas.anatomy.sum()) * atlas.grid.voxel_volume_mm3)
+    if anatomies > MAX_ANATOMIES:
+        raise ImageError(
+            f"{volume.source}: found a field of view {anatomies:.0f} times the size of the model's "
+            f"anatomy, need at most {MAX_ANATOMIES}. Is it another organ, or are the voxel sizes "
+            "in its header wrong?"
+        )
+
+
+def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:
+    """Refuse a contrast that shows less than half of what the first shows; (H, I, J, K)."""
+    for volume, in_view in zip(volumes[1:], is_observed[1:], strict=True):
+        share = float((in_view & is_observed[0]).sum() / is_observed[0].sum())
+        if share < MIN_OVERLAP:
+            raise ImageError(
+                f"{volume.source}: found {share:.0%} of the field of view of {volumes[0].source} "
+                f"in its own, need {MIN_OVERLAP:.0%}. Are both of one subject, and does the header "
+                "lay one upon the other? Register them first."
+            )
+
+
+def _carry_all(
+    pairs: Sequence[Tensor], sources: Sequence[Grid], target: Grid
+) -> tuple[Tensor, Tensor]:
+    """Images and fields of view of H contrasts on one grid: (H, *target.shape) each."""
+    carried = [_carry(pair, source, target) for pair, source in zip(pairs, sources, strict=True)]
+    image, in_view = torch.stack(carried, dim=1)
+    return image, in_view
+
+
+def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
+    """An image and its field of view on another grid; a voxel that is half in view is observed."""
+    if source.same_as(target):
+        return pair
+    image, share = resample_observed(pair, source, target)
+    is_observed = share >= 0.5
+    return torch.stack([torch.where(is_observed, image, 0.0), is_observed.float()])

@@ -1,1 +1,0 @@
-"""One function per command: files in, files out."""

@@ -1,0 +1,1 @@
+"""Random anatomies and the images painted from them."""

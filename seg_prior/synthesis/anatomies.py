@@ -1,0 +1,169 @@
+"""What the training loop draws: sample number n is a pure function of the seed and n."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.core.grid import MIRROR, Affine, Grid
+from seg_prior.models.label_vae import LabelVAE
+from seg_prior.models.location import LocationPrior
+from seg_prior.synthesis.deformation import random_affine, random_warp
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedLabelMap:
+    """A label map in its own voxels, and the way to prior space.
+
+    Attributes:
+        indices: (I, J, K) uint8 label indices.
+        grid: Its native grid.
+        prior_from_native: (4, 4), world mm -> world mm.
+    """
+
+    indices: Tensor
+    grid: Grid
+    prior_from_native: Affine
+
+
+def sample_labels(
+    label_map: AlignedLabelMap,
+    prior_grid: Grid,
+    transform: Tensor | None = None,
+    displacement: Tensor | None = None,
+) -> Tensor:
+    """The label map on the prior grid, nearest neighbour, background outside its field of view.
+
+    Args:
+        label_map: What to sample.
+        prior_grid: (D, H, W).
+        transform: (4, 4) applied to prior-space positions first; identity if None.
+        displacement: (3, D, H, W) in prior voxels, added before it; none if None.
+
+    Returns:
+        (D, H, W) uint8.
+    """
+    world = torch.eye(4, dtype=torch.float64) if transform is None else transform
+    native_from_prior = (
+        torch.from_numpy(np.linalg.inv(label_map.prior_from_native @ label_map.grid.affine))
+        @ world
+        @ torch.from_numpy(prior_grid.affine)
+    ).float()
+    axes = [torch.arange(n, dtype=torch.float32) for n in prior_grid.shape]
+    index = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    if displacement is not None:
+        index = index + displacement
+    native = native_from_prior[:3, :3] @ index.flatten(1) + native_from_prior[:3, 3:]
+    native = native.round_().long()
+    sizes = torch.tensor(label_map.grid.shape)[:, None]
+    inside = ((native >= 0) & (native < sizes)).all(0)
+    native = native.clamp_(min=torch.zeros_like(sizes), max=sizes - 1)
+    labels = label_map.indices[native[0], native[1], native[2]]
+    return torch.where(inside, labels, 0).view(prior_grid.shape)
+
+
+class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
+    """Augmented label maps on the voxels of the anatomy mask.
+
+    Args:
+        maps: The training label maps.
+        prior_grid: Where they meet.
+        voxels: (V,) flat indices of the anatomy mask.
+        partner: (L,) index of the other side's label.
+        config: Spread of the augmentation.
+        num_latents: K; every anatomy comes with its own standard normal noise.
+        seed, length: Item n depends on (seed, n) alone.
+    """
+
+    def __init__(
+        self,
+        maps: Sequence[AlignedLabelMap],
+        prior_grid: Grid,
+        voxels: Tensor,
+        partner: NDArray[np.int64],
+        config: AugmentConfig,
+        num_latents: int,
+        seed: int,
+        length: int,
+    ) -> None:
+        self.maps = maps
+        self.prior_grid = prior_grid
+        self.voxels = voxels
+        self.partner = torch.from_numpy(partner)
+        self.config = config
+        self.num_latents = num_latents
+        self.seed = seed
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        """(V,) uint8 label indices, and (K,) noise."""
+        generator = generator_of(self.seed, item)
+        choice = int(torch.randint(len(self.maps), (1,), generator=generator))
+        is_flipped = self.config.flip and bool(torch.rand(1, generator=generator) < 0.5)
+        has_sides = bool((self.partner != torch.arange(self.partner.numel())).any())
+        transform = random_affine(self.config, generator)
+        if is_flipped and has_sides:
+            transform = torch.from_numpy(MIRROR) @ transform
+        spacing_mm = float(self.prior_grid.spacing_mm[0])
+        warp = random_warp(self.prior_grid.shape, spacing_mm, self.config, generator)
+        labels = sample_labels(self.maps[choice], self.prior_grid, transform, warp)
+        labels = labels.flatten()[self.voxels]
+        if is_flipped and has_sides:
+            labels = self.partner[labels.long()].to(torch.uint8)
+        return labels, torch.randn(self.num_latents, generator=generator)
+
+
+class SampledAnatomies(Dataset[tuple[Tensor, Tensor]]):
+    """Label maps that a prior draws: the likeliest labels of a random z.
+
+    Args:
+        vae: The prior, on the CPU.
+        seed, length: Item n depends on (seed, n) alone.
+    """
+
+    def __init__(self, vae: LabelVAE, seed: int, length: int) -> None:
+        self.vae = vae
+        self.seed = seed
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        """(V,) uint8 label indices, and the (K,) z that they were drawn from."""
+        z = torch.randn(self.vae.num_latents, generator=generator_of(self.seed, item))
+        with torch.inference_mode():
+            labels = self.vae.location.likeliest(self.vae.decode(z[None]))[0]
+        return labels.to(torch.uint8), z
+
+
+Anatomies = RandomAnatomies | SampledAnatomies
+
+
+def some_cells(location: LocationPrior, share: float, seed: int, step: int) -> Tensor | None:
+    """(N,) a random share of the cells of the anatomy mask, other ones at every step.
+
+    None for all of them. A function of seed and step alone, so that all processes draw the same.
+    """
+    if share == 1:
+        return None
+    order = torch.randperm(location.cells.numel(), generator=generator_of(seed, step))
+    chosen = order[: max(1, round(share * order.numel()))]
+    # Neighbours in memory are read faster.
+    return chosen.sort().values.to(location.cells.device)
+
+
+def generator_of(seed: int, item: int) -> torch.Generator:
+    """A generator for one sample; neighbouring seeds and items give unrelated streams."""
+    entropy = np.random.SeedSequence([seed, item]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(entropy) & (2**63 - 1))

@@ -1,0 +1,159 @@
+"""The network that reads scans: painted ones first, then unlabelled ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from seg_prior.checkpoints.file import Model, load_model
+from seg_prior.config.commands import TrainEncoderConfig
+from seg_prior.inference.predictor import atlas_of, is_stripped
+from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
+from seg_prior.io.find import find_images
+from seg_prior.io.nifti import read_volume
+from seg_prior.models.image_encoder import ImageEncoder, posterior_through
+from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.likelihood import IntensityClasses
+from seg_prior.models.objective import kl_between_normals, kl_to_standard_normal, log_prob_of_image
+from seg_prior.registration.pipeline import conform
+from seg_prior.synthesis.anatomies import (
+    Anatomies,
+    RandomAnatomies,
+    SampledAnatomies,
+    generator_of,
+)
+from seg_prior.synthesis.render import PaintedAnatomies
+from seg_prior.training.align import align_label_maps
+from seg_prior.training.curves import draw_log
+from seg_prior.training.loop import Run, train
+
+
+def pretrain(
+    config: TrainEncoderConfig,
+    model: Model,
+    encoder: ImageEncoder,
+    classes: IntensityClasses,
+    run: Run,
+) -> None:
+    """Make q(z | painted x) cover q(z | s): no image-label pair of a real subject is used."""
+    vae = model.prior
+    assert isinstance(vae, LabelVAE)
+    anatomies = _anatomies(config, model)
+    location = model.location
+    painted = PaintedAnatomies(
+        anatomies,
+        location.on_cpu(),
+        classes,
+        config.paint,
+    )
+    on_device = classes.to(run.device)
+
+    def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        image, observed, label_map = batch
+        with torch.no_grad():
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
+            target = vae.encode(one_hot(label_map, location.num_labels))
+        mean, log_var = network(read, location)
+        loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[2]
+        return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
+
+    train(encoder, losses_of, painted, config.pretrain, run)
+    draw_log(run.folder)
+
+
+def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
+    """What images are painted from: augmented label maps, or draws from the prior itself."""
+    length = config.pretrain.steps * config.pretrain.batch_size
+    if config.labels:
+        return RandomAnatomies(
+            align_label_maps(find_images(config.labels), model),
+            model.header.grid,
+            model.location.voxels.cpu(),
+            model.header.label_table.partner,
+            config.augment,
+            0,
+            config.seed,
+            length,
+        )
+    vae = load_model(config.prior).prior  # a copy that stays on the CPU
+    assert isinstance(vae, LabelVAE)
+    return SampledAnatomies(vae, config.seed, length)
+
+
+def adapt(
+    config: TrainEncoderConfig,
+    vae: LabelVAE,
+    encoder: ImageEncoder,
+    scans: Sequence[tuple[Tensor, Tensor]],
+    classes: IntensityClasses,
+    run: Run,
+) -> None:
+    """Maximise ELBO(x) of the scans over the encoder; the decoder is frozen."""
+    location = vae.location
+    length = config.adapt.steps * config.adapt.batch_size
+    dataset = NoisyScans(scans, vae.num_latents, config.seed, length)
+    on_device = classes.to(run.device)
+
+    def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
+        image, observed, noise = batch
+        with torch.no_grad():
+            read = posterior_through(location.log_prob[None], image, observed, on_device)
+        mean, log_var = network(read, location)
+        log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
+        with torch.no_grad():
+            seen = Observation(image, observed, on_device)
+            intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+        num_voxels = image.shape[2]
+        image_term = log_prob_of_image(log_prior, image, observed, intensities, config.likelihood)
+        nll = -image_term.mean() / num_voxels
+        kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / num_voxels
+        return {"loss": nll + kl, "nll": nll, "kl": kl}
+
+    train(encoder, losses_of, dataset, config.adapt, run)
+    draw_log(run.folder)
+
+
+def conform_scans(
+    config: TrainEncoderConfig, model: Model, device: str, show: Callable[[str], None]
+) -> tuple[list[tuple[Tensor, Tensor]], bool]:
+    """Every scan in prior space, (1, V) image and (1, V) observed; and whether all are stripped."""
+    atlas = atlas_of(model, device)
+    scans, are_stripped = [], True
+    paths = find_images(config.images)
+    for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
+        volume = read_volume(path)
+        conformed = conform([volume], atlas, config.n4, config.seed)
+        for warning in conformed.registration.warnings:
+            show(f"{path}: {warning}")
+        pair = torch.cat([conformed.image, conformed.observed])[None]
+        image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
+        scans.append((image[None], observed[None]))
+        are_stripped &= is_stripped(conformed, model.location)
+    return scans, are_stripped
+
+
+class NoisyScans(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Scans in random order, each with its own noise; item n depends on (seed, n) alone."""
+
+    def __init__(
+        self, scans: Sequence[tuple[Tensor, Tensor]], num_latents: int, seed: int, length: int
+    ) -> None:
+        self.scans = scans
+        self.num_latents = num_latents
+        self.seed = seed
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """image (1, V), observed (1, V), noise (K,)."""
+        generator = generator_of(self.seed, item)
+        choice = int(torch.randint(len(self.scans), (1,), generator=generator))
+        image, observed = self.scans[choice]
+        return image, observed, torch.randn(self.num_latents, generator=generator)

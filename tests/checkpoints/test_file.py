@@ -1,0 +1,295 @@
+"""Checkpoints: what is saved comes back, and what is no checkpoint is refused by name."""
+
+import hashlib
+import json
+import math
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model
+from seg_prior.checkpoints.header import (
+    FORMAT_VERSION,
+    Header,
+    Kind,
+    read_header,
+)
+from seg_prior.config.intensity import IntensityConfig
+from seg_prior.config.networks import LocatorConfig
+from seg_prior.errors import CheckpointError
+from seg_prior.models.image_encoder import ImageEncoder
+from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
+from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.locator import Locator
+from tests.models import toy
+
+
+def header(kind: Kind) -> Header:
+    return Header(
+        format_version=FORMAT_VERSION,
+        kind=kind,
+        shape=toy.SHAPE,
+        affine=tuple(tuple(float(v) for v in row) for row in toy.grid().affine),
+        label_table=toy.table(),
+        intensity=IntensityConfig(ties={"tissue": ["outer", "inner"]}, components={"tissue": 2}),
+        vae=toy.TINY if kind in ("prior", "model") else None,
+        training={"train-prior": {"seed": 3}},
+        provenance={"subjects": ["sub-1"]},
+        reference={"prior": {"dice": 0.75}},
+    )
+
+
+def new_prior(kind: Kind, location: LocationPrior | None = None) -> LabelVAE | LinearPrior:
+    location = location or toy.location()
+    if kind == "atlas":
+        return fit_atlas(location)
+    if kind == "pca":
+        soft = [one_hot(toy.inside(location, m), toy.NUM_LABELS)[0] for m in toy.label_maps()]
+        return fit_components(location, soft, 3)
+    torch.manual_seed(0)
+    vae = LabelVAE(location, toy.TINY)
+    for parameter in vae.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.05)
+    return vae
+
+
+def saved(folder: Path, kind: Kind) -> tuple[Path, LabelVAE | LinearPrior, ImageEncoder | None]:
+    path = folder / f"{kind}.safetensors"
+    prior, encoder = new_prior(kind), None
+    if kind == "model":
+        assert isinstance(prior, LabelVAE)
+        encoder = ImageEncoder(prior)
+        with torch.no_grad():
+            for parameter in encoder.parameters():
+                parameter.mul_(1.5)
+    save_model(path, header(kind), prior, encoder)
+    return path, prior, encoder
+
+
+def rewritten(path: Path, out: Path, **changes: Any) -> Path:
+    """The same tensors under a header with other entries; None leaves an entry out."""
+    with safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["seg_prior"]) | changes
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    content = {key: value for key, value in content.items() if value is not None}
+    save_file(tensors, out, metadata={"seg_prior": json.dumps(content)})
+    return out
+
+
+def maps(location: LocationPrior) -> Tensor:
+    labels = torch.cat([toy.inside(location, m) for m in toy.label_maps()[:2]])
+    return one_hot(labels, toy.NUM_LABELS)
+
+
+@pytest.mark.parametrize("kind", ["atlas", "pca", "prior", "model"])
+def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generator) -> None:
+    path, prior, encoder = saved(tmp_path, kind)
+    model = load_model(path)
+    assert model.header == header(kind)
+    assert model.header.grid.same_as(toy.grid())
+    assert model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert not model.prior.training
+    assert not any(p.requires_grad for p in model.prior.parameters())
+    z = torch.randn(2, prior.num_latents, generator=rng)
+    with torch.no_grad():
+        found, expected = model.prior.decode(z), prior.eval().decode(z)
+        soft = maps(prior.location)
+        mean, mean_before = model.prior.encode(soft)[0], prior.encode(soft)[0]
+    torch.testing.assert_close(found.exp(), expected.exp(), atol=0.03, rtol=0)
+    torch.testing.assert_close(mean, mean_before, atol=0.05, rtol=0.02)
+    assert (model.image_encoder is None) == (encoder is None)
+
+
+def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> None:
+    path, _, encoder = saved(tmp_path, "model")
+    assert encoder is not None
+    model = load_model(path)
+    assert model.image_encoder is not None
+    assert not model.image_encoder.training
+    for name, value in encoder.state_dict().items():
+        loaded = model.image_encoder.state_dict()[name]
+        torch.testing.assert_close(loaded, value, atol=1e-6, rtol=1e-3)
+        assert loaded.dtype == torch.float32
+    own = model.image_encoder.network.stem.weight
+    assert isinstance(model.prior, LabelVAE)
+    assert not torch.allclose(own, model.prior.encoder.stem.weight)
+
+
+def test_a_locator_comes_back_with_its_own_weights(tmp_path: Path) -> None:
+    form = LocatorConfig(spacing_mm=2.5, widths=(8, 8, 16))
+    locator = Locator(toy.NUM_LABELS, form)
+    content = header("prior").model_copy(update={"locator": form})
+    path = tmp_path / "located.safetensors"
+    save_model(path, content, new_prior("prior"), locator=locator)
+    model = load_model(path)
+    assert model.header.locator == form
+    assert model.locator is not None
+    assert not model.locator.training
+    for name, value in locator.state_dict().items():
+        torch.testing.assert_close(model.locator.state_dict()[name], value, atol=1e-6, rtol=1e-3)
+    assert load_model(saved(tmp_path, "atlas")[0]).locator is None
+    other = form.model_dump() | {"widths": [8, 8, 8]}
+    with pytest.raises(CheckpointError, match="found weights of another network"):
+        load_model(rewritten(path, tmp_path / "other.safetensors", locator=other))
+
+
+def test_the_location_prior_is_coded_within_a_step(tmp_path: Path) -> None:
+    """Half a step of rounding, and as much again where the column is normalised anew."""
+    path, prior, _ = saved(tmp_path, "atlas")
+    location = load_model(path).location
+    before, after = prior.location.log_prob, location.log_prob
+    assert (before - after).abs().max() <= 1 / LOG_STEPS
+    assert (before.exp() - after.exp()).abs().max() < 0.02
+    torch.testing.assert_close(after.exp().sum(0), torch.ones(after.shape[1]))
+    assert torch.equal(location.cells, prior.location.cells)
+    assert torch.equal(location.voxels, prior.location.voxels)
+    assert location.shape == toy.SHAPE
+
+
+def test_a_second_trip_changes_nothing_more(tmp_path: Path) -> None:
+    path, _, _ = saved(tmp_path, "pca")
+    once = load_model(path)
+    save_model(tmp_path / "again.safetensors", once.header, once.prior, None)
+    twice = load_model(tmp_path / "again.safetensors")
+    torch.testing.assert_close(once.location.log_prob, twice.location.log_prob, atol=1e-6, rtol=0)
+    for name in ("center", "basis"):
+        assert torch.equal(getattr(once.prior, name), getattr(twice.prior, name))
+
+
+def test_a_label_beside_forty_maps_is_not_lost(tmp_path: Path) -> None:
+    """One map of forty is far above the floor; its frequency survives."""
+    frequency = torch.zeros(2, 16, 16, 24)
+    frequency[0], frequency[1] = 39 / 40, 1 / 40
+    location = location_prior(frequency)
+    table = toy.table()
+    two = table.model_copy(update={"labels": (table.labels[0], table.labels[1])})
+    content = header("atlas").model_copy(update={"label_table": two})
+    save_model(tmp_path / "a.safetensors", content, fit_atlas(location), None)
+    found = load_model(tmp_path / "a.safetensors").location.log_prob[1].exp()
+    torch.testing.assert_close(found, torch.full_like(found, 1 / 40), rtol=0.04, atol=0)
+
+
+def test_the_header_is_read_without_weights(tmp_path: Path) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    assert read_header(path) == header("prior")
+    assert read_header(path).label_table.partner.tolist() == [0, 1, 2, 4, 3]
+
+
+def test_nothing_is_left_when_writing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("seg_prior.checkpoints.file.save_file", full)
+    with pytest.raises(OSError, match="no space"):
+        saved(tmp_path, "atlas")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("kind", "wanted"), [("atlas", ("prior", "model")), ("model", ("pca",))])
+def test_the_wrong_kind_is_refused_by_name(
+    tmp_path: Path, kind: Kind, wanted: tuple[str, ...]
+) -> None:
+    path, _, _ = saved(tmp_path, kind)
+    expected = f"found a checkpoint of kind '{kind}', need '{wanted[0]}'"
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        load_model(path, kinds=wanted)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "1.0", None])
+def test_another_version_is_refused(tmp_path: Path, version: Any) -> None:
+    path, _, _ = saved(tmp_path, "atlas")
+    other = rewritten(path, tmp_path / "other.safetensors", format_version=version)
+    expected = f"other.safetensors: found checkpoint version {version}, need {FORMAT_VERSION}"
+    with pytest.raises(CheckpointError, match=expected):
+        load_model(other)
+
+
+@pytest.mark.parametrize("changes", [{"kind": "zoo"}, {"shape": [1]}, {"surprise": 1}])
+def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path, _, _ = saved(tmp_path, "atlas")
+    other = rewritten(path, tmp_path / "other.safetensors", **changes)
+    with pytest.raises(CheckpointError, match="header does not fit"):
+        load_model(other)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3"])
+def test_a_header_that_is_no_json_object_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.safetensors"
+    save_file({"x": torch.zeros(1)}, path, metadata={"seg_prior": content})
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: its header is not JSON"):
+        read_header(path)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    wider = toy.TINY.model_copy(update={"widths": (8, 16, 16)}).model_dump(mode="json")
+    deeper = toy.TINY.model_copy(update={"num_blocks": 2}).model_dump(mode="json")
+    for vae in (wider, deeper):
+        other = rewritten(path, tmp_path / "other.safetensors", vae=vae)
+        with pytest.raises(CheckpointError, match="found weights of another network"):
+            load_model(other)
+
+
+def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(3)}, path, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="found a safetensors file of another program"):
+        load_model(path)
+    save_file({"weight": torch.zeros(3)}, path)
+    with pytest.raises(CheckpointError, match="found a safetensors file of another program"):
+        read_header(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: math.floor(share * len(whole))])
+    with pytest.raises(CheckpointError, match=r"prior\.safetensors: found no safetensors file"):
+        load_model(path)
+
+
+def test_a_header_that_claims_the_memory_of_the_machine_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.safetensors"
+    path.write_bytes(struct.pack("<Q", 2**60) + b"{}")
+    with pytest.raises(CheckpointError, match="found no safetensors file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("name", ["missing.safetensors", "."])
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CheckpointError, match="no such file, need a checkpoint"):
+        load_model(tmp_path / name)
+
+
+def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (tmp_path / "owned",))
+
+    path = tmp_path / "evil.safetensors"
+    path.write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(CheckpointError, match="found no safetensors file"):
+        load_model(path)
+    torch.save({"weights": Evil()}, path)
+    with pytest.raises(CheckpointError, match="found no safetensors file"):
+        load_model(path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

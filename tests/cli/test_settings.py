@@ -1,0 +1,124 @@
+"""Defaults, file and flags become one config; keys are told apart by who set them."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from seg_prior.cli.settings import (
+    descriptions,
+    partial,
+    read_settings,
+    resolve,
+)
+from seg_prior.config.commands import SampleConfig, TrainEncoderConfig, TrainPriorConfig
+from seg_prior.config.optim import OptimConfig
+from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.errors import ConfigError
+
+NEEDED = {"prior": Path("p"), "out": Path("o")}
+
+
+def write(tmp_path: Path, content: str) -> Path:
+    file = tmp_path / "settings.yaml"
+    file.write_text(content)
+    return file
+
+
+def test_a_flag_overrides_the_file_which_overrides_the_default(tmp_path: Path) -> None:
+    file = write(tmp_path, "pretrain: {steps: 7, batch_size: 5}\nn4: true")
+    config = resolve(TrainEncoderConfig, file, NEEDED | {"pretrain": {"steps": 9}})
+    assert config.pretrain.steps == 9
+    assert config.pretrain.batch_size == 5
+    assert config.pretrain.learning_rate == OptimConfig().learning_rate
+    assert config.n4
+    assert config.paint == TrainEncoderConfig.model_validate(NEEDED).paint
+
+
+def test_one_key_of_a_nested_model_leaves_its_neighbours_as_the_stage_has_them() -> None:
+    """The stage's own default differs from that of the nested model."""
+    config = resolve(TrainEncoderConfig, None, NEEDED | {"adapt": {"batch_size": 3}})
+    default = TrainEncoderConfig.model_validate(NEEDED).adapt
+    assert default.learning_rate != OptimConfig().learning_rate
+    assert config.adapt == default.model_copy(update={"batch_size": 3})
+
+
+def test_a_mapping_replaces_a_mapping_whole(tmp_path: Path) -> None:
+    file = write(tmp_path, "intensity: {components: {grey: 2}}")
+    config = resolve(TrainPriorConfig, file, {"labels": [Path("a")], "out": Path("o")})
+    assert config.intensity.components == {"grey": 2}
+
+
+def test_paths_of_a_file_are_seen_from_its_folder_and_those_of_flags_are_not(
+    tmp_path: Path,
+) -> None:
+    file = write(tmp_path, "labels: [maps, /data/more]\nlabel_table: ~/labels.tsv\nout: p")
+    config = resolve(TrainPriorConfig, file, {})
+    assert config.labels == [tmp_path / "maps", Path("/data/more")]
+    assert config.label_table == Path.home() / "labels.tsv"
+    assert config.out == tmp_path / "p"
+    config = resolve(TrainPriorConfig, file, {"labels": [Path("mine")]})
+    assert config.labels == [Path("mine")]
+    assert config.out == tmp_path / "p"
+
+
+def test_a_file_sets_only_what_it_names(tmp_path: Path) -> None:
+    assert read_settings(write(tmp_path, ""), TrainPriorConfig) == {}
+    found = read_settings(write(tmp_path, "optim: {learning_rate: 1e-3}"), TrainPriorConfig)
+    assert found == {"optim": {"learning_rate": 0.001}}
+
+
+def test_what_stands_nowhere_is_asked_for_by_name() -> None:
+    with pytest.raises(ConfigError, match=r"^out: found nothing; name it"):
+        resolve(TrainPriorConfig, None, {"labels": [Path("a")]})
+
+
+def test_a_value_out_of_range_is_refused_in_a_file_too(tmp_path: Path) -> None:
+    file = write(tmp_path, "num: 0")
+    with pytest.raises(ConfigError, match=r"settings.yaml: num: found 0, need greater than"):
+        resolve(SampleConfig, file, {"model": Path("m"), "out": Path("o")})
+
+
+def test_a_partial_model_requires_nothing_and_knows_who_set_what() -> None:
+    model = partial(TrainPriorConfig)
+    assert model().model_dump(exclude_unset=True) == {}
+    given = model.model_validate({"optim": {"steps": 4000}}).model_dump(exclude_unset=True)
+    assert given == {"optim": {"steps": 4000}}
+
+
+def test_a_nested_model_goes_with_the_last_of_its_fields() -> None:
+    model = partial(TrainPriorConfig, keep=lambda name, annotation: name != "flip")
+    augment = model.model_fields["augment"].annotation
+    assert isinstance(augment, type)
+    assert issubclass(augment, BaseModel)
+    assert set(AugmentConfig.model_fields) - set(augment.model_fields) == {"flip"}
+    model = partial(TrainPriorConfig, keep=lambda name, _: name not in AugmentConfig.model_fields)
+    assert "augment" not in model.model_fields
+
+
+class _Base(BaseModel):
+    """A base.
+
+    Attributes:
+        here: Said of the base.
+        one, two: Said of both, over
+            two lines: with a colon.
+    """
+
+
+class _Derived(_Base):
+    """Another.
+
+    Attributes:
+        here: Said again.
+
+    Not a field: this is text.
+    """
+
+
+def test_descriptions_come_from_docstrings() -> None:
+    assert descriptions(_Derived) == {
+        "here": "Said again.",
+        "one": "Said of both, over two lines: with a colon.",
+        "two": "Said of both, over two lines: with a colon.",
+    }

@@ -1,0 +1,84 @@
+"""The demo judges every method on heads that none has seen, and says who won."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg_prior.cli.settings import resolve
+from seg_prior.commands import demo
+from seg_prior.commands.demo import (
+    ATLAS_EM,
+    FULL,
+    METHODS,
+    MIXTURE,
+    VAE_REFINED,
+    Size,
+    describe,
+)
+from seg_prior.commands.make_phantoms import PhantomFiles
+from seg_prior.config.commands import DemoConfig, TrainPriorConfig
+from seg_prior.io.nifti import read_label_map, read_volume
+
+TINY = Size(3, 1, 1, 6.0, 6.0, 2, 1, 1)
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def test_every_method_is_scored_on_new_heads_and_drawn(tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1, quiet=True)
+    result = demo.run(config, lines.append, TINY)
+    assert list(result.dice) == [MIXTURE, *(method.name for method in METHODS)]
+    values = np.array(list(result.dice.values()))
+    assert values.shape == (6, 1)
+    assert ((values > 0) & (values < 1)).all()
+    assert any(line.startswith(f"  {ATLAS_EM}") and "(1)" in line for line in lines)
+    assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
+
+    (picture,) = result.pictures
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    scan = read_volume(config.out / "new" / "sub-001_phantom.nii.gz")
+    found = read_label_map(config.out / "sub-001_phantom_dseg.nii.gz")
+    known = read_label_map(config.out / "new" / "sub-001_phantom_dseg.nii.gz")
+    assert found.grid.same_as(scan.grid)
+    np.testing.assert_array_equal(scan.data == 0, known.data == 0)
+    for kind in ("atlas", "pca", "prior", "model"):
+        assert (config.out / f"{kind}.safetensors").is_file()
+
+
+def test_no_head_is_in_two_sets(tmp_path: Path) -> None:
+    config = DemoConfig(out=tmp_path, seed=5)
+    folders = demo.make_heads(config, Size(1, 1, 1, 8.0, 8.0, 0, 0, 0))
+    maps = [read_label_map(files.label_maps[0]) for files in folders]
+    volumes = {np.bincount(volume.data.ravel()).tobytes() for volume in maps}
+    assert len(volumes) == 3
+
+
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [
+        ([0.9, 0.5], "VAE + refinement beats Gaussian mixture: +0.200, better on 1 of 2 heads"),
+        ([0.5, 0.4], "VAE + refinement DOES NOT beat Gaussian mixture: -0.050, better on 0 of 2"),
+    ],
+)
+def test_the_verdict_is_what_the_numbers_say(ours: list[float], verdict: str) -> None:
+    dice = {MIXTURE: [0.5, 0.5], ATLAS_EM: [0.6, 0.6], VAE_REFINED: ours}
+    assert any(line.startswith(verdict) for line in describe(dice, 1.0))
+
+
+def test_the_config_in_the_checkout_is_the_demo_s(tmp_path: Path) -> None:
+    files = PhantomFiles((), (tmp_path / "a.nii.gz",), tmp_path / "labels.tsv")
+    asked = TrainPriorConfig.model_validate(
+        demo.prior_settings(DemoConfig(out=tmp_path), FULL, files, "vae")
+    )
+    flags = {"labels": asked.labels, "label_table": asked.label_table, "out": asked.out}
+    assert resolve(TrainPriorConfig, CONFIGS / "phantom.yaml", flags) == asked
+
+
+@pytest.mark.slow
+def test_the_demo_beats_a_mixture_that_knows_no_anatomy(tmp_path: Path) -> None:
+    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1, quiet=True)
+    dice = demo.run(config, lambda line: None).dice
+    for ours, mixture in zip(dice[VAE_REFINED], dice[MIXTURE], strict=True):
+        assert ours > mixture + 0.2
+    assert np.mean(dice[VAE_REFINED]) > np.mean(dice["atlas argmax"])

@@ -1,0 +1,74 @@
+"""Draws from a prior: on its grid, with its ids, the same for a seed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seg_prior.checkpoints.file import load_model
+from seg_prior.checkpoints.header import read_header
+from seg_prior.commands.sample import decode_label_map, draws, run
+from seg_prior.config.commands import SampleConfig
+from seg_prior.errors import CheckpointError
+from seg_prior.io.nifti import read_label_map
+
+
+def config_of(model: Path, out: Path, num: int = 2, seed: int = 0) -> SampleConfig:
+    return SampleConfig(model=model, out=out, num=num, seed=seed, device="cpu", threads=1)
+
+
+def test_samples_lie_on_the_prior_grid_with_ids_of_its_table(
+    tiny_pca: Path, tmp_path: Path
+) -> None:
+    files = run(config_of(tiny_pca, tmp_path / "out"), lambda line: None)
+    header = read_header(tiny_pca)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "sample-001_dseg.nii.gz",
+        "sample-002_dseg.nii.gz",
+        "samples.png",
+    ]
+    maps = [read_label_map(path) for path in files.label_maps]
+    for label_map in maps:
+        assert label_map.grid.same_as(header.grid)
+        assert set(np.unique(label_map.data)) == set(header.label_table.ids)
+    assert (maps[0].data != maps[1].data).any()
+    assert files.picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_mean_anatomy_is_what_z_of_zero_decodes_to(tiny_atlas: Path) -> None:
+    """With no latent: the most frequent label, background outside the anatomy mask."""
+    model = load_model(tiny_atlas)
+    indices = decode_label_map(model, torch.zeros(1, 0))
+    location = model.location
+    inside = np.zeros(indices.size, dtype=bool)
+    inside[location.voxels.numpy()] = True
+    assert (indices.ravel()[~inside] == 0).all()
+    best = location.log_prob.argmax(0).numpy()
+    np.testing.assert_array_equal(indices.ravel()[location.voxels.numpy()], best)
+
+
+def test_the_first_draws_do_not_depend_on_how_many(tiny_pca: Path, tmp_path: Path) -> None:
+    few, many = (list(draws(5, config_of(tiny_pca, tmp_path, num))) for num in (2, 9))
+    torch.testing.assert_close(torch.cat(few), torch.cat(many)[:2], rtol=0, atol=0)
+    other = next(draws(5, config_of(tiny_pca, tmp_path, seed=1)))
+    assert (other != few[0]).all()
+
+
+def test_draws_are_standard_normal(tiny_pca: Path, tmp_path: Path) -> None:
+    z = torch.cat(list(draws(40, config_of(tiny_pca, tmp_path, num=250))))
+    assert abs(float(z.mean())) < 0.03  # three standard errors
+    assert abs(float(z.std()) - 1) < 0.03
+
+
+def test_a_seed_repeats_itself(tiny_prior: Path, tmp_path: Path) -> None:
+    first = run(config_of(tiny_prior, tmp_path / "a", num=1, seed=3), lambda line: None)
+    again = run(config_of(tiny_prior, tmp_path / "b", num=1, seed=3), lambda line: None)
+    maps = [read_label_map(files.label_maps[0]).data for files in (first, again)]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_a_prior_without_a_latent_is_refused(tiny_atlas: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="found a checkpoint of kind 'atlas', need"):
+        run(config_of(tiny_atlas, tmp_path / "out"), lambda line: None)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,41 @@
+"""What cannot be brought to prior space is refused in one line."""
+
+import numpy as np
+import pytest
+
+from seg_prior.core.grid import Grid
+from seg_prior.core.volume import Volume
+from seg_prior.errors import ImageError
+from seg_prior.registration.pipeline import MAX_ANATOMIES, Atlas, conform
+from tests.registration.test_affine import (
+    ANATOMY,
+    PAINTED,
+    PLAIN,
+    PRIOR_GRID,
+    paint,
+)
+
+ATLAS = Atlas(PAINTED, ANATOMY, PRIOR_GRID)
+
+
+def volume(data: np.ndarray, grid: Grid = PLAIN) -> Volume:
+    return Volume(data.astype(np.float32), grid, source="scan.nii.gz")
+
+
+def test_noise_cannot_be_aligned() -> None:
+    noise = np.random.default_rng(0).normal(100, 10, PLAIN.shape)
+    with pytest.raises(ImageError, match=r"^scan\.nii\.gz: cannot be aligned .*tells only \d%"):
+        conform([volume(noise)], ATLAS, n4=False, seed=0)
+
+
+def test_a_field_of_view_in_which_the_anatomy_is_a_speck_is_refused_at_once() -> None:
+    values = paint(PLAIN, np.eye(4)) + np.random.default_rng(0).uniform(0.1, 0.2, PLAIN.shape)
+    vast = Grid(PLAIN.shape, np.diag([12.0, 12.0, 12.0, 1.0]) @ PLAIN.affine)
+    with pytest.raises(ImageError, match=rf"found a field of view \d+ times .* {MAX_ANATOMIES}\."):
+        conform([volume(values, vast)], ATLAS, n4=False, seed=0)
+
+
+def test_an_image_of_the_anatomy_is_brought() -> None:
+    found = conform([volume(paint(PLAIN, np.eye(4)))], ATLAS, n4=False, seed=0)
+    assert found.registration.failure is None
+    assert found.image.shape == (1, *PRIOR_GRID.shape)
