@@ -29,6 +29,13 @@ def find_device(name: str) -> str:
 
     Raises:
         ConfigError: The device does not exist here.
+
+    >>> find_device("cpu")
+    'cpu'
+    >>> find_device("tpu")
+    Traceback (most recent call last):
+        ...
+    seg_prior.errors.ConfigError: device: found 'tpu', need auto, cpu, cuda or cuda:N.
     """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

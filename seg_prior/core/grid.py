@@ -27,7 +27,11 @@ class Grid:
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """(3,) edge lengths of a voxel in millimetres."""
+        """(3,) edge lengths of a voxel in millimetres.
+
+        >>> Grid((4, 5, 6), np.diag([-1.0, 2.0, 0.5, 1.0])).spacing_mm.tolist()
+        [1.0, 2.0, 0.5]
+        """
         return np.asarray(np.linalg.norm(self.affine[:3, :3], axis=0))
 
     @property
@@ -39,7 +43,11 @@ class Grid:
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """Volume of one voxel in mm^3, shear included."""
+        """Volume of one voxel in mm^3, shear included.
+
+        >>> round(Grid((4, 5, 6), np.diag([-1.0, 2.0, 0.5, 1.0])).voxel_volume_mm3, 6)
+        1.0
+        """
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     @property
@@ -57,7 +65,13 @@ class Grid:
         return bool(np.abs(shift).max() <= tolerance_mm)
 
     def crop(self, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Grid:
-        """The sub-lattice of voxels start <= index < stop; both (3,)."""
+        """The sub-lattice of voxels start <= index < stop; both (3,).
+
+        >>> whole = Grid((9, 9, 9), np.diag([2.0, 2.0, 2.0, 1.0]))
+        >>> part = whole.crop(start=np.array([1, 2, 3]), stop=np.array([9, 9, 9]))
+        >>> part.shape, part.affine[:3, 3].tolist()
+        ((8, 7, 6), [2.0, 4.0, 6.0])
+        """
         affine = self.affine.copy()
         affine[:3, 3] = apply_affine(self.affine, start[None])[0]
         i, j, k = (int(n) for n in stop - start)
@@ -65,7 +79,12 @@ class Grid:
 
 
 def apply_affine(affine: Affine, points: NDArray[Any]) -> NDArray[np.float64]:
-    """Map (N, 3) points through a (4, 4) affine."""
+    """Map (N, 3) points through a (4, 4) affine.
+
+    >>> prior_from_native = np.diag([2.0, 2.0, 2.0, 1.0])
+    >>> apply_affine(prior_from_native, np.array([[1, 2, 3]])).tolist()
+    [[2.0, 4.0, 6.0]]
+    """
     return np.asarray(points @ affine[:3, :3].T + affine[:3, 3], dtype=np.float64)
 
 

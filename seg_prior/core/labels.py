@@ -164,6 +164,10 @@ class LabelTable(BaseModel):
 
 
 def few(values: Sequence[int]) -> str:
-    """The first of many ids, for a message."""
+    """The first of many ids, for a message.
+
+    >>> few(range(100))
+    '0, 1, 2, 3, 4, 5, 6, 7, ...'
+    """
     shown = ", ".join(str(value) for value in values[:8])
     return shown + (", ..." if len(values) > 8 else "")

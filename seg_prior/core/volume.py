@@ -34,7 +34,11 @@ class Volume:
 
 
 def stem(path: Path) -> str:
-    """The file's name without its image suffix: `sub-01_T1w.nii.gz` -> `sub-01_T1w`."""
+    """The file's name without its image suffix.
+
+    >>> stem(Path("scans/sub-01_T1w.nii.gz"))
+    'sub-01_T1w'
+    """
     for suffix in SUFFIXES:
         if path.name.lower().endswith(suffix):
             return path.name[: -len(suffix)]

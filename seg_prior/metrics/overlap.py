@@ -25,6 +25,9 @@ def dice_by_id(pred: NDArray[np.integer[Any]], ref: NDArray[np.integer[Any]]) ->
 
     Returns:
         id -> Dice in [0, 1] or nan, in order of id.
+
+    >>> dice_by_id(pred=np.array([1, 1, 2, 0]), ref=np.array([1, 2, 2, 2]))
+    {1: 0.6666666666666666, 2: 0.5}
     """
     in_pred, in_ref = num_voxels_by_id(pred), num_voxels_by_id(ref)
     in_both = num_voxels_by_id(ref[pred == ref])
@@ -41,6 +44,9 @@ def dice_by_structure(dice: Mapping[int, float]) -> dict[str, float]:
 
     Args:
         dice: As `dice_by_id` returns it, by FreeSurfer id; a missing id counts as nan.
+
+    >>> dice_by_structure({17: 0.5, 53: 1.0})["hippocampus"]
+    0.75
     """
     return {name: nan_mean(dice.get(id_, math.nan) for id_ in ids) for name, ids in MEAN17.items()}
 
@@ -50,11 +56,18 @@ def mean17(dice: Mapping[int, float]) -> float:
 
     Args:
         dice: As `dice_by_id` returns it, by FreeSurfer id.
+
+    >>> mean17({17: 0.5, 53: 1.0, 16: 0.25})  # both hippocampi, and the brain stem
+    0.5
     """
     return nan_mean(dice_by_structure(dice).values())
 
 
 def nan_mean(values: Iterable[float]) -> float:
-    """Mean of the values that are not nan; nan, without a warning, where there are none."""
+    """Mean of the values that are not nan; nan, without a warning, where there are none.
+
+    >>> nan_mean([0.5, math.nan, 1.0]), nan_mean([])
+    (0.75, nan)
+    """
     known = [value for value in values if not math.isnan(value)]
     return math.fsum(known) / len(known) if known else math.nan

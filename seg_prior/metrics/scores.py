@@ -101,6 +101,12 @@ def summarise(scores: Sequence[Score]) -> tuple[SummaryRow, ...]:
     """Each structure over the subjects in order of id, then `ALL`.
 
     `ALL` has no volume error: errors of one sign would hide those of the other.
+
+    >>> maps, grid = (np.array([[[1, 1, 0]]]), np.array([[[1, 0, 0]]])), Grid((1, 1, 3), np.eye(4))
+    >>> scores = score_label_maps("sub-01", maps, grid, {1: "Left-Eye"}, surface=False)
+    >>> row, _ = summarise(scores)
+    >>> row.name, round(row.dice.mean, 3), row.volume_error_mm3.mean
+    ('Left-Eye', 0.667, 1.0)
     """
     rows = []
     for id_, name in sorted({(score.id, score.name) for score in scores}):

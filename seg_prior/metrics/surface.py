@@ -39,6 +39,11 @@ def surface_distance_by_id(
 
     Returns:
         id -> distances in mm, in order of id.
+
+    >>> pred, ref = np.zeros((2, 8, 3, 3), dtype=int)
+    >>> pred[1], ref[4] = 7, 7  # two plates, three voxels apart
+    >>> surface_distance_by_id(pred, ref, np.array([0.5, 1.0, 1.0]))
+    {7: SurfaceDistance(hd95_mm=1.5, mean_mm=1.5)}
     """
     in_pred, in_ref = _boxes(pred), _boxes(ref)
     distances = {}
