@@ -85,7 +85,7 @@ def test_posteriors_are_probabilities_whose_best_is_the_label_map(
 
 def test_volumes_are_those_of_label_map_and_posteriors(result: Segmentation) -> None:
     voxel_mm3 = result.volume.grid.voxel_volume_mm3
-    assert [v.id for v in result.volumes] == result.reader.label_table.ids[1:].tolist()
+    assert [v.id for v in result.volumes] == result.predictor.label_table.ids[1:].tolist()
     for volume in result.volumes:
         assert volume.hard_mm3 == pytest.approx((result.label_map == volume.id).sum() * voxel_mm3)
         soft_mm3 = result.posterior(volume.name).sum(dtype=np.float64) * voxel_mm3

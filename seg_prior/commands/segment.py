@@ -17,7 +17,7 @@ from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.files import sha256_of
 from seg_prior.io import bids
 from seg_prior.io.find import find_images
-from seg_prior.output import cohort, cohort_report, writers
+from seg_prior.output import cohort, cohort_report
 from seg_prior.output.layout import Extras, Job
 
 Show = Callable[[str], None]
@@ -115,10 +115,12 @@ def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: b
     return Outcome(tuple(written), tuple(failed))
 
 
-def _segment_one(job: Job, segmenter: Segmenter, config: SegmentConfig, show: Show) -> list[Path]:
+def _segment_one(
+    job: Job, segmenter: Segmenter, config: SegmentConfig, show: Show
+) -> tuple[Path, ...]:
     request = cohort.request_of(job, config, segmenter.model.sha256)
     result = segmenter.segment(job.image, contrasts=job.contrasts)
-    files = writers.write(result, job.target, Extras.of(config), request)
+    files = result.write(job.target, Extras.of(config), request)
     for warning in result.volume.warnings:
         show(f"{job.image}: {warning}")
     return files

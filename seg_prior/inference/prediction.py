@@ -1,8 +1,32 @@
-"""What a reading says of one label."""
+"""The result of a scan as data: label map, volumes, probabilities."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seg_prior.core.freesurfer import intracranial_ids
+from seg_prior.core.volume import Volume
+from seg_prior.errors import ImageError, LabelsError
+from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
+from seg_prior.inference.predictor import Predictor
+from seg_prior.inference.refine import Estimate, Observation
+from seg_prior.inference.uncertainty import (
+    credible_interval,
+    log_volume_spread,
+    softened_entropy,
+    softened_probability,
+)
+from seg_prior.registration.pipeline import Conformed
 
 NUM_DRAWS = 4
 """Of z, for the spread of volumes."""
@@ -26,3 +50,222 @@ class LabelVolume(NamedTuple):
     low_mm3: float | None
     high_mm3: float | None
     touches_edge: bool
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the wall time of what stands inside to `seconds`, under a name."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - start
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What a model says of one scan: data, and what follows from it without a judge or a file.
+
+    Attributes:
+        predictor: What made it.
+        volume: The scan.
+        contrasts: Its further images.
+        conformed: The scan in both spaces.
+        seen: The scan on the voxels of prior space; observed once and carried along.
+        estimate: z, intensities and log prior.
+        voxels, summary: Where anatomy can be, and the posterior there.
+        seconds: Wall time of each step.
+    """
+
+    predictor: Predictor
+    volume: Volume
+    contrasts: tuple[Volume, ...]
+    conformed: Conformed
+    seen: Observation
+    estimate: Estimate
+    voxels: NativeVoxels
+    summary: Posterior
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(
+        cls,
+        predictor: Predictor,
+        volume: Volume,
+        contrasts: tuple[Volume, ...],
+        conformed: Conformed,
+        seconds: dict[str, float],
+    ) -> Self:
+        """Infer z and intensities, and take the posterior at the scan's own voxels.
+
+        Args:
+            predictor: Its prior has the space that the scan was registered to.
+            volume, contrasts: What was registered.
+            conformed: That, in both spaces.
+            seconds: Of the steps so far; gains those of the others.
+
+        Raises:
+            ImageError: No voxel lies in the anatomy.
+        """
+        with timed(seconds, "infer"):
+            seen = predictor.observe(conformed)
+            estimate = predictor.infer(seen)
+        with timed(seconds, "posterior"):
+            in_view = conformed.native_observed.any(0)
+            location, grid = predictor.model.location, predictor.atlas.grid
+            voxels = find_native_voxels(location, grid, conformed.moved, in_view)
+            if not voxels.index.numel():
+                raise ImageError(
+                    f"{volume.source}: after registration no voxel lies in the model's anatomy. "
+                    "Is it an image of the organ that the model knows?"
+                )
+            summary = summarise(predictor.joints(conformed, estimate, voxels))
+        return cls(
+            predictor, volume, contrasts, conformed, seen, estimate, voxels, summary, seconds
+        )
+
+    @cached_property
+    def label_map(self) -> NDArray[np.int32]:
+        """(I, J, K) label ids on the scan's grid."""
+        indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
+        indices[self.voxels.index.cpu()] = self.summary.best.cpu()
+        ids = self.predictor.label_table.ids[indices.view(self.volume.grid.shape).numpy()]
+        return np.asarray(ids)
+
+    @property
+    def entropy(self) -> NDArray[np.float32]:
+        """(I, J, K) entropy of the posterior, in nats; 0 where anatomy cannot be."""
+        temperature = self.predictor.temperature
+        summary = self.summary
+        return self._whole(softened_entropy(summary.entropy, summary.confidence, temperature))
+
+    def posterior(self, label: str | int) -> NDArray[np.float32]:
+        """(I, J, K) probability of one label, named by its name or id.
+
+        Raises:
+            LabelsError: The model has no such label.
+        """
+        table = self.predictor.label_table
+        known: list[Any] = table.names if isinstance(label, str) else table.ids.tolist()
+        if label not in known:
+            raise LabelsError(f"label: found {label!r}, need one of {', '.join(map(str, known))}.")
+        index = known.index(label)
+        probability = next(p for n, p in enumerate(self._probabilities()) if n == index)
+        probability = self._softened(index, probability)
+        if index == 0:  # background is whatever no other label has
+            return 1 - self._whole(1 - probability)
+        return self._whole(probability)
+
+    def posteriors(self) -> Iterator[NDArray[np.float32]]:
+        """(I, J, K) probability of every label but background, in the label table's order."""
+        for index, probability in enumerate(self._probabilities()):
+            if index > 0:
+                yield self._whole(self._softened(index, probability))
+
+    @cached_property
+    def soft_mm3(self) -> tuple[float, ...]:
+        """(L,) posterior volume of every label, before its confidence is softened.
+
+        Softened borders would make small structures larger: they have more outside than inside.
+        """
+        voxel_mm3 = self.volume.grid.voxel_volume_mm3
+        return tuple(float(p.double().sum()) * voxel_mm3 for p in self._probabilities())
+
+    @cached_property
+    def volumes(self) -> tuple[LabelVolume, ...]:
+        """One record for each label but background."""
+        voxel_mm3 = self.volume.grid.voxel_volume_mm3
+        counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
+        faces = [np.moveaxis(self.label_map, axis, 0)[[0, -1]].ravel() for axis in range(3)]
+        at_edge = set(np.unique(np.concatenate(faces)).tolist())
+        intervals = self._intervals()
+        return tuple(
+            LabelVolume(
+                id=label.id,
+                name=label.name,
+                hard_mm3=int(counts[index]) * voxel_mm3,
+                soft_mm3=self.soft_mm3[index],
+                low_mm3=intervals[index][0],
+                high_mm3=intervals[index][1],
+                touches_edge=label.id in at_edge,
+            )
+            for index, label in enumerate(self._labels)
+            if index > 0
+        )
+
+    def log_volume_spread(self, num_draws: int) -> NDArray[np.float64]:
+        """(L,) deviation of each label's log posterior volume over draws of z from q(z | x)."""
+        predictor, estimate = self.predictor, self.estimate
+        assert estimate.log_var is not None
+        return log_volume_spread(
+            predictor.decode,
+            self.seen,
+            estimate.z,
+            estimate.log_var,
+            estimate.intensities,
+            predictor.model.location,
+            num_draws,
+            predictor.config.seed,
+        )
+
+    @property
+    def background_probability(self) -> Tensor:
+        """(N,) at the scan's voxels."""
+        return next(self._probabilities())
+
+    @property
+    def intracranial(self) -> LabelVolume | None:
+        """The labels inside the skull together; None where the labels do not define it."""
+        ids = intracranial_ids(self.predictor.label_table)
+        inside = [volume for volume in self.volumes if volume.id in ids]
+        if not inside:
+            return None
+        return LabelVolume(
+            id=None,
+            name="Intracranial-Volume",
+            hard_mm3=sum(volume.hard_mm3 for volume in inside),
+            soft_mm3=sum(volume.soft_mm3 for volume in inside),
+            low_mm3=None,  # the ends of intervals do not add up
+            high_mm3=None,
+            touches_edge=any(volume.touches_edge for volume in inside),
+        )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know of this result, one line each."""
+        of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
+        return (*self.volume.warnings, *of_contrasts, *self.conformed.registration.warnings)
+
+    @property
+    def _labels(self) -> tuple[Any, ...]:
+        return self.predictor.label_table.labels
+
+    def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
+        """90 % credible interval of each label's volume, where the calibration has one."""
+        calibration = self.predictor.calibration
+        if calibration is None:
+            return [(None, None)] * len(self._labels)
+        spread = self.log_volume_spread(NUM_DRAWS)
+        errors = [calibration.volume_error.get(label.name) for label in self._labels]
+        return [
+            (None, None)
+            if error is None
+            else credible_interval(mm3, float(sd), error, calibration.quantile)
+            for mm3, sd, error in zip(self.soft_mm3, spread, errors, strict=True)
+        ]
+
+    def _probabilities(self) -> Iterator[Tensor]:
+        """(N,) posterior probability of one label after the other at the scan's voxels."""
+        for joint in self.predictor.joints(self.conformed, self.estimate, self.voxels):
+            yield torch.exp(joint - self.summary.log_evidence)
+
+    def _softened(self, index: int, probability: Tensor) -> Tensor:
+        """Of (N,) probabilities of one label, what the model's calibration leaves."""
+        summary, temperature = self.summary, self.predictor.temperature
+        return softened_probability(
+            probability, summary.best == index, summary.confidence, temperature
+        )
+
+    def _whole(self, values: Tensor) -> NDArray[np.float32]:
+        """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
+        whole = torch.zeros(self.volume.data.size)
+        whole[self.voxels.index.cpu()] = values.cpu()
+        return whole.view(self.volume.grid.shape).numpy()

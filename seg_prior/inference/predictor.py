@@ -55,7 +55,7 @@ class Settings(TypedDict, total=False):
 
 
 @dataclass(frozen=True, eq=False)
-class Reader:
+class Predictor:
     """A loaded model, its prior where networks run.
 
     Attributes:
@@ -133,6 +133,47 @@ class Reader:
         with autocast(self.device):
             return self.model.prior.decode(z)
 
+    def observe(self, conformed: Conformed) -> Observation:
+        """The image on the voxels of the anatomy mask."""
+        location = self.model.location
+        return Observation(
+            location.gather(conformed.image[None].to(self.device)),
+            channel_weight(location.gather(conformed.observed[None].to(self.device))),
+            replace(self.classes, is_stripped=is_stripped(conformed, location)),
+        )
+
+    def infer(self, seen: Observation) -> Estimate:
+        """z of q(z | x), then climbed on this image's ELBO."""
+        model, location, config = self.model, self.model.location, self.config
+
+        def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+            with autocast(self.device):
+                if model.image_encoder is None:
+                    mean, log_var = model.prior.encode(soft_labels)
+                else:
+                    mean, log_var = model.image_encoder(soft_labels, location)
+            return mean.float(), log_var.float()
+
+        allowed = budget(config.refine, self.has_detail)
+        atlas, num_coarse = location.log_prob[None], model.prior.num_coarse
+        with torch.no_grad():
+            mean, log_var = read(encode, self.decode, seen, atlas, num_coarse, allowed.num_readings)
+        found = climb(self.decode, seen, mean, allowed.num_steps, config.inference)
+        return replace(found, log_var=log_var)
+
+    def joints(
+        self, conformed: Conformed, estimate: Estimate, voxels: NativeVoxels
+    ) -> Iterator[Tensor]:
+        """log joint of one label after the other at the scan's voxels; of the prior if asked."""
+        where = voxels.index.cpu()
+        image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
+        observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+        weight = channel_weight(observed[None].float())[0]
+        intensities = estimate.intensities if self.config.output == "posterior" else None
+        location = self.model.location
+        power = self.model.header.intensity.evidence if self.has_detail else 1.0
+        return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, power)
+
 
 def typical_intensities(model: Model) -> NDArray[np.float32]:
     """Relative intensity of every label of results; classes without one are spread evenly."""
@@ -180,59 +221,9 @@ def _guide_of(model: Model, device: str) -> PoseGuide | None:
     return PoseGuide(prior, way, seen.sight)
 
 
-def observe(reader: Reader, conformed: Conformed) -> Observation:
-    """The image on the voxels of the anatomy mask."""
-    location = reader.model.location
-    return Observation(
-        location.gather(conformed.image[None].to(reader.device)),
-        channel_weight(location.gather(conformed.observed[None].to(reader.device))),
-        replace(reader.classes, is_stripped=is_stripped(conformed, location)),
-    )
-
-
 def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
     observed = location.gather(conformed.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
     background = float(location.prob_of_group[0, is_seen].mean())
     return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
-
-
-def infer(reader: Reader, conformed: Conformed) -> Estimate:
-    """z of q(z | x), then climbed on this image's ELBO."""
-    model, location, config = reader.model, reader.model.location, reader.config
-    seen = observe(reader, conformed)
-    num_coarse = model.prior.num_coarse
-
-    def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
-        with autocast(reader.device):
-            if model.image_encoder is None:
-                mean, log_var = model.prior.encode(soft_labels)
-            else:
-                mean, log_var = model.image_encoder(soft_labels, location)
-        return mean.float(), log_var.float()
-
-    allowed = budget(config.refine, reader.has_detail)
-    with torch.no_grad():
-        mean, log_var = read(
-            encode, reader.decode, seen, location.log_prob[None], num_coarse, allowed.num_readings
-        )
-    found = climb(reader.decode, seen, mean, allowed.num_steps, config.inference)
-    return replace(found, log_var=log_var)
-
-
-def joints_of(
-    reader: Reader,
-    conformed: Conformed,
-    estimate: Estimate,
-    voxels: NativeVoxels,
-) -> Iterator[Tensor]:
-    """log joint of one label after the other at the scan's voxels; of the prior if asked."""
-    where = voxels.index.cpu()
-    image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
-    observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
-    weight = channel_weight(observed[None].float())[0]
-    intensities = estimate.intensities if reader.config.output == "posterior" else None
-    location = reader.model.location
-    evidence = reader.model.header.intensity.evidence if reader.has_detail else 1.0
-    return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, evidence)

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seg_prior.api import Segmentation
 from seg_prior.checkpoints.calibration import Spread
 from seg_prior.core.volume import Volume
 from seg_prior.inference.posterior import log_joints, summarise
-from seg_prior.inference.prediction import LabelVolume
-from seg_prior.inference.predictor import observe
+from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.models.likelihood import responsibilities
 from seg_prior.quality.measures import MEASURES
+from seg_prior.quality.verdict import Quality
 from seg_prior.report.scan import (
     NOT_MEASURED,
     Check,
@@ -32,11 +31,12 @@ from seg_prior.report.scan import (
 _Z90 = 1.645  # ends of the middle 90 % of a normal distribution, in deviations
 
 
-def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
+def report_of(result: Prediction, quality: Quality, sidecar: Mapping[str, Any]) -> ScanReport:
     """Gather what the page of one scan shows.
 
     Args:
-        result: The scan, read.
+        result: Of the scan.
+        quality: What it is worth.
         sidecar: What is recorded of the run.
     """
     shares = _shares_of_gaussians(result)
@@ -51,33 +51,33 @@ def report_of(result: Segmentation, sidecar: Mapping[str, Any]) -> ScanReport:
             _contrast(result, channel, volume, shares)
             for channel, volume in enumerate((result.volume, *result.contrasts))
         ),
-        table=result.reader.label_table,
+        table=result.predictor.label_table,
         volumes=tuple(_volume(i, v, result) for i, v in enumerate(result.volumes, start=1)),
-        verdict=result.qc.verdict,
-        checks=_checks(result),
-        warnings=_warnings(result),
+        verdict=quality.verdict,
+        checks=_checks(result, quality),
+        warnings=_warnings(result, quality),
         facts=_facts(result),
         provenance=sidecar,
     )
 
 
-def _indices(result: Segmentation, best: torch.Tensor) -> NDArray[np.uint8]:
+def _indices(result: Prediction, best: torch.Tensor) -> NDArray[np.uint8]:
     """(N,) labels at the voxels that can hold anatomy -> (I, J, K), background elsewhere."""
     whole = torch.zeros(result.volume.data.size, dtype=torch.uint8)
     whole[result.voxels.index.cpu()] = best.cpu()
     return whole.view(result.volume.grid.shape).numpy()
 
 
-def _prior_labels(result: Segmentation) -> torch.Tensor:
+def _prior_labels(result: Prediction) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
-    location = result.reader.model.location
+    location = result.predictor.model.location
     no_image = torch.zeros(0, result.voxels.index.numel())
     joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
     return summarise(joints).best
 
 
 def _contrast(
-    result: Segmentation, channel: int, volume: Volume, shares: Sequence[float]
+    result: Prediction, channel: int, volume: Volume, shares: Sequence[float]
 ) -> Contrast:
     """Intensities of one contrast, and its Gaussians with their shares of the anatomy's voxels."""
     index, conformed = result.voxels.index.cpu(), result.conformed
@@ -97,9 +97,9 @@ def _contrast(
     return Contrast(Path(volume.source).name, native.numpy(), gaussians)
 
 
-def _shares_of_gaussians(result: Segmentation) -> list[float]:
+def _shares_of_gaussians(result: Prediction) -> list[float]:
     """Of each Gaussian, its share of the voxels in prior space that were observed."""
-    estimate, seen = result.estimate, observe(result.reader, result.conformed)
+    estimate, seen = result.estimate, result.seen
     intensities, classes = estimate.intensities, estimate.intensities.classes
     r = responsibilities(estimate.log_prior, seen.image, seen.observed, intensities)
     of_label = r[0, :, (seen.observed[0] > 0).any(0)].mean(1)
@@ -109,8 +109,8 @@ def _shares_of_gaussians(result: Segmentation) -> list[float]:
     return shares
 
 
-def _volume(index: int, volume: LabelVolume, result: Segmentation) -> StructureVolume:
-    calibration = result.reader.calibration
+def _volume(index: int, volume: LabelVolume, result: Prediction) -> StructureVolume:
+    calibration = result.predictor.calibration
     usual = None if calibration is None else calibration.log_volume.get(volume.name)
     low, high = volume.low_mm3, volume.high_mm3
     return StructureVolume(
@@ -129,9 +129,9 @@ def _range(log_figure: Spread, num_sd: float) -> Range:
     return Range(low, middle, high)
 
 
-def _checks(result: Segmentation) -> tuple[Check, ...]:
+def _checks(result: Prediction, quality: Quality) -> tuple[Check, ...]:
     """Every measure of quality, what is usual, and what its rule says."""
-    calibration, quality = result.reader.calibration, result.qc
+    calibration = result.predictor.calibration
     verdict_of = {finding.rule: finding.verdict for finding in quality.findings}
     checks = []
     for name, value in quality.measures.items():
@@ -153,17 +153,16 @@ def _checks(result: Segmentation) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _warnings(result: Segmentation) -> tuple[str, ...]:
+def _warnings(result: Prediction, quality: Quality) -> tuple[str, ...]:
     """Findings with their verdicts, then what else there is to know; each once."""
-    findings = result.qc.findings
-    known = {finding.text for finding in findings}
-    judged = (f"{finding.verdict}: {finding.text}" for finding in findings)
+    known = {finding.text for finding in quality.findings}
+    judged = (f"{finding.verdict}: {finding.text}" for finding in quality.findings)
     return (*judged, *(warning for warning in result.warnings if warning not in known))
 
 
-def _facts(result: Segmentation) -> dict[str, str]:
+def _facts(result: Prediction) -> dict[str, str]:
     """What a reader looks up first."""
-    grid, segmenter = result.volume.grid, result.reader
+    grid, predictor = result.volume.grid, result.predictor
     shape = " × ".join(map(str, grid.shape))
     spacing = " × ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
     further = ", ".join(contrast.source for contrast in result.contrasts)
@@ -171,6 +170,6 @@ def _facts(result: Segmentation) -> dict[str, str]:
         "Scan": result.volume.source,
         **({"Further contrasts": further} if further else {}),
         "Grid": f"{shape} voxels of {spacing} mm",
-        "Model": f"{segmenter.config.model.name}, sha256 {segmenter.model.sha256[:12]}…",
-        "Computed in": f"{sum(result.seconds.values()):.0f} s on {segmenter.device}",
+        "Model": f"{predictor.config.model.name}, sha256 {predictor.model.sha256[:12]}…",
+        "Computed in": f"{sum(result.seconds.values()):.0f} s on {predictor.device}",
     }

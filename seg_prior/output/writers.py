@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from seg_prior.api import Segmentation
 from seg_prior.checkpoints.provenance import provenance
 from seg_prior.core.freesurfer import intracranial_ids
+from seg_prior.core.volume import Volume
 from seg_prior.files import whole_file
-from seg_prior.inference.prediction import LabelVolume
+from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.label_tables import write_label_table
 from seg_prior.io.nifti import write_series, write_volume
 from seg_prior.output.layout import VOLUME_COLUMNS, Extras, files_of
+from seg_prior.quality.verdict import Quality
 
 INTRACRANIAL = (
     "all labels inside the skull together: brain, ventricles and the CSF around it, "
@@ -26,21 +27,25 @@ INTRACRANIAL = (
 )
 
 
-def save(result: Segmentation, folder: Path) -> list[Path]:
-    """Write label map, volumes and sidecar to a folder, named after the scan."""
-    source = result.volume.source
-    image = Path("image" if source.startswith("<") else source)
+def target_in(folder: Path, volume: Volume) -> Path:
+    """The label map in a folder, named after the scan; `image` where that never was a file."""
+    image = Path("image" if volume.source.startswith("<") else volume.source)
     (target,) = bids.plan([image], folder, is_bids=False)
-    return write(result, target, Extras(volumes=True))
+    return target
 
 
 def write(
-    result: Segmentation, target: Path, extras: Extras, request: dict[str, Any] | None = None
+    result: Prediction,
+    quality: Quality,
+    target: Path,
+    extras: Extras,
+    request: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write the files of one scan, each whole or not at all, and the label map last.
 
     Args:
-        result: The scan, read.
+        result: Of the scan.
+        quality: What it is worth.
         target: The label map.
         extras: What else to write.
         request: What the result depends on, for the sidecar.
@@ -52,15 +57,16 @@ def write(
             left_over.unlink(missing_ok=True)  # of a run that was killed
         if kind == "sidecar":
             names = [other.name for other in files.values()]
-            _write_json(file, describe(result, extras) | {"request": request, "files": names})
+            about = describe(result, quality, extras) | {"request": request, "files": names}
+            _write_json(file, about)
         else:
-            _WRITERS[kind](result, file)
+            _WRITERS[kind](result, quality, file)
     return list(files.values())
 
 
-def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
+def describe(result: Prediction, quality: Quality, extras: Extras) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
-    segmenter, estimate = result.reader, result.estimate
+    predictor, estimate = result.predictor, result.estimate
     intensities, registration = estimate.intensities, result.conformed.registration
     classes = intensities.classes
     gaussians = [
@@ -80,9 +86,9 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     ) | {
         "source": result.volume.source,
         "contrasts": [contrast.source for contrast in result.contrasts],
-        "model": str(segmenter.config.model),
-        "model_sha256": segmenter.model.sha256,
-        "config": segmenter.config.model_dump(mode="json"),
+        "model": str(predictor.config.model),
+        "model_sha256": predictor.model.sha256,
+        "config": predictor.config.model_dump(mode="json"),
         "provenance": provenance(),
         "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
         "registration": {
@@ -98,10 +104,10 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
             "last": estimate.trace[-1],
         },
         "quality": {
-            "verdict": result.qc.verdict,
-            "findings": [finding._asdict() for finding in result.qc.findings],
-            "measures": result.qc.measures,
-            "volume_z": result.qc.volume_z,
+            "verdict": quality.verdict,
+            "findings": [finding._asdict() for finding in quality.findings],
+            "measures": quality.measures,
+            "volume_z": quality.volume_z,
         },
         "intracranial": _intracranial(result),
         "intensities": gaussians,
@@ -109,9 +115,9 @@ def describe(result: Segmentation, extras: Extras) -> dict[str, Any]:
     }
 
 
-def _intracranial(result: Segmentation) -> dict[str, Any] | None:
+def _intracranial(result: Prediction) -> dict[str, Any] | None:
     """What the intracranial volume is the sum of, where the labels define it."""
-    ids = intracranial_ids(result.reader.label_table)
+    ids = intracranial_ids(result.predictor.label_table)
     return {"definition": INTRACRANIAL, "ids": list(ids)} if ids else None
 
 
@@ -119,53 +125,53 @@ def _bids_fields(description: str) -> dict[str, Any]:
     return {"Description": f"{description}.", "SpatialReference": "orig", "Manual": False}
 
 
-def _write_entropy(result: Segmentation, path: Path) -> None:
+def _write_entropy(result: Prediction, _: Quality, path: Path) -> None:
     write_volume(path, result.entropy, result.volume)
 
 
-def _write_probabilities(result: Segmentation, path: Path) -> None:
+def _write_probabilities(result: Prediction, _: Quality, path: Path) -> None:
     """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
-    num = len(result.reader.label_table) - 1
+    num = len(result.predictor.label_table) - 1
     rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
     write_series(path, rounded, num, result.volume)
 
 
-def _write_probabilities_sidecar(result: Segmentation, path: Path) -> None:
+def _write_probabilities_sidecar(result: Prediction, _: Quality, path: Path) -> None:
     """Which volume of the fourth axis is which label, as BIDS has it."""
-    table = result.reader.label_table
+    table = result.predictor.label_table
     fields = _bids_fields("Posterior probability of each label, one volume a label")
     _write_json(path, fields | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()})
 
 
-def _write_volumes(result: Segmentation, path: Path) -> None:
+def _write_volumes(result: Prediction, quality: Quality, path: Path) -> None:
     whole = result.intracranial
     records = [*result.volumes, *([] if whole is None else [whole])]
-    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, result) for record in records)]
+    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, quality) for record in records)]
     with whole_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _volume_row(record: LabelVolume, result: Segmentation) -> str:
+def _volume_row(record: LabelVolume, quality: Quality) -> str:
     sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
     shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
     index = "n/a" if record.id is None else str(record.id)
-    z = result.qc.volume_z.get(record.name)
-    judged = ["n/a" if z is None else f"{z:.2f}", result.qc.verdict]
+    z = quality.volume_z.get(record.name)
+    judged = ["n/a" if z is None else f"{z:.2f}", quality.verdict]
     return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
 
 
-def _write_label_table(result: Segmentation, path: Path) -> None:
-    write_label_table(result.reader.label_table, "bids", path)
+def _write_label_table(result: Prediction, _: Quality, path: Path) -> None:
+    write_label_table(result.predictor.label_table, "bids", path)
 
 
-def _write_report(result: Segmentation, path: Path) -> None:
+def _write_report(result: Prediction, quality: Quality, path: Path) -> None:
     from seg_prior.output.scan_report import report_of
     from seg_prior.report.scan_page import write_scan_page
 
-    write_scan_page(path, report_of(result, describe(result, Extras())))
+    write_scan_page(path, report_of(result, quality, describe(result, quality, Extras())))
 
 
-def _write_label_map(result: Segmentation, path: Path) -> None:
+def _write_label_map(result: Prediction, _: Quality, path: Path) -> None:
     write_volume(path, result.label_map, result.volume)
 
 
@@ -174,7 +180,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-_WRITERS: dict[str, Callable[[Segmentation, Path], None]] = {
+_WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {
     "entropy": _write_entropy,
     "probseg": _write_probabilities,
     "probseg_sidecar": _write_probabilities_sidecar,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seg_prior.inference.predictor import Reader, observe
+from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import EM_ROUNDS, Observation
 from seg_prior.io.nifti import read_volume
 from seg_prior.models import em, likelihood
@@ -81,7 +81,7 @@ def _is_cut_alike(print_: Fingerprint) -> bool:
 
 
 def propose_intensity(
-    reader: Reader, images: Sequence[Path], show: Callable[[str], None]
+    predictor: Predictor, images: Sequence[Path], show: Callable[[str], None]
 ) -> dict[str, object]:
     """Gaussians of the background and typical intensities, from unlabelled images.
 
@@ -90,17 +90,17 @@ def propose_intensity(
     likelihood is within `MIN_GAIN_NATS` of the next larger one's.
 
     Args:
-        reader: Of kind atlas.
+        predictor: Of kind atlas.
         images: Not those that results will be scored on.
         show: Where the likelihoods are told.
     """
     gains, means = [], []
     for path in images:
-        config = reader.config
-        conformed = conform([read_volume(path)], reader.atlas, config.n4, config.seed)
-        seen = observe(reader, conformed)
+        config = predictor.config
+        conformed = conform([read_volume(path)], predictor.atlas, config.n4, config.seed)
+        seen = predictor.observe(conformed)
         fits = [
-            _held_out(reader, seen, _with_background(seen.classes, count))
+            _held_out(predictor, seen, _with_background(seen.classes, count))
             for count in range(1, MAX_GAUSSIANS + 1)
         ]
         gains.append([held_out for held_out, _ in fits])
@@ -110,7 +110,7 @@ def propose_intensity(
     count = int(is_enough.argmax()) + 1
     told = ", ".join(f"{n} {value:.3f}" for n, value in enumerate(nats, start=1))
     show(f"held-out nats/voxel by number of background Gaussians: {told}; taken: {count}")
-    classes = reader.classes
+    classes = predictor.classes
     is_inside = ~classes.is_outside.cpu().numpy()
     painted = _spread(np.mean(means, axis=0)[is_inside])
     inside = [name for name, kept in zip(classes.names, is_inside, strict=True) if kept]
@@ -128,10 +128,10 @@ def _with_background(classes: IntensityClasses, count: int) -> IntensityClasses:
 
 
 def _held_out(
-    reader: Reader, seen: Observation, classes: IntensityClasses
+    predictor: Predictor, seen: Observation, classes: IntensityClasses
 ) -> tuple[float, Intensities]:
     """Mean log likelihood of the odd cells under Gaussians fitted to the even ones."""
-    log_prior = reader.model.location.log_prob[None]
+    log_prior = predictor.model.location.log_prob[None]
     cell = torch.arange(seen.image.shape[2]) // CELL
     fitted_on, judged_on = (cell % 2 == 0, cell % 2 == 1)
     prior = likelihood.class_prior(log_prior, classes)

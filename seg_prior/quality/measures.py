@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.inference.predictor import observe
+from seg_prior.inference.prediction import Prediction
 from seg_prior.inference.uncertainty import log_volume
-
-if TYPE_CHECKING:
-    from seg_prior.api import Segmentation
-
 
 _MIN_VALUE = 1e-4  # logs of shares that are 0
 
@@ -60,9 +56,9 @@ class Evidence(NamedTuple):
     doubts: Sequence[str]
 
 
-def gather(result: Segmentation) -> Evidence:
+def gather(result: Prediction) -> Evidence:
     """The evidence of one reading."""
-    table = result.reader.label_table
+    table = result.predictor.label_table
     volumes = zip(table.labels, result.soft_mm3, strict=True)
     return Evidence(
         measure(result),
@@ -72,21 +68,20 @@ def gather(result: Segmentation) -> Evidence:
     )
 
 
-def measure(result: Segmentation) -> dict[str, float]:
+def measure(result: Prediction) -> dict[str, float]:
     """Every measure but that of the volumes, by name.
 
     A whole head has no outline to compare, so no `misfit`.
     """
     estimate, conformed = result.estimate, result.conformed
     registration = conformed.registration
-    seen = observe(result.reader, conformed)
-    image, weight = seen.image[0], seen.observed[0]  # (H, V)
+    image, weight = result.seen.image[0], result.seen.observed[0]  # (H, V)
     num_observed = weight.sum(1).clamp_min(1)
     center = (image * weight).sum(1) / num_observed
     squares = ((image - center[:, None]).square() * weight).sum(1) / num_observed
     gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
     gain = estimate.elbo - float((gaussian * num_observed).sum())
-    outside = list(result.reader.model.location.groups[0])
+    outside = list(result.predictor.model.location.groups[0])
     anatomy = 1 - estimate.log_prior[0, outside].exp().sum(0)
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
     num_in_view = max(int(conformed.native_observed[0].sum()), 1)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from seg_prior.checkpoints.calibration import Calibration
-from seg_prior.quality.measures import MEASURES, Evidence, log_of, volume_deviation
+from seg_prior.inference.prediction import Prediction
+from seg_prior.quality.measures import MEASURES, Evidence, gather, log_of, volume_deviation
 
 Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
@@ -57,8 +58,13 @@ def rules(texts: Sequence[str]) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
+def quality_of(prediction: Prediction) -> Quality:
+    """The verdict on a prediction, by the calibration of the model that made it."""
+    return judge(gather(prediction), prediction.predictor.calibration)
+
+
 def judge(evidence: Evidence, calibration: Calibration | None) -> Quality:
-    """The verdict on one scan, by the calibration of its model."""
+    """The verdict on what was measured of one scan."""
     findings = [Finding("WARN", "registration", doubt) for doubt in evidence.doubts]
     if evidence.repeated > _MAX_REPEATED:
         text = f"{evidence.repeated:.0%} of neighbouring voxels are equal; is it a label map?"

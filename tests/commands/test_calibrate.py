@@ -124,7 +124,7 @@ def test_a_calibrated_model_gives_intervals_and_a_verdict(
     assert without.qc.verdict in ("not measured", "WARN")
     assert with_it.qc.verdict != "not measured"
     assert np.array_equal(with_it.label_map, without.label_map)  # softening moves no border
-    whole = sum(with_it.posterior(name) for name in with_it.reader.label_table.names)
+    whole = sum(with_it.posterior(name) for name in with_it.predictor.label_table.names)
     # In single precision 1 - confidence of a sure voxel has few digits.
     assert whole == pytest.approx(np.ones_like(whole), abs=5e-3)
 

@@ -24,7 +24,7 @@ def result(phantom_folder: Path, tiny_atlas: Path) -> Segmentation:
 
 def calibrated(result: Segmentation, shift: float) -> Segmentation:
     """The same reading by a model whose reference lies so many deviations above it."""
-    segmenter = result.reader
+    segmenter = result.predictor
     measures = result.qc.measures
     calibration = Calibration(
         num_scans=20,
@@ -43,12 +43,12 @@ def calibrated(result: Segmentation, shift: float) -> Segmentation:
     header = segmenter.model.header
     reference = {**header.reference, "calibration": calibration.model_dump()}
     model = replace(segmenter.model, header=header.model_copy(update={"reference": reference}))
-    return replace(result, reader=replace(segmenter, model=model))
+    return replace(result, predictor=replace(segmenter, model=model))
 
 
 def test_a_report_shows_what_was_segmented(result: Segmentation) -> None:
-    report = report_of(result, {"a": 1})
-    table = result.reader.label_table
+    report = report_of(result, result.qc, {"a": 1})
+    table = result.predictor.label_table
     np.testing.assert_array_equal(table.ids[report.label_map], result.label_map)
     assert report.image is result.volume.data
     hard_mm3 = {table.labels[v.index].id: v.hard_mm3 for v in report.volumes}
@@ -68,7 +68,8 @@ def test_every_contrast_has_its_own_gaussians(phantom_folder: Path, tiny_atlas: 
     segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
     scan = read_volume(phantom_folder / "sub-004_phantom.nii.gz")
     darkest = replace(scan, data=scan.data.max() - scan.data, source="inverted.nii.gz")
-    report = report_of(segmenter.segment(scan, contrasts=[darkest]), {})
+    result = segmenter.segment(scan, contrasts=[darkest])
+    report = report_of(result, result.qc, {})
     first, second = report.contrasts
     assert second.name == "inverted.nii.gz"
     assert "inverted.nii.gz" in report.facts["Further contrasts"]
@@ -79,7 +80,7 @@ def test_every_contrast_has_its_own_gaussians(phantom_folder: Path, tiny_atlas: 
 
 
 def test_without_a_calibration_nothing_is_judged(result: Segmentation) -> None:
-    report = report_of(result, {})
+    report = report_of(result, result.qc, {})
     assert report.verdict == "not measured"
     assert report.checks
     assert {check.verdict for check in report.checks} == {"not measured"}
@@ -91,7 +92,7 @@ def test_each_measure_stands_beside_what_is_usual(
     result: Segmentation, shift: float, verdict: str
 ) -> None:
     judged = calibrated(result, shift)
-    report = report_of(judged, {})
+    report = report_of(judged, judged.qc, {})
     size = next(check for check in report.checks if check.name.startswith("size"))
     assert size.verdict == verdict
     low, high = (float(end) for end in size.limit.split(" to "))

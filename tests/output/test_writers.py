@@ -19,7 +19,6 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.errors import ConfigError
 from seg_prior.io.bids import plan
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.output import writers
 from seg_prior.output.layout import Extras
 
 OUT = Path("out")
@@ -165,14 +164,14 @@ def test_the_intracranial_volume_is_the_sum_of_what_defines_it(
     result = segmenter.segment(phantom_folder / "sub-004_phantom.nii.gz")
     assert result.intracranial is None
     ids = (20, 30)
-    for module in ("api", "output.writers"):
+    for module in ("inference.prediction", "output.writers"):
         monkeypatch.setattr(f"seg_prior.{module}.intracranial_ids", lambda table: ids)
     whole = result.intracranial
     assert whole is not None
     inside = [volume for volume in result.volumes if volume.id in ids]
     assert whole.hard_mm3 == pytest.approx(sum(volume.hard_mm3 for volume in inside))
     assert whole.soft_mm3 == pytest.approx(sum(volume.soft_mm3 for volume in inside))
-    writers.write(result, tmp_path / "a_dseg.nii.gz", Extras(volumes=True))
+    result.write(tmp_path / "a_dseg.nii.gz", Extras(volumes=True))
     *_, last = (tmp_path / "a_volumes.tsv").read_text().splitlines()
     assert last.startswith(f"n/a\tIntracranial-Volume\t{whole.hard_mm3:.1f}\t")
     sidecar = json.loads((tmp_path / "a_dseg.json").read_text())
