@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 NAME = PACKAGE.name
 
 ONLY_IN = {
-    "nibabel": {"io/nifti.py"},
+    "nibabel": {"io/nifti.py", "io/image_file.py", "io/geometry.py"},
     "SimpleITK": {"io/itk.py", "registration"},
     "monai": {"training", "metrics"},
     "matplotlib": {"report", "training/curves.py"},

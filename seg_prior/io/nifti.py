@@ -1,13 +1,9 @@
-"""Images from files and to files; only this file reads and writes them."""
+"""Images from files and to files: what is read becomes a Volume in millimetres or is refused."""
 
 from __future__ import annotations
 
-import contextlib
 import gzip
-import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,94 +11,140 @@ import nibabel as nib
 import numpy as np
 from nibabel.openers import Opener
 from nibabel.spatialimages import SpatialImage
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from seg_prior.core.grid import Affine, Grid
+from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.files import whole_file
+from seg_prior.io.geometry import affine_in, check_voxels, header_warnings, mm_per_unit
+from seg_prior.io.image_file import Stored, first_line, open_image, quiet_nibabel
 
-Image: TypeAlias = str | Path | SpatialImage | NDArray[Any]
-"""What a caller may call an image: a path, a nibabel image, or an array."""
+Image: TypeAlias = str | Path | SpatialImage | ArrayLike
+"""What a caller may call an image: a path, a nibabel image, or an array or a tensor."""
+
+_MAX_ROUNDING = 1e-3  # of label ids that arithmetic has been through
+_MAX_STEP = 0.1  # of label ids stored through a scale factor
 
 
 def as_volume(image: Image, affine: Affine | None = None, index: int | None = None) -> Volume:
     """What a caller calls an image, as a Volume.
 
     Args:
-        image: A path, a nibabel image, or an array, which needs an affine.
+        image: A path, a nibabel image, or an array or a tensor, which needs an affine.
         affine: (4, 4), voxel -> millimetres in RAS+, of an array; nothing else takes one.
         index: Which volume of a series to take, from 0.
 
     Raises:
-        ImageError: As `read_volume`, or the affine is missing or too much.
+        ImageError: As `read_volume`, or the affine is missing, too much or of another shape.
     """
-    if isinstance(image, np.ndarray) != (affine is not None):
+    is_array = not isinstance(image, (str, Path, SpatialImage))
+    if is_array != (affine is not None):
         raise ImageError(
             f"image: found a {type(image).__name__} {'without' if affine is None else 'with'} an "
             "affine, need one with an array and none with anything else."
         )
-    if isinstance(image, np.ndarray):
-        image = nib.Nifti1Image(image, np.asarray(affine), dtype=image.dtype)
-        return replace(_checked(image, "<array>", index), header=None)
+    if is_array:
+        data = _array_of(image)
+        return _checked(Stored(data.shape, data, None, _affine_of(affine)), "<array>", index)
     if isinstance(image, SpatialImage):
-        return _checked(image, image.get_filename() or "<image>", index)
-    return read_volume(Path(image), index)
+        stored = Stored(image.shape, image.dataobj, image.header, np.asarray(image.affine, float))
+        return _checked(stored, image.get_filename() or "<image>", index)
+    return read_volume(Path(str(image)), index)
+
+
+def _array_of(image: Any) -> NDArray[Any]:
+    """An array of what may be a tensor, on whatever device and with whatever gradient."""
+    try:
+        return np.asarray(image.detach().cpu() if hasattr(image, "detach") else image)
+    except Exception as error:
+        raise ImageError(
+            f"image: found a {type(image).__name__} that is no array of numbers "
+            f"({first_line(error)}), need one; convert it to float32."
+        ) from error
+
+
+def _affine_of(affine: Any) -> NDArray[np.float64]:
+    try:
+        found = np.asarray(affine, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ImageError("affine: found no numbers, need a 4 x 4 matrix of them.") from error
+    if found.shape != (4, 4):
+        raise ImageError(f"affine: found the shape {found.shape}, need (4, 4).")
+    return found
 
 
 def read_volume(path: Path, index: int | None = None) -> Volume:
-    """Read a 3-D image of finite intensities; a singleton fourth axis is dropped.
+    """Read a 3-D image of finite intensities; singleton axes beyond the third are dropped.
 
     Args:
         path: The file.
         index: Which volume of a series to take, from 0.
 
     Raises:
-        ImageError: The file is missing, truncated, not an image, not 3-D, empty, has a singular
-            affine, holds NaN or infinite values, or has no such volume.
+        ImageError: The file is missing, truncated or damaged, not an image, not 3-D, empty, larger
+            than memory, has voxels that are no boxes of any use, holds NaN or infinite values, or
+            has no such volume.
     """
-    return _checked(_load(path), str(path), index)
+    with open_image(path) as stored:
+        return _checked(stored, str(path), index)
 
 
-def _checked(image: Any, source: str, index: int | None) -> Volume:
-    """A nibabel image as a Volume, if it can be one."""
-    shape, part = _one_volume(image.shape, source, index)
+def _checked(stored: Stored, source: str, index: int | None) -> Volume:
+    """What is stored as a Volume, if it can be one."""
+    shape, part = _one_volume(stored.shape, source, index)
     if min(shape) < 2:
         raise ImageError(f"{source}: found shape {shape}, need at least 2 voxels along each axis.")
+    mm = mm_per_unit(stored.header)
+    affine = stored.affine * np.array([mm, mm, mm, 1.0])[:, None]
+    check_voxels(affine, shape, source, "" if mm == 1 else f" (its header counts in {mm:g} mm)")
+    # Stored and scaled, and a copy in between.
+    refusal = too_much(16.0 * np.prod(shape, dtype=float))
+    if refusal:
+        raise ImageError(f"{source}: reading shape {shape} {refusal}. Crop or resample it.")
     try:
-        data = np.asanyarray(image.dataobj[part]).reshape(shape)
-    except Exception as error:  # what the decompressor or the memory map met
+        with quiet_nibabel(), np.errstate(all="ignore"):
+            data = np.asanyarray(stored.dataobj[part]).reshape(shape)
+    except Exception as error:  # what the decompressor met
         raise ImageError(
-            f"{source}: its voxels cannot be read ({_first_line(error)}); the file is "
+            f"{source}: its voxels cannot be read ({first_line(error)}); the file is "
             "truncated or damaged. Copy or convert it again."
         ) from error
+    i, j, k = shape
+    warnings = header_warnings(stored.header)
+    return Volume(_real(data, source), Grid((i, j, k), affine), stored.header, source, warnings)
+
+
+def _real(data: NDArray[Any], source: str) -> NDArray[Any]:
+    """Finite numbers, of a type and a byte order that all libraries know."""
+    if data.dtype == bool:
+        return data.astype(np.uint8)
     if not np.issubdtype(data.dtype, np.number) or np.iscomplexobj(data):
         raise ImageError(f"{source}: found voxels of type {data.dtype}, need real numbers.")
+    if data.dtype.kind == "f" and data.dtype.itemsize not in (4, 8):  # half and long double
+        data = data.astype(np.float32 if data.dtype.itemsize < 4 else np.float64)
+    data = data.astype(data.dtype.newbyteorder("="), copy=False)
     if not np.isfinite(data).all():
         count = int(np.size(data) - np.isfinite(data).sum())
         raise ImageError(
             f"{source}: found {count} NaN or infinite voxels, need finite intensities. "
             "Replace them, for instance by 0."
         )
-    affine = np.asarray(image.affine, dtype=np.float64)
-    if not _is_invertible(affine):
-        raise ImageError(
-            f"{source}: its affine is singular; the voxels have no place in the world."
-        )
-    i, j, k = shape
-    return Volume(data, Grid((i, j, k), affine), image.header, source, _header_warnings(image))
+    return data
 
 
 def _one_volume(
     shape: tuple[int, ...], source: str, index: int | None
 ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
     """Shape of one volume of an image, and which part of the image that is."""
-    if len(shape) == 4 and shape[3] == 1 and not index:
-        return shape[:3], (...,)
-    if len(shape) == 4 and index is not None and 0 <= index < shape[3]:
-        return shape[:3], (..., index)
+    num_axes = len(shape)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
     if len(shape) == 3 and not index:
         return shape, (...,)
+    if len(shape) == 4 and index is not None and 0 <= index < shape[3]:
+        return shape[:3], (slice(None),) * 3 + (index,) + (0,) * (num_axes - 4)
     if len(shape) in (3, 4) and index is not None:
         num = shape[3] if len(shape) == 4 else 1
         raise ImageError(f"{source}: found no volume {index}, need 0 to {num - 1}.")
@@ -119,12 +161,21 @@ def _one_volume(
 def read_label_map(path: Path) -> Volume:
     """Read a volume of integer ids, whatever type they are stored in.
 
+    Ids that a scale factor has made 2.999999999 are 3.
+
     Raises:
         ImageError: As `read_volume`, or the values are not whole numbers >= 0.
     """
-    volume = read_volume(path)
+    with open_image(path) as stored:
+        volume = _checked(stored, str(path), None)
+        # A scaled integer is true to half a step.
+        step = stored.step if stored.step <= _MAX_STEP else 0.0
     values = volume.data
-    is_whole = np.array_equal(np.rint(values), values)
+    is_whole = True
+    if values.dtype.kind == "f":
+        values = np.rint(values)
+        away = float(np.abs(values - volume.data).max())
+        is_whole = away <= max(_MAX_ROUNDING, 0.51 * step)
     if not is_whole or values.min() < 0 or values.max() > np.iinfo(np.int32).max:
         raise ImageError(
             f"{path}: found values that are not whole numbers >= 0, need a map of label ids. "
@@ -154,8 +205,9 @@ def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
         data = data.astype(np.int32) if data.dtype in (np.uint16, np.uint32) else data
         image: Any = nib.freesurfer.MGHImage(data, like.grid.affine)
     else:
-        image = nib.Nifti1Image(data, like.grid.affine, _nifti_header(like, data.dtype))
-    with whole_file(path) as temporary:
+        header = _nifti_header(like, data.dtype)
+        image = nib.Nifti1Image(data, affine_in(header, like.grid), header)
+    with whole_file(path) as temporary, quiet_nibabel():
         nib.save(image, temporary)
 
 
@@ -171,6 +223,8 @@ def write_series(path: Path, volumes: Iterable[NDArray[Any]], num: int, like: Vo
     header = _nifti_header(like, np.dtype(np.float32))
     header.set_data_shape((*like.grid.shape, num))
     header.set_slope_inter(1, 0)
+    header["pixdim"][4:] = 1
+    header["xyzt_units"] = int(header["xyzt_units"]) & 7  # labels are no points in time
     written = 0
     with whole_file(path) as temporary, Opener(str(temporary), "wb") as file:
         header.write_to(file)
@@ -195,63 +249,6 @@ def _nifti_header(like: Volume, dtype: np.dtype[Any]) -> Any:
     image.set_sform(like.grid.affine, 1)
     image.header.set_xyzt_units("mm")
     return image.header
-
-
-def _load(path: Path) -> Any:
-    if not path.exists():
-        raise ImageError(f"{path}: no such file. Check the path.")
-    try:
-        with _quiet_nibabel():
-            return nib.load(path)
-    except Exception as error:  # damaged headers make nibabel raise KeyError, zlib.error and more
-        raise ImageError(
-            f"{path}: not a readable NIfTI or MGH image ({_first_line(error)}). "
-            "Convert it to .nii.gz."
-        ) from error
-
-
-@contextlib.contextmanager
-def _quiet_nibabel() -> Iterator[None]:
-    """No remarks of nibabel's own about a header: what matters becomes one of our messages."""
-    logger = logging.getLogger("nibabel.global")
-    before, logger.disabled = logger.disabled, True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.disabled = before
-
-
-def _is_invertible(affine: NDArray[np.float64]) -> bool:
-    """Whether no axis vanishes beside the others; relative, because voxels may be micrometres."""
-    if not np.isfinite(affine).all():
-        return False
-    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
-    return bool(stretch[2] > 1e-6 * stretch[0])
-
-
-def _header_warnings(image: Any) -> tuple[str, ...]:
-    """One line where sform and qform are both set and place the volume differently."""
-    header = image.header
-    if not isinstance(header, nib.Nifti1Header):
-        return ()
-    sform, sform_code = header.get_sform(coded=True)
-    try:
-        qform, qform_code = header.get_qform(coded=True)
-    except ValueError:  # a quaternion that is none
-        return ("the qform in the header is not a rotation; the sform is used",)
-    if sform_code > 0 and qform_code > 0 and not np.allclose(sform, qform, atol=1e-2):
-        shift_mm = np.abs(sform - qform).max()
-        return (
-            f"sform (code {int(sform_code)}) and qform (code {int(qform_code)}) differ by up to "
-            f"{shift_mm:.3g}; the sform is used",
-        )
-    return ()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def encode_nifti(data: NDArray[np.uint8], grid: Grid) -> bytes:
