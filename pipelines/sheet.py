@@ -1,6 +1,6 @@
 """A sheet of six scans: image, atlas + EM, ours, reference, from what the benchmark measured.
 
-    python pipelines/sheet.py docs/benchmark_sheet.png --config configs/benchmark.yaml
+    python pipelines/sheet.py docs/benchmark_sheet.jpg --config configs/benchmark.yaml
 
 Of the first data set, ordered by our Dice, the worst scan, the best, and four evenly between.
 """
@@ -10,21 +10,20 @@ import os
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from experiments import scoring
 from experiments.benchmark import Cell, find_scans
 from experiments.benchmark_page import known_dice
 from experiments.config import BenchmarkConfig
+from experiments.picture import write_jpeg
 from seg_prior.cli.settings import resolve
 from seg_prior.evaluation.dice_table import mean_dice
-from seg_prior.files import whole_file
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume
-from seg_prior.report.overlay import Panel, write_overlay
+from seg_prior.report.overlay import Panel
 
 ROOT = Path(__file__).resolve().parents[1]
-NUM_SCANS, SHRINK, NUM_COLOURS = 6, 2, 128
+NUM_SCANS = 6
 
 
 def main() -> None:
@@ -60,11 +59,7 @@ def main() -> None:
         known = read_label_map(scan.reference)
         indices = table.remap(known.data, known.source)
         panels.append(Panel("reference", volume.grid, volume.data, indices))
-    write_overlay(given.out, panels, table, num_columns=4)
-    with Image.open(given.out) as sheet:
-        small = sheet.convert("RGB").reduce(SHRINK).quantize(NUM_COLOURS)
-    with whole_file(given.out) as temporary:
-        small.save(temporary, format="png", optimize=True)
+    write_jpeg(given.out, panels, table, num_columns=4)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.benchmark import Cell, Scan, find_scans
 from experiments.config import BenchmarkConfig, BenchmarkDataset
+from experiments.picture import write_jpeg
 from seg_prior.core.labels import LabelTable
 from seg_prior.evaluation.dice_table import (
     dice_by_name,
@@ -19,7 +20,7 @@ from seg_prior.evaluation.dice_table import (
 from seg_prior.files import whole_file
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume
-from seg_prior.report.overlay import Panel, write_overlay
+from seg_prior.report.overlay import Panel
 
 MIXTURE_NOTE = (
     "The Gaussian mixture has no anatomy: after fitting, each Gaussian is named after the label it "
@@ -40,7 +41,7 @@ def write(
 ) -> str:
     """Replace the data set's block of the page and its picture; the block."""
     table = read_label_table(config.tables / dataset.label_table).written
-    picture = config.page.with_name(f"{config.page.stem}_{dataset.name}.png")
+    picture = config.page.with_name(f"{config.page.stem}_{dataset.name}.jpg")
     scan = find_scans(dataset, config)[0]
     write_picture(picture, scan, [cell for cell in cells if cell.subject == scan.subject], table)
     block = "\n\n".join(
@@ -110,7 +111,7 @@ def write_picture(path: Path, scan: Scan, cells: Sequence[Cell], table: LabelTab
             panels.append(Panel(title, volume.grid, volume.data, indices))
     truth = table.remap(known.data, known.source)
     panels.append(Panel("reference", volume.grid, volume.data, truth))
-    write_overlay(path, panels, table, num_columns=2)
+    write_jpeg(path, panels, table, num_columns=2)
 
 
 def known_dice(cell: Cell) -> dict[int, float]:
