@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.core.grid import Grid
+from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.registration.affine import Registration, register
@@ -21,7 +23,10 @@ from seg_prior.registration.resample import resample_observed
 MIN_OVERLAP = 0.5
 """Share of the first contrast's field of view that every other has to show."""
 MAX_ANATOMIES = 1000
-"""Volumes of the anatomy that a field of view may hold: beyond, searching it takes all memory."""
+"""Volumes of the anatomy that a field of view may hold, or of itself in the anatomy: beyond,
+searching it takes all memory, or there is nothing to see."""
+BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 70, 20
+"""What reading a scan takes at its peak, for each of its voxels and each of a further contrast's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +81,13 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
             first cannot be aligned.
     """
     grids = [volume.grid for volume in volumes]
+    _check_memory(volumes)
     pairs = [_normalised(volume, n4) for volume in volumes]
+    for volume, pair in zip(volumes, pairs, strict=True):
+        _check_extent(volume, pair[1], atlas)
     native, native_observed = _carry_all(pairs, grids, grids[0])
     is_observed = native_observed > 0
     _check_overlap(volumes, is_observed)
-    _check_extent(volumes[0], is_observed[0], atlas)
     registration = register(
         native[0].numpy(),
         is_observed[0].numpy(),
@@ -112,16 +119,38 @@ def _normalised(volume: Volume, n4: bool) -> Tensor:
     return torch.from_numpy(np.stack([image, in_view]))
 
 
+def _check_memory(volumes: Sequence[Volume]) -> None:
+    """Refuse, before it is taken, more memory than there is."""
+    num_voxels = [math.prod(volume.grid.shape) for volume in volumes]
+    num_bytes = BYTES_PER_VOXEL * num_voxels[0] + BYTES_PER_VOXEL_MORE * sum(num_voxels[1:])
+    refusal = too_much(num_bytes)
+    if refusal:
+        raise ImageError(
+            f"{volumes[0].source}: found shape {volumes[0].grid.shape}, which {refusal}. "
+            "Crop it, resample it to larger voxels, or use a machine with more memory."
+        )
+
+
 def _check_extent(volume: Volume, is_observed: Tensor, atlas: Atlas) -> None:
-    """Refuse a field of view in which the anatomy would be a speck."""
+    """Refuse a field of view in which the anatomy would be a speck, or that is a speck itself."""
     seen_mm3 = float(is_observed.sum()) * volume.grid.voxel_volume_mm3
     anatomies = seen_mm3 / (float(atlas.anatomy.sum()) * atlas.grid.voxel_volume_mm3)
+    thinnest_mm = float((volume.grid.spacing_mm * volume.grid.shape).min())
+    of = " of the model's anatomy"
+    least_mm = float(atlas.grid.spacing_mm.min())
     if anatomies > MAX_ANATOMIES:
-        raise ImageError(
-            f"{volume.source}: found a field of view {anatomies:.0f} times the size of the model's "
-            f"anatomy, need at most {MAX_ANATOMIES}. Is it another organ, or are the voxel sizes "
-            "in its header wrong?"
-        )
+        found, needed = f"{anatomies:.0f} times the size{of}", f"at most {MAX_ANATOMIES}"
+    elif anatomies < 1 / MAX_ANATOMIES:
+        found, needed = f"{anatomies:.1g} times the size{of}", f"at least {1 / MAX_ANATOMIES:g}"
+    elif thinnest_mm < least_mm:
+        found = f"{thinnest_mm:.2g} mm thin, less than a voxel{of}"
+        needed = f"at least {least_mm:.2g} mm"
+    else:
+        return
+    raise ImageError(
+        f"{volume.source}: found a field of view {found}, need {needed}. "
+        "Is it another organ, or are the voxel sizes in its header wrong?"
+    )
 
 
 def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:

@@ -16,6 +16,7 @@ from seg_prior.core.grid import Affine, Grid
 Mode = Literal["linear", "nearest"]
 
 _SLABS = 8  # planes sampled at once: enough to feed several threads, few enough to stay small
+_MANY, _FEW = 8, 4  # source voxels in a target voxel's edge: from how many on, and as many left
 _SLACK_VOXELS = 0.5 + 1e-3  # a voxel reaches half its edge beyond its centre; 1e-3 for rounding
 
 
@@ -56,7 +57,9 @@ def resample_mean(data: Tensor, source: Grid, target: Grid) -> Tensor:
 
     Along each target axis a voxel is sampled at as many equally spaced places as it spans source
     voxels (rounded, at least one); what falls outside the source counts as zero. For an equal or
-    finer target this is `resample`.
+    finer target this is `resample`. Of a source that is much finer, blocks of voxels are averaged
+    first, so that work grows with the voxels of the source and not with their product with the
+    target's.
 
     Args:
         data: (C, I, J, K) on `source`, float32.
@@ -66,6 +69,7 @@ def resample_mean(data: Tensor, source: Grid, target: Grid) -> Tensor:
     Returns:
         (C, *target.shape), float32.
     """
+    data, source = _blocks(data, source, target)
     step = np.linalg.norm(_source_from_target(source, target)[:3, :3], axis=0)
     counts = np.maximum(1, np.rint(step)).astype(int)
     places = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
@@ -75,6 +79,21 @@ def resample_mean(data: Tensor, source: Grid, target: Grid) -> Tensor:
         affine[:3, 3] += affine[:3, :3] @ np.asarray(offset)
         out += resample(data, source, Grid(target.shape, affine))
     return out / float(counts.prod())
+
+
+def _blocks(data: Tensor, source: Grid, target: Grid) -> tuple[Tensor, Grid]:
+    """Means over blocks of voxels where a target voxel spans many; beyond the source lies zero."""
+    span = np.abs(_source_from_target(source, target)[:3, :3]).max(axis=1)
+    sizes = np.where(span < _MANY, 1, np.minimum(span // _FEW, source.shape)).astype(int)
+    if (sizes == 1).all():
+        return data, source
+    rest = [int(-n % size) for n, size in zip(source.shape, sizes, strict=True)]
+    whole = F.pad(data, [0, rest[2], 0, rest[1], 0, rest[0]])
+    means = F.avg_pool3d(whole[None], sizes.tolist())[0]
+    affine = source.affine @ np.diag([*sizes, 1.0])
+    affine[:3, 3] = source.affine[:3, 3] + source.affine[:3, :3] @ ((sizes - 1) / 2)
+    _, i, j, k = means.shape
+    return means, Grid((i, j, k), affine)
 
 
 def resample_observed(pair: Tensor, source: Grid, target: Grid) -> Tensor:

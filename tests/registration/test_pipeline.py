@@ -39,3 +39,27 @@ def test_an_image_of_the_anatomy_is_brought() -> None:
     found = conform([volume(paint(PLAIN, np.eye(4)))], ATLAS, n4=False, seed=0)
     assert found.registration.failure is None
     assert found.image.shape == (1, *PRIOR_GRID.shape)
+
+
+@pytest.mark.parametrize(
+    ("edges", "message"),
+    [
+        ((0.01, 0.01, 0.01), r"found a field of view \S+ times the size .* need at least 0\.001"),
+        ((0.01, 1, 1), r"found a field of view 1\.3 mm thin, less than a voxel of the model's"),
+    ],
+)
+def test_a_field_of_view_that_is_a_speck_is_refused_at_once(
+    edges: tuple[float, ...], message: str
+) -> None:
+    values = paint(PLAIN, np.eye(4)) + np.random.default_rng(0).uniform(0.1, 0.2, PLAIN.shape)
+    tiny = Grid(PLAIN.shape, np.diag([*edges, 1.0]) @ PLAIN.affine)
+    with pytest.raises(ImageError, match=message):
+        conform([volume(values, tiny)], ATLAS, n4=False, seed=0)
+
+
+def test_what_takes_more_memory_than_is_free_is_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("seg_prior.core.memory.free_bytes", lambda: 1e5)
+    with pytest.raises(ImageError, match=r"^scan\.nii\.gz: found shape .* takes about .* GB free"):
+        conform([volume(paint(PLAIN, np.eye(4)))], ATLAS, n4=False, seed=0)

@@ -6,6 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+import seg_prior.registration.resample as resampling
 from seg_prior.core.grid import Grid, apply_affine
 from seg_prior.registration.resample import inside, resample, resample_mean
 
@@ -164,3 +165,31 @@ def test_the_mean_averages_noise_where_samples_alias_it() -> None:
 def test_the_mean_onto_a_finer_grid_is_the_interpolation() -> None:
     grid, fine = AWKWARD["anisotropic"], centered((30, 30, 30), np.diag([0.5, 0.5, 0.5, 1]))
     assert torch.equal(resample_mean(waves(grid), grid, fine), resample(waves(grid), grid, fine))
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_means_of_a_much_finer_source_are_right_and_their_work_is_bounded(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coarse = AWKWARD[name]
+    affine = coarse.affine @ np.diag([1 / 12, 1 / 2, 1 / 30, 1])
+    fine = centered((103, 16, 211), affine)
+    small = centered((10, 10, 9), coarse.affine)
+    count = 0
+    plain = resampling.resample
+
+    def counted(*args: object) -> Tensor:
+        nonlocal count
+        count += 1
+        return plain(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(resampling, "resample", counted)
+    pair = torch.cat([waves(fine), torch.ones(1, *fine.shape)])
+    found = resample_mean(pair, fine, small)
+    assert count <= 8**3
+    monkeypatch.setattr(resampling, "_MANY", 1e9)
+    exact = resample_mean(pair, fine, small)
+    whole = exact[1] > 0.999
+    assert int(whole.sum()) > 50
+    assert float((found - exact)[:, whole].abs().max()) < 0.01
+    assert float((found - exact)[1].abs().max()) < 0.13  # at the border, half a block
