@@ -26,7 +26,7 @@ MAX_ANATOMIES = 1000
 """Volumes of the anatomy that a field of view may hold, or of itself in the anatomy: beyond,
 searching it takes all memory, or there is nothing to see."""
 BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 70, 20
-"""What reading a scan takes at its peak, for each of its voxels and each of a further contrast's."""
+"""What reading a scan takes at its peak: a voxel of its, and one of a further contrast."""
 
 
 @dataclass(frozen=True, eq=False)
