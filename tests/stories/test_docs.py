@@ -2,12 +2,31 @@
 
 import ast
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+SITE = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*SITE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+
+MARKED = """
+seg-prior --version
+"""
+"""Commands that the pages show and the README does not; they need no file."""
+
+
+def blocks(language: str, page: Path) -> str:
+    """The code blocks of one language, one after the other."""
+    return "\n".join(
+        re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
+    )
+
+
+def _lines(script: str) -> list[str]:
+    parts = [part.strip() for line in script.splitlines() for part in line.split("&&")]
+    return [part for part in parts if part and not part.startswith("#")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -20,6 +39,30 @@ def test_links_and_named_pages_are_there(page: Path) -> None:
     assert [name for name in named if not {page.parent / name, ROOT / name} & _files()] == []
     missing = [path for path in paths if not (ROOT / path).exists() and "NAME" not in path]
     assert missing == []
+
+
+def test_commands_are_those_of_the_readme_which_run_or_are_marked() -> None:
+    known = [blocks("bash", ROOT / "README.md"), MARKED]
+    commands = [line for text in known for line in _lines(text)]
+    found = [line for page in SITE for line in _lines(blocks("bash", page))]
+    assert len(found) >= 10
+    assert [line for line in found if line not in commands] == []
+
+
+def test_the_page_of_python_runs_from_top_to_bottom(
+    tiny_prior: Path,
+    phantom_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(tiny_prior, "model.safetensors")
+    shutil.copy(phantom_folder / "sub-004_phantom.nii.gz", "scan.nii.gz")
+    exec(compile(blocks("python", ROOT / "docs" / "python.md"), "python.md", "exec"), {})
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("int32")
+    assert said[-1].startswith("nowhere.nii.gz: no such file")
 
 
 def test_pictures_are_jpeg_or_drawn_and_3_mb_in_all() -> None:
