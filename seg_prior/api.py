@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg_prior.core.device import cpu_threads
 from seg_prior.core.grid import Affine
-from seg_prior.core.volume import Volume
+from seg_prior.core.volume import Volume, stem
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.nifti import Image, as_volume
 from seg_prior.output import writers
 from seg_prior.output.layout import Extras
-from seg_prior.quality.verdict import Quality, quality_of
+from seg_prior.output.notebook import volumes_frame
+from seg_prior.quality.verdict import Quality, Verdict, quality_of
 from seg_prior.registration.pipeline import Conformed, conform
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Segmentation(Prediction):
@@ -45,6 +49,40 @@ class Segmentation(Prediction):
             request: What the result depends on, for the sidecar.
         """
         return tuple(writers.write(self, self.qc, target, extras, request))
+
+    @property
+    def verdict(self) -> Verdict:
+        """PASS, WARN, FAIL, or `not measured` where the model has no calibration."""
+        return self.qc.verdict
+
+    def report(self, path: str | Path | None = None) -> Path:
+        """Write the page of the scan, which opens offline in a browser; its path.
+
+        Args:
+            path: Ends in .html; None is `<scan>_report.html` in the working directory.
+        """
+        target = writers.target_in(Path(), self.volume)
+        name = f"{stem(target).removesuffix('_dseg')}_report.html"
+        page = target.with_name(name) if path is None else Path(path)
+        writers.write_report(self, self.qc, page)
+        return page
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The table of volumes as a pandas data frame, one row a label.
+
+        Columns are those of `segment --volumes`; what is not known is missing.
+
+        Raises:
+            ExtraError: pandas is not installed.
+        """
+        return volumes_frame(self, self.qc)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdict, warnings and slices."""
+        from seg_prior.output.scan_report import report_of
+        from seg_prior.report.notebook import cell_of
+
+        return cell_of(report_of(self, self.qc, {}))
 
 
 class Segmenter(Predictor):

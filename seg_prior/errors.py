@@ -21,5 +21,9 @@ class ConfigError(SegPriorError):
     """A config file, a config key or a command-line value that does not fit."""
 
 
+class ExtraError(SegPriorError):
+    """An optional package that is asked for and not installed."""
+
+
 class CheckpointError(SegPriorError):
     """A checkpoint of the wrong kind or version, or one that cannot be read."""

@@ -1,6 +1,7 @@
 """The Python interface: what it takes, what it gives, and that it leaves nothing behind."""
 
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from seg_prior import Segmentation, Segmenter
 from seg_prior.errors import (
     CheckpointError,
     ConfigError,
+    ExtraError,
     ImageError,
     LabelsError,
 )
@@ -108,6 +110,88 @@ def test_save_writes_what_the_command_would(result: Segmentation, tmp_path: Path
     assert all(file.is_file() for file in files)
     label_map = next(file for file in files if file.name.endswith("_dseg.nii.gz"))
     assert np.array_equal(read_volume(label_map).data, result.label_map)
+
+
+def test_labels_are_found_by_name_in_any_case(result: Segmentation) -> None:
+    name = result.predictor.label_table.names[3]
+    assert name != name.upper()
+    by_name = result.posterior(name)
+    assert np.array_equal(result.posterior(name.upper()), by_name)
+    assert np.array_equal(result.posterior(name.lower()), by_name)
+
+
+def test_what_is_shown_of_an_object_is_a_line(segmenter: Segmenter, result: Segmentation) -> None:
+    grid, labels = result.volume.grid, len(segmenter.label_table) - 1
+    spacing = " x ".join(f"{edge:.3g}" for edge in grid.spacing_mm)
+    size = f"{' x '.join(map(str, grid.shape))} voxels of {spacing} mm"
+    assert repr(grid) == f"Grid({size})"
+    assert repr(result) == (
+        f"Segmentation({result.volume.source}: {size}, {labels} labels by atlas.safetensors)"
+    )
+    assert (
+        repr(result.volume) == f"Volume({result.volume.source}: {size}, {result.volume.data.dtype})"
+    )
+    assert repr(segmenter).startswith(f"Segmenter(atlas.safetensors: atlas, {labels} labels, ")
+    assert repr(segmenter).endswith(" voxels of 5 x 5 x 5 mm, cpu)")
+    assert repr(segmenter.label_table).startswith(f"LabelTable({labels + 1} labels: Background, ")
+
+
+def test_warnings_are_counted_where_a_result_is_shown(result: Segmentation) -> None:
+    assert "warning" not in repr(result)
+    odd = replace(result.volume, warnings=("the header is odd", "and so is the rest"))
+    assert repr(replace(result, volume=odd)).endswith(", 2 warnings)")
+
+
+def test_a_notebook_shows_verdict_warnings_and_slices(result: Segmentation) -> None:
+    odd = replace(result.volume, warnings=("a <b>bold</b> header",))
+    cell = replace(result, volume=odd)._repr_html_()
+    assert f"quality control: <strong>{result.verdict}</strong>" in cell
+    assert "a &lt;b&gt;bold&lt;/b&gt; header" in cell
+    assert cell.count('<img src="data:image/jpeg;base64,') == 3 * 6
+    assert len(cell) < 500_000
+    assert not re.search(r"https?://|<script|<style", cell)
+    heights = [int(text) for text in re.findall(r' height="(\d+)"', cell)]
+    assert max(heights) <= 150
+
+
+def test_the_verdict_is_that_of_quality_control(result: Segmentation) -> None:
+    assert result.verdict == result.qc.verdict == "not measured"
+
+
+def test_the_report_is_written_where_asked(
+    result: Segmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert result.report() == Path("sub-004_report.html")
+    assert result.report(tmp_path / "deep" / "page.html") == tmp_path / "deep" / "page.html"
+    for page in (tmp_path / "sub-004_report.html", tmp_path / "deep" / "page.html"):
+        assert "<title>sub-004_phantom.nii.gz" in page.read_text("utf-8")
+
+
+def test_the_data_frame_is_the_table_that_is_written(result: Segmentation, tmp_path: Path) -> None:
+    pd = pytest.importorskip("pandas")
+    (table,) = (file for file in result.save(tmp_path) if file.name.endswith("_volumes.tsv"))
+    written = pd.read_csv(table, sep="\t", dtype={"index": "Int64"}, keep_default_na=True)
+    frame = result.to_dataframe()
+    assert list(frame.columns) == list(written.columns)
+    assert frame["index"].tolist() == written["index"].tolist()
+    assert frame["name"].tolist() == written["name"].tolist()
+    assert frame["touches_edge"].tolist() == written["touches_edge"].tolist()
+    assert frame["quality"].tolist() == written["quality"].tolist()
+    for column in ("volume_mm3", "posterior_volume_mm3"):
+        np.testing.assert_allclose(frame[column], written[column], atol=0.051)
+    assert frame[["low_mm3", "high_mm3", "z"]].isna().all(axis=None)
+
+
+def test_without_pandas_one_line_says_what_to_install(
+    result: Segmentation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(
+        ExtraError, match=r"no pandas.*pip install 'seg-prior\[notebook\]'"
+    ) as error:
+        result.to_dataframe()
+    assert "\n" not in str(error.value)
 
 
 def test_what_does_not_fit_is_refused(

@@ -20,6 +20,7 @@ ONLY_IN = {
     "monai": {"training", "metrics"},
     "matplotlib": {"report", "training/curves.py"},
     "jinja2": {"report"},
+    "pandas": {"api.py", "output/notebook.py"},
     "lightning_fabric": {"training"},
     "safetensors": {"checkpoints/file.py"},
     "cyclopts": {"cli/app.py"},
@@ -28,7 +29,7 @@ ONLY_IN = {
 """Third-party package -> the files or folders of ours that may import it."""
 EARLY = {"cli/app.py", "cli/commands.py", "cli/settings.py"}
 """What runs before a command is chosen."""
-LAZY = {"monai", "matplotlib", "jinja2"}
+LAZY = {"monai", "matplotlib", "jinja2", "pandas"}
 """Imported inside functions alone."""
 HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric", "nibabel", "scipy")
 

@@ -25,6 +25,19 @@ class Grid:
     shape: tuple[int, int, int]
     affine: Affine
 
+    def __repr__(self) -> str:
+        return f"Grid({self.size})"
+
+    @property
+    def size(self) -> str:
+        """Shape and spacing in words.
+
+        >>> Grid((4, 5, 6), np.diag([-1.0, 2.0, 0.5, 1.0])).size
+        '4 x 5 x 6 voxels of 1 x 2 x 0.5 mm'
+        """
+        shape = " x ".join(map(str, self.shape))
+        return f"{shape} voxels of {' x '.join(f'{edge:.3g}' for edge in self.spacing_mm)} mm"
+
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
         """(3,) edge lengths of a voxel in millimetres.

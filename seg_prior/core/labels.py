@@ -57,6 +57,10 @@ class LabelTable(BaseModel):
         # Pydantic would compare what was cached as well, and arrays have no one truth.
         return isinstance(other, LabelTable) and self.labels == other.labels
 
+    def __repr__(self) -> str:
+        names = [label.name for label in self.labels]
+        return f"LabelTable({len(self)} labels: {few(names)})"
+
     @cached_property
     def ids(self) -> NDArray[np.int32]:
         """(L,) ids in index order."""
@@ -144,6 +148,20 @@ class LabelTable(BaseModel):
         names = list(dict.fromkeys(of_label))
         return names, [names.index(name) for name in of_label]
 
+    def index_of(self, label: str | int) -> int:
+        """Index of a label by its id, or by its name, in which case does not matter.
+
+        Raises:
+            LabelsError: The table has no such label.
+        """
+        known: list[Any] = self.names if isinstance(label, str) else self.ids.tolist()
+        if label not in known and isinstance(label, str):
+            alike = [name for name in known if name.casefold() == label.casefold()]
+            label = alike[0] if len(alike) == 1 else label
+        if label not in known:
+            raise LabelsError(f"label: found {label!r}, need one of {', '.join(map(str, known))}.")
+        return known.index(label)
+
     def remap(self, ids: NDArray[np.integer[Any]], source: str) -> NDArray[np.uint8]:
         """Label indices of a map of ids.
 
@@ -163,8 +181,8 @@ class LabelTable(BaseModel):
         return np.asarray(indices[np.searchsorted(found, ids)])
 
 
-def few(values: Sequence[int]) -> str:
-    """The first of many ids, for a message.
+def few(values: Sequence[object]) -> str:
+    """The first of many ids or names, for a message.
 
     >>> few(range(100))
     '0, 1, 2, 3, 4, 5, 6, 7, ...'

@@ -32,6 +32,9 @@ class Volume:
     source: str = "<array>"
     warnings: tuple[str, ...] = field(default=())
 
+    def __repr__(self) -> str:
+        return f"Volume({self.source}: {self.grid.size}, {self.data.dtype})"
+
 
 def stem(path: Path) -> str:
     """The file's name without its image suffix.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ImageError, LabelsError
+from seg_prior.errors import ImageError
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import Estimate, Observation
@@ -85,6 +85,14 @@ class Prediction:
     summary: Posterior
     seconds: dict[str, float]
 
+    def __repr__(self) -> str:
+        labels = f"{len(self._labels) - 1} labels by {self.predictor.config.model.name}"
+        num = len(self.warnings)
+        noted = f", {num} warning{'s' if num > 1 else ''}" if num else ""
+        return (
+            f"{type(self).__name__}({self.volume.source}: {self.volume.grid.size}, {labels}{noted})"
+        )
+
     @classmethod
     def of(
         cls,
@@ -138,16 +146,12 @@ class Prediction:
         return self._whole(softened_entropy(summary.entropy, summary.confidence, temperature))
 
     def posterior(self, label: str | int) -> NDArray[np.float32]:
-        """(I, J, K) probability of one label, named by its name or id.
+        """(I, J, K) probability of one label, by its id or its name, upper or lower case.
 
         Raises:
             LabelsError: The model has no such label.
         """
-        table = self.predictor.label_table
-        known: list[Any] = table.names if isinstance(label, str) else table.ids.tolist()
-        if label not in known:
-            raise LabelsError(f"label: found {label!r}, need one of {', '.join(map(str, known))}.")
-        index = known.index(label)
+        index = self.predictor.label_table.index_of(label)
         probability = next(p for n, p in enumerate(self._probabilities()) if n == index)
         probability = self._softened(index, probability)
         if index == 0:  # background is whatever no other label has

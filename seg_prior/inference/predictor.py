@@ -72,6 +72,11 @@ class Predictor:
     device: str
     config: ReadingConfig
 
+    def __repr__(self) -> str:
+        name, kind = self.config.model.name, self.model.header.kind
+        what = f"{kind}, {len(self.label_table) - 1} labels, {self.atlas.grid.size}"
+        return f"{type(self).__name__}({name}: {what}, {self.device})"
+
     @classmethod
     def load(cls, model: str | Path | None = None, **settings: Unpack[Settings]) -> Self:
         """Load a checkpoint and prepare what every scan needs of it.

@@ -164,7 +164,8 @@ def _write_label_table(result: Prediction, _: Quality, path: Path) -> None:
     write_label_table(result.predictor.label_table, "bids", path)
 
 
-def _write_report(result: Prediction, quality: Quality, path: Path) -> None:
+def write_report(result: Prediction, quality: Quality, path: Path) -> None:
+    """Write the page of one scan, whole or not at all."""
     from seg_prior.output.scan_report import report_of
     from seg_prior.report.scan_page import write_scan_page
 
@@ -186,6 +187,6 @@ _WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,
     "label_table": _write_label_table,
-    "report": _write_report,
+    "report": write_report,
     "label_map": _write_label_map,
 }

@@ -18,9 +18,18 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         template: A file of `templates`.
         **content: What the template names.
     """
-    html = _environment().get_template(template).render(**content)
     with whole_file(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+        temporary.write_text(render(template, **content), encoding="utf-8")
+
+
+def render(template: str, **content: Any) -> str:
+    """A template filled in; all text is escaped.
+
+    Args:
+        template: A file of `templates`.
+        **content: What the template names.
+    """
+    return str(_environment().get_template(template).render(**content))
 
 
 @cache

@@ -57,12 +57,14 @@ def view_of(report: ScanReport) -> View:
     return find_view([structures], report.grid, report.table.partner)
 
 
-def montage(report: ScanReport, view: View) -> dict[str, list[Picture]]:
+def montage(
+    report: ScanReport, view: View, longest_px: int = MONTAGE_PX
+) -> dict[str, list[Picture]]:
     """Plane -> slices through the anatomy at equal distances, labels over the scan."""
     panel = Panel("", report.grid, report.image, report.label_map)
     return {
         PLANE_NAMES[plane]: [
-            _picture(panel, step, plane, MONTAGE_PX, report, "labels")
+            _picture(panel, step, plane, longest_px, report, "labels")
             for step in _steps(view, plane)
         ]
         for plane in PLANES

@@ -101,6 +101,23 @@ def test_remap_after_permuting_ids_is_the_same_indices(table: LabelTable, tmp_pa
     assert again.remap(ids, "map").tolist() == table.remap(ids, "map").tolist()
 
 
+def test_a_label_is_found_by_id_and_by_name_in_any_case(table: LabelTable) -> None:
+    assert table.index_of(16) == table.index_of("Stem") == table.index_of("STEM") == 2
+    assert table.index_of("left-white") == 1
+    for missing in ("Spleen", 7, "16"):
+        with pytest.raises(LabelsError, match=f"label: found {missing!r}, need one of "):
+            table.index_of(missing)
+
+
+def test_names_that_differ_in_case_alone_are_told_apart(table: LabelTable) -> None:
+    twin = table.labels[2].model_copy(update={"id": 99, "name": "stem"})
+    both = LabelTable(labels=(*table.labels, twin))
+    assert both.index_of("Stem") == 2
+    assert both.index_of("stem") == len(table)
+    with pytest.raises(LabelsError, match="label: found 'STEM'"):
+        both.index_of("STEM")
+
+
 @pytest.mark.parametrize("unknown", [7, 9999])
 def test_remap_names_unknown_ids_and_the_file(table: LabelTable, unknown: int) -> None:
     with pytest.raises(LabelsError, match=rf"^x\.nii: found label ids {unknown} that are not in"):

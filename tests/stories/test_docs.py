@@ -56,6 +56,7 @@ def test_the_page_of_python_runs_from_top_to_bottom(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    pytest.importorskip("pandas")
     monkeypatch.chdir(tmp_path)
     shutil.copy(tiny_prior, "model.safetensors")
     shutil.copy(phantom_folder / "sub-004_phantom.nii.gz", "scan.nii.gz")

@@ -1,0 +1,40 @@
+"""What a result is in a notebook: a table of its volumes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from seg_prior.errors import ExtraError
+from seg_prior.inference.prediction import LabelVolume, Prediction
+from seg_prior.output.layout import VOLUME_COLUMNS
+from seg_prior.quality.verdict import Quality
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def volumes_frame(result: Prediction, quality: Quality) -> pd.DataFrame:
+    """The table of volumes that `segment --volumes` writes, one row a label, as numbers.
+
+    Raises:
+        ExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError as error:
+        raise ExtraError(
+            "to_dataframe: found no pandas, need it for a table. "
+            "Run: pip install 'seg-prior[notebook]'"
+        ) from error
+    whole = result.intracranial
+    records = [*result.volumes, *([] if whole is None else [whole])]
+    frame = pd.DataFrame(
+        [_row(record, quality) for record in records], columns=list(VOLUME_COLUMNS)
+    )
+    return frame.astype({"index": "Int64"})
+
+
+def _row(record: LabelVolume, quality: Quality) -> tuple[Any, ...]:
+    z = quality.volume_z.get(record.name)
+    sizes_mm3 = record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3
+    return record.id, record.name, *sizes_mm3, record.touches_edge, z, quality.verdict
