@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from seg_prior.checkpoints.header import Header
 from seg_prior.errors import CheckpointError
@@ -29,10 +30,10 @@ KEY = "calibration"
 class Spread(BaseModel):
     """Mean and standard deviation of a figure over painted scans."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     mean: float
-    sd: float
+    sd: float = Field(gt=0)
 
     def z(self, value: float) -> float:
         """How many deviations above the mean."""
@@ -55,21 +56,25 @@ class Calibration(BaseModel):
             true volumes inside their 90 % interval, calibration error before and after.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    num_scans: int
-    quantile: float
-    warn_z: float
-    fail_z: float
-    temperature: float
+    num_scans: int = Field(gt=0)
+    quantile: float = Field(gt=0)
+    warn_z: float = Field(gt=0)
+    fail_z: float = Field(gt=0)
+    temperature: float = Field(gt=0)
     volume_error: dict[str, VolumeError]
     log_volume: dict[str, Spread]
     measures: dict[str, Spread]
     check: dict[str, float]
 
 
-def calibration_of(header: Header) -> Calibration | None:
+def calibration_of(header: Header, source: Path | None = None) -> Calibration | None:
     """The calibration in a header; None where nobody has made one.
+
+    Args:
+        header: Of a checkpoint.
+        source: Its file, for the message.
 
     Raises:
         CheckpointError: There is one of another form.
@@ -79,7 +84,8 @@ def calibration_of(header: Header) -> Calibration | None:
     try:
         return Calibration.model_validate(header.reference[KEY])
     except ValidationError as error:
+        where = "" if source is None else f"{source}: "
         raise CheckpointError(
-            f"calibration: found one of another form ({error.error_count()} faults). "
+            f"{where}calibration: found one of another form ({error.error_count()} faults). "
             "Run seg-prior calibrate again."
         ) from error

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from seg_prior.checkpoints.header import METADATA_KEY, Header, read_header
+from seg_prior.checkpoints.digest import digest_of
+from seg_prior.checkpoints.header import (
+    DIGEST_KEY,
+    METADATA_KEY,
+    Header,
+    read_header,
+    read_metadata,
+)
 from seg_prior.core.labels import LabelTable
+from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
 from seg_prior.files import sha256_of, whole_file
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.linear import LinearPrior
-from seg_prior.models.location import FLOOR, LocationPrior
+from seg_prior.models.location import CELL, FLOOR, LocationPrior
 from seg_prior.models.locator import Locator
 
 KINDS = ("atlas", "pca", "prior", "model")
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
+
+_BYTES_PER_VOXEL = 20
+"""Of prior space and label, at the peak of making a location prior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +79,7 @@ def save_model(
         if network is not None:
             for name, tensor in network.state_dict().items():
                 tensors[f"{prefix}.{name}"] = _half(tensor)
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
+    _write(path, header, tensors)
 
 
 def write_reference(path: Path, more: dict[str, Any]) -> None:
@@ -79,10 +90,7 @@ def write_reference(path: Path, more: dict[str, Any]) -> None:
     """
     header = read_header(path)
     header = header.model_copy(update={"reference": header.reference | more})
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: header.model_dump_json()})
+    _write(path, header, _read_tensors(path))
 
 
 def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
@@ -93,8 +101,8 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         kinds: Kinds that will do.
 
     Raises:
-        CheckpointError: As `read_header`, or the kind is another, or the weights are those of
-            another network.
+        CheckpointError: As `read_header`, or the kind is another, or the weights are damaged or
+            those of another network.
     """
     header = read_header(path)
     if header.kind not in kinds:
@@ -102,15 +110,26 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
             f"{path}: found a checkpoint of kind '{header.kind}', need "
             f"{' or '.join(repr(kind) for kind in kinds)}."
         )
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = _read_tensors(path)
+    try:
+        return _model(path, header, tensors)
+    except (KeyError, IndexError, ValueError, RuntimeError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: found tensors that do not fit its header ({_first_line(error)}). The file is "
+            "damaged; copy it again."
+        ) from error
+
+
+def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     location = _unpack_location(tensors, header.label_table, header.shape)
     prior: LabelVAE | LinearPrior
     image_encoder = locator = None
     if header.vae is None:
-        prior = LinearPrior(
-            location, tensors["prior.center"].float(), tensors["prior.basis"].float()
-        )
+        center, basis = tensors["prior.center"].float(), tensors["prior.basis"].float()
+        needed = (len(location.groups), location.cells.numel())
+        if tuple(center.shape) != needed or tuple(basis.shape[1:]) != needed:
+            raise ValueError(f"a basis that is not of {needed} groups and cells")
+        prior = LinearPrior(location, center, basis)
     else:
         prior = LabelVAE(location, header.vae)
         _load_weights(prior, tensors, "prior.", path)
@@ -124,6 +143,38 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
         locator.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
     return Model(header, prior, image_encoder, locator, sha256_of(path))
+
+
+def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
+    """Header, tensors and a digest of both."""
+    text = header.model_dump_json()
+    metadata = {METADATA_KEY: text, DIGEST_KEY: digest_of(text, tensors)}
+    with whole_file(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors, which are those that were written; a file of before has no digest to say so."""
+    metadata = read_metadata(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: found no safetensors file ({_first_line(error)}), need a checkpoint written "
+            "by seg-prior."
+        ) from error
+    digest = metadata.get(DIGEST_KEY)
+    if digest is not None and digest != digest_of(metadata[METADATA_KEY], tensors):
+        raise CheckpointError(
+            f"{path}: found another header or other tensors than were written; the file is "
+            "damaged. Copy it again."
+        )
+    return tensors
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def _load_weights(
@@ -161,8 +212,20 @@ def _unpack_location(
     tensors: dict[str, Tensor], table: LabelTable, shape: tuple[int, int, int]
 ) -> LocationPrior:
     cells = tensors["location.cells"].long()
+    num_cells = math.prod(shape) // CELL
+    if (
+        not 0 < cells.numel() <= num_cells
+        or not 0 <= int(cells.min()) <= int(cells.max()) < num_cells
+    ):
+        raise ValueError(f"cells of the location prior outside its {num_cells}")
+    refusal = too_much(_BYTES_PER_VOXEL * float(len(table)) * math.prod(shape))
+    if refusal:
+        raise ValueError(f"a prior of shape {shape} and {len(table)} labels {refusal}")
     size = len(table) * cells.numel() * 8
-    bits = np.unpackbits(tensors["location.is_above"].numpy(), count=size).astype(bool)
+    packed = tensors["location.is_above"].numpy()
+    if packed.size != -(-size // 8):
+        raise ValueError(f"{packed.size} bytes for {size} voxels of labels")
+    bits = np.unpackbits(packed, count=size).astype(bool)
     is_above = torch.from_numpy(bits).view(len(table), -1)
     log_prob = torch.full(is_above.shape, float(np.log(FLOOR)))
     log_prob[is_above] = -tensors["location.code"].float() / LOG_STEPS

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from seg_prior.config.base import misfit
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig, VAEConfig
 from seg_prior.core.grid import Grid
@@ -18,7 +19,11 @@ from seg_prior.errors import CheckpointError
 
 FORMAT_VERSION = 2
 METADATA_KEY = "seg_prior"
+DIGEST_KEY = "seg_prior_sha256"
 Kind = Literal["atlas", "pca", "prior", "model"]
+
+Row = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
+Side = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 
 _MAX_BYTES = 100_000_000  # what safetensors allows
 
@@ -40,12 +45,12 @@ class Header(BaseModel):
         reference: Figures of held-out or training subjects that a new result is judged by.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     format_version: int
     kind: Kind
-    shape: tuple[int, int, int]
-    affine: tuple[tuple[float, ...], ...]
+    shape: tuple[Side, Side, Side]
+    affine: tuple[Row, ...] = Field(min_length=4, max_length=4)
     label_table: LabelTable
     intensity: IntensityConfig
     vae: VAEConfig | None
@@ -54,6 +59,14 @@ class Header(BaseModel):
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _has_boxes_for_voxels(self) -> Self:
+        stretch = np.linalg.svd(np.array(self.affine)[:3, :3], compute_uv=False)
+        is_box = float(stretch[2]) > 1e-6 and float(stretch[0]) < 1e4
+        if not is_box or list(self.affine[3]) != [0.0, 0.0, 0.0, 1.0]:
+            raise ValueError("its affine makes no voxels of the prior grid")
+        return self
 
     @property
     def grid(self) -> Grid:
@@ -68,14 +81,19 @@ def read_header(path: Path) -> Header:
         CheckpointError: The file is missing, not a checkpoint of this package, or of a version
             that this package does not read.
     """
-    metadata = _metadata(path)
+    metadata = read_metadata(path)
     if METADATA_KEY not in metadata:
         raise CheckpointError(
             f"{path}: found a safetensors file of another program, need one written by seg-prior."
         )
+    strange = set(metadata) - {METADATA_KEY, DIGEST_KEY}
+    if strange:
+        raise CheckpointError(
+            f"{path}: found {min(strange)!r} beside its header. The file is damaged; copy it again."
+        )
     try:
         found = dict(json.loads(metadata[METADATA_KEY]))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: its header is not JSON ({error}). The file is damaged; copy it again."
         ) from error
@@ -87,12 +105,15 @@ def read_header(path: Path) -> Header:
     try:
         return Header.model_validate(found)
     except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
         raise CheckpointError(
-            f"{path}: its header does not fit ({error.error_count()} faults). The file is damaged."
+            f"{path}: its header does not fit: {key}: {misfit(first)} The file is damaged or of "
+            "another seg-prior."
         ) from error
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """The metadata of a safetensors file: eight bytes of length, then JSON.
 
     The safetensors library reads it, too, but only together with numpy's or torch's tensors.
@@ -102,14 +123,14 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            if length > _MAX_BYTES:
+            if length > min(_MAX_BYTES, path.stat().st_size):
                 raise ValueError("header too large")
             raw = file.read(length)
             begin = 8 + length
         content = dict(json.loads(raw))
-        metadata = dict(content.pop("__metadata__", {}))
+        metadata = {str(k): str(v) for k, v in dict(content.pop("__metadata__", {})).items()}
         ends = [int(entry["data_offsets"][1]) for entry in content.values()]
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
         raise CheckpointError(
             f"{path}: found no safetensors file ({error}), need a checkpoint written by seg-prior."
         ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seg_prior.checkpoints.header import read_header
 from seg_prior.config.labels import LabelFormat
-from seg_prior.io.label_tables import describe_label_table, write_label_table
+from seg_prior.io.label_formats import describe_label_table, write_label_table
 
 
 def run(

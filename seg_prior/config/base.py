@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 class FrozenModel(BaseModel):
     """A model that is not changed once it is there, and refuses keys that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 _SHOWN_CHARACTERS = 60
@@ -17,7 +17,8 @@ _SHOWN_CHARACTERS = 60
 
 def misfit(error: ErrorDetails) -> str:
     """What was found at a key and what was needed, without the key."""
-    found = repr(error["input"])
+    found = ascii(error["input"]) if "control char" in error["msg"] else repr(error["input"])
     if len(found) > _SHOWN_CHARACTERS:
         found = found[: _SHOWN_CHARACTERS - 3] + "..."
-    return f"found {found}, {error['msg'].replace('Input should be', 'need', 1)}."
+    text = error["msg"].removeprefix("Value error, ")
+    return f"found {found}, {text.replace('Input should be', 'need', 1)}."

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from seg_prior.errors import LabelsError
 
 BACKGROUND = 0
+MAX_LABELS = 255
+"""Indices are bytes."""
+_MAX_NAME = 200
+_UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
+"""Categories of Unicode that break lines and tables: control characters, half pairs, separators."""
+
+
+def _printable(name: str) -> str:
+    bad = next((char for char in name if unicodedata.category(char) in _UNPRINTABLE), None)
+    if bad is not None:
+        raise ValueError(f"need a name without control characters such as {bad!a}")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_printable)]
+Id = Annotated[int, Field(ge=0, le=np.iinfo(np.int32).max)]
 
 
 class Label(BaseModel):
@@ -30,11 +48,11 @@ class Label(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    id: int
-    name: str
-    source_ids: tuple[int, ...]
-    intensity_class: str
-    partner_id: int
+    id: Id
+    name: Name
+    source_ids: tuple[Id, ...]
+    intensity_class: Name
+    partner_id: Id
     is_structure: bool
 
 
@@ -48,7 +66,26 @@ class LabelTable(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    labels: tuple[Label, ...]
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MAX_LABELS)
+
+    @model_validator(mode="after")
+    def _is_one_to_one(self) -> Self:
+        by_id = {label.id: label for label in self.labels}
+        for what, values in (
+            ("the id", [label.id for label in self.labels]),
+            ("the name", [label.name for label in self.labels]),
+            ("the source id", [i for label in self.labels for i in label.source_ids]),
+        ):
+            value, count = Counter(values).most_common(1)[0] if values else (None, 0)
+            if count > 1:
+                raise ValueError(f"two labels have {what} {value!r}, need one for each")
+        for label in self.labels:
+            if label.partner_id not in by_id or by_id[label.partner_id].partner_id != label.id:
+                raise ValueError(
+                    f"{label.name} names {label.partner_id} as its partner, which does not name "
+                    "it back"
+                )
+        return self
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Floats = NDArray[np.float64]
+Twelve = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
 
 
 class PosePrior(BaseModel):
@@ -18,10 +21,10 @@ class PosePrior(BaseModel):
         factor: (12, 12), times its transpose the covariance.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    mean: tuple[float, ...]
-    factor: tuple[tuple[float, ...], ...]
+    mean: Twelve
+    factor: tuple[Twelve, ...] = Field(min_length=12, max_length=12)
 
     def poses(self, u: Floats, center_mm: Floats) -> Floats:
         """(P, 12) standard normal numbers -> (P, 4, 4) native_from_prior.

@@ -116,7 +116,11 @@ class Predictor:
 
         None where nobody has run `calibrate`, and for the outline of the prior alone.
         """
-        return None if self.config.output == "prior" else calibration_of(self.model.header)
+        return (
+            None
+            if self.config.output == "prior"
+            else calibration_of(self.model.header, self.config.model)
+        )
 
     @property
     def temperature(self) -> float:

@@ -1,24 +1,28 @@
-"""Label tables from files and to files, in the forms of other programs."""
+"""Label tables from files: our own form, a BIDS dseg.tsv, a FreeSurfer color table."""
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seg_prior.config.labels import LabelFormat
-from seg_prior.core.label_colours import label_colours
+import numpy as np
+from pydantic import ValidationError
+
+from seg_prior.config.base import misfit
 from seg_prior.core.labels import (
     BACKGROUND,
-    Label,
+    MAX_LABELS,
     LabelTable,
     few,
     is_kind_of,
 )
 from seg_prior.errors import LabelsError
-from seg_prior.files import whole_file
+
+_MAX_BYTES = 10_000_000
+_MAX_ID = np.iinfo(np.int32).max
 
 
 def label_table_from_ids(ids: Iterable[int]) -> LabelTable:
@@ -50,18 +54,35 @@ def read_label_table(path: Path, occurring: Collection[int] | None = None) -> La
     """
     if not path.is_file():
         raise LabelsError(f"{path}: no such file, need a label table. Check the path.")
+    lines = _read_lines(path)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except ValueError as error:
-        raise LabelsError(f"{path}: not text in UTF-8, need a tab-separated table.") from error
-    names = _parse_color_table(lines) or _parse_dseg(lines, path)
-    if not names:
-        return _from_rows(_parse(lines, path), str(path))
+        names = _parse_color_table(lines) or _parse_dseg(lines, path)
+        if not names:
+            return _from_rows(_parse(lines, path), str(path))
+    except csv.Error as error:
+        raise LabelsError(f"{path}: no tab-separated table ({error}); mend it.") from error
     rows = [_Row(BACKGROUND, "Background", BACKGROUND, "background", None)]
     for id_, name in names:
         if id_ != BACKGROUND and (occurring is None or id_ in occurring):
             rows.append(_Row(id_, name, id_, _without_side(name), None))
     return _from_rows(rows, str(path))
+
+
+def _read_lines(path: Path) -> list[str]:
+    """The lines of a table.
+
+    They end where programs for tables end them, not at every separator that Unicode has.
+    """
+    if path.stat().st_size > _MAX_BYTES:
+        raise LabelsError(
+            f"{path}: found {path.stat().st_size / 1e6:.0f} MB, need a table of labels of at most "
+            f"{_MAX_BYTES / 1e6:.0f} MB."
+        )
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except ValueError as error:
+        raise LabelsError(f"{path}: not text in UTF-8, need a tab-separated table.") from error
+    return re.split("\r\n|\n|\r", text)
 
 
 def _parse_color_table(lines: Sequence[str]) -> list[tuple[int, str]]:
@@ -78,12 +99,13 @@ def _parse_dseg(lines: Sequence[str], path: Path) -> list[tuple[int, str]]:
         return []
     found = []
     for row in reader:
-        if not row["index"].isdecimal() or not row["name"]:
+        index, name = row["index"].strip(), row["name"].strip()
+        if not re.fullmatch(r"[0-9]{1,10}", index) or int(index) > _MAX_ID or not name:
             raise LabelsError(
-                f"{path}: line {reader.line_num}: found index '{row['index']}' and name "
-                f"'{row['name']}', need a whole number >= 0 and a name; mend the row."
+                f"{path}: line {reader.line_num}: found index {index!a} and name {name!a}, need a "
+                f"whole number from 0 to {_MAX_ID} and a name; mend the row."
             )
-        found.append((int(row["index"]), row["name"]))
+        found.append((int(index), name))
     return found
 
 
@@ -98,18 +120,26 @@ def _parse(lines: Sequence[str], path: Path) -> list[_Row]:
         )
     rows = []
     for row in reader:
-        try:
-            numbers = [int(row[key]) for key in ("id", "scored_as")]
-            partner = int(row["partner"]) if row.get("partner") else None
-        except ValueError as error:
-            raise LabelsError(f"{path}: line {reader.line_num}: {error}; mend the row.") from error
-        if min(numbers) < 0 or not row["name"] or not row["intensity_class"]:
-            raise LabelsError(
-                f"{path}: line {reader.line_num}: found a negative id, or no name or no class; "
-                "mend the row."
-            )
-        rows.append(_Row(numbers[0], row["name"], numbers[1], row["intensity_class"], partner))
+        where = f"{path}: line {reader.line_num}"
+        if not any(value for value in row.values()):
+            continue
+        numbers = [_id_in(row, key, where) for key in ("id", "scored_as")]
+        partner = _id_in(row, "partner", where) if (row.get("partner") or "").strip() else None
+        name, intensity_class = row["name"].strip(), row["intensity_class"].strip()
+        if not name or not intensity_class:
+            raise LabelsError(f"{where}: found no name or no intensity class; mend the row.")
+        rows.append(_Row(numbers[0], name, numbers[1], intensity_class, partner))
     return rows
+
+
+def _id_in(row: dict[str, str], key: str, where: str) -> int:
+    text = row[key].strip()
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) > _MAX_ID:
+        raise LabelsError(
+            f"{where}: {key}: found {text[:20]!a}, need a whole number from 0 to {_MAX_ID}; "
+            "mend the row."
+        )
+    return int(text)
 
 
 class _Row(NamedTuple):
@@ -132,8 +162,11 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
     for row in sorted(rows, key=lambda row: row.id):
         target = row.scored_as or nuisance.setdefault(row.intensity_class, row.id)
         members.setdefault(target, []).append(row.id)
-    if len(members) > 255:
-        raise LabelsError(f"{source}: found {len(members)} labels, at most 255 fit a model.")
+    if len(members) > MAX_LABELS:
+        raise LabelsError(
+            f"{source}: found {len(members)} labels, at most {MAX_LABELS} fit a model. Give those "
+            "that are not needed apart one scored_as."
+        )
     ids_by_name = {by_id[target].name: target for target in members}
     labels = []
     for target in sorted(members):
@@ -141,31 +174,40 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
         mirror_id = ids_by_name.get(_mirrored(row.name), target)
         is_structure = row.scored_as != BACKGROUND
         labels.append(
-            Label(
-                id=target,
-                name=row.name,
-                source_ids=tuple(members[target]),
-                intensity_class=row.intensity_class,
+            {
+                "id": target,
+                "name": row.name,
+                "source_ids": tuple(members[target]),
+                "intensity_class": row.intensity_class,
                 # A nuisance label gathers both sides.
-                partner_id=(mirror_id if row.partner is None else row.partner)
+                "partner_id": (mirror_id if row.partner is None else row.partner)
                 if is_structure
                 else target,
-                is_structure=is_structure,
-            )
+                "is_structure": is_structure,
+            }
         )
-    partner_of = {label.id: label.partner_id for label in labels}
-    for label in labels:
-        if label.is_structure and is_kind_of(label, labels[0]):
+    table = _valid(labels, source)
+    for label in table.labels:
+        if label.is_structure and is_kind_of(label, table.labels[0]):
             raise LabelsError(
                 f"{source}: {label.name} is scored, but its intensity class "
                 f"'{label.intensity_class}' is background's; give it a class of its own."
             )
-        if partner_of.get(label.partner_id) != label.id:
-            raise LabelsError(
-                f"{source}: {label.name} names {label.partner_id} as its partner, which does not "
-                "name it back."
-            )
-    return LabelTable(labels=tuple(labels))
+    return table
+
+
+def _valid(labels: list[dict[str, object]], source: str) -> LabelTable:
+    """The labels, if no two are one and each pair is a pair."""
+    try:
+        return LabelTable.model_validate({"labels": labels})
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = first["loc"]
+        text = first["msg"].removeprefix("Value error, ")
+        if len(loc) > 1:  # labels, position, key
+            label = labels[int(loc[1])]
+            text = f"label {label['id']}: {loc[2]}: {misfit(first)}"
+        raise LabelsError(f"{source}: {text.rstrip('.')}. Mend the table.") from error
 
 
 _SIDES = {"Left": "Right", "left": "right", "lh": "rh"}
@@ -181,77 +223,3 @@ def _mirrored(name: str) -> str:
 
 def _without_side(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _SIDE.sub("", name, count=1).lower()).strip("_") or name
-
-
-class _ColouredRow(NamedTuple):
-    """A label with its color, 0 to 255."""
-
-    id: int
-    name: str
-    red: int
-    green: int
-    blue: int
-
-    @property
-    def rgb(self) -> tuple[int, int, int]:
-        return self.red, self.green, self.blue
-
-
-def write_label_table(table: LabelTable, form: LabelFormat, out: Path) -> None:
-    """Write a label table to a file."""
-    lines = describe_label_table(table, form)
-    with whole_file(out) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def describe_label_table(table: LabelTable, form: LabelFormat) -> list[str]:
-    """The lines of a label table as BIDS, FreeSurfer, ITK-SNAP, 3D Slicer or FSLeyes reads it."""
-    colours = (label_colours(table) * 255).round().astype(int).tolist()
-    rows = [
-        _ColouredRow(label.id, "_".join(label.name.split()), *colour)
-        for label, colour in zip(table.labels, colours, strict=True)
-    ]
-    return list(_WRITERS[form](rows))
-
-
-def _bids(rows: list[_ColouredRow]) -> Iterable[str]:
-    yield "index\tname\tcolor"
-    for row in rows:
-        yield f"{row.id}\t{row.name}\t#{row.red:02x}{row.green:02x}{row.blue:02x}"
-
-
-def _freesurfer(rows: list[_ColouredRow]) -> Iterable[str]:
-    yield "#No. Label Name: R G B A"
-    for row in rows:
-        yield f"{row.id} {row.name} {row.red} {row.green} {row.blue} 0"  # 0: opaque
-
-
-def _itksnap(rows: list[_ColouredRow]) -> Iterable[str]:
-    yield "# ITK-SnAP Label Description File"
-    yield "# IDX   -R-  -G-  -B-  -A--  VIS MSH  LABEL"
-    for row in rows:
-        shown = int(row.id > 0)
-        color = f"{row.red:4d} {row.green:4d} {row.blue:4d}"
-        yield f'{row.id:5d} {color} {shown:8d} {shown:2d} {shown:2d}    "{row.name}"'
-
-
-def _slicer(rows: list[_ColouredRow]) -> Iterable[str]:
-    yield "# Color table file"
-    yield f"# {len(rows)} values"
-    for row in rows:
-        opacity = 255 if row.id > 0 else 0
-        yield f"{row.id} {row.name} {row.red} {row.green} {row.blue} {opacity}"
-
-
-def _fsleyes(rows: list[_ColouredRow]) -> Iterable[str]:
-    for row in rows[1:]:  # FSLeyes shows 0 as nothing
-        yield f"{row.id} {' '.join(f'{part / 255:.5f}' for part in row.rgb)} {row.name}"
-
-
-_WRITERS: dict[LabelFormat, Callable[[list[_ColouredRow]], Iterable[str]]] = {
-    "bids": _bids,
-    "freesurfer": _freesurfer,
-    "itksnap": _itksnap,
-    "slicer": _slicer,
-    "fsleyes": _fsleyes,
-}

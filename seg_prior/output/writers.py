@@ -16,7 +16,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.files import whole_file
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
-from seg_prior.io.label_tables import write_label_table
+from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_series, write_volume
 from seg_prior.output.layout import VOLUME_COLUMNS, Extras, files_of
 from seg_prior.quality.verdict import Quality

@@ -7,6 +7,7 @@ import csv
 import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from seg_prior.checkpoints.digest import digest_of_state
 from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
@@ -177,6 +179,7 @@ def _save(
         "step": step,
         "request": request,
     }
+    state["sha256"] = digest_of_state(state)
     with whole_file(path) as temporary:
         torch.save(state, temporary)
 
@@ -185,15 +188,40 @@ def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, requ
     """Load what `_save` wrote, if it is there; the number of steps done."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True, map_location="cpu")
+    state = _read_state(path)
     if state.get("request", "") != request:
         raise ConfigError(
             f"{path}: found the state of a training with other settings or inputs, need one of "
             "this request. Delete it to start afresh, or choose another --out."
         )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["step"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise ConfigError(_damaged(path, error)) from error
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """What `_save` wrote, if nothing has changed it since; of before, it has no digest."""
+    try:
+        state = dict(torch.load(path, weights_only=True, map_location="cpu"))
+        digest = state.pop("sha256", None)
+        if digest is not None and digest != digest_of_state(state):
+            raise ValueError("other numbers than were written")
+    except Exception as error:  # unpickling damaged bytes raises whatever it meets
+        raise ConfigError(_damaged(path, error)) from error
+    return state
+
+
+def _damaged(path: Path, error: Exception) -> str:
+    text = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    if isinstance(error, pickle.UnpicklingError):  # torch advises to run what the file holds
+        text = "not as it was written"
+    return (
+        f"{path}: found a damaged state of a training ({text}), need it whole. Delete it to start "
+        "afresh, or choose another --out."
+    )
 
 
 class _Log:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import pickle
+import random
 import struct
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model
+from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model, write_reference
 from seg_prior.checkpoints.header import (
+    DIGEST_KEY,
     FORMAT_VERSION,
     Header,
     Kind,
     read_header,
+    read_metadata,
 )
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig
@@ -288,6 +291,89 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="found no safetensors file"):
         load_model(path)
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("kind", ["atlas", "pca", "model"])
+def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: Kind) -> None:
+    path, _, _ = saved(tmp_path, kind)
+    whole = path.read_bytes()
+    rng = random.Random(0)
+    begin = 8 + int.from_bytes(whole[:8], "little")
+    places = [rng.randrange(begin) for _ in range(60)]
+    places += [rng.randrange(begin, len(whole)) for _ in range(40)]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(CheckpointError) as error:
+            load_model(path)
+        assert str(error.value).startswith(f"{path}: ")
+        assert "\n" not in str(error.value)
+    path.write_bytes(whole)
+    load_model(path)
+
+
+def test_a_checkpoint_from_before_the_digest_is_read_and_gains_one(tmp_path: Path) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    before = rewritten(path, tmp_path / "before.safetensors")
+    assert DIGEST_KEY not in read_metadata(before)
+    load_model(before)
+    write_reference(before, {"figure": 1})
+    assert len(read_metadata(before)[DIGEST_KEY]) == 64
+    assert load_model(before).header.reference["figure"] == 1
+
+
+@pytest.mark.parametrize("name", ["prior.center", "prior.basis", "location.cells"])
+def test_tensors_that_do_not_fit_are_refused_without_a_digest_too(
+    tmp_path: Path, name: str
+) -> None:
+    path, _, _ = saved(tmp_path, "pca")
+    with safe_open(path, framework="pt") as file:
+        text = file.metadata()["seg_prior"]
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    whole = tensors.pop(name)
+    wrong = [None, whole[..., :-1].contiguous()]
+    wrong += [torch.full_like(whole, 10**6)] if name == "location.cells" else []
+    for value in wrong:
+        more = {} if value is None else {name: value}
+        save_file(tensors | more, path, metadata={"seg_prior": text})
+        with pytest.raises(CheckpointError, match="found tensors that do not fit its header"):
+            load_model(path)
+
+
+FLAT = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"shape": [0, 16, 24]}, "shape.0: found 0, need greater than or equal to 2|to be greater"),
+        ({"shape": [10**9, 16, 24]}, "shape.0: found 1000000000"),
+        ({"affine": [[1.0]]}, "affine.0"),
+        ({"affine": FLAT}, "makes no voxels of the prior grid"),
+        ({"pose_prior": {"mean": [0.0], "factor": [[1.0]]}}, "pose_prior.mean"),
+        ({"label_table": {"labels": []}}, "label_table.labels"),
+        ({"locator": {"spacing_mm": 0}}, "locator.spacing_mm"),
+    ],
+)
+def test_a_header_out_of_bounds_is_refused_by_its_key(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    other = rewritten(path, tmp_path / "other.safetensors", **changes)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(other)
+
+
+def test_a_label_name_with_a_line_end_is_refused_by_its_key(tmp_path: Path) -> None:
+    path, _, _ = saved(tmp_path, "prior")
+    table = toy.table().model_dump(mode="json")
+    table["labels"][2]["name"] = "line\nbreak"
+    other = rewritten(path, tmp_path / "other.safetensors", label_table=table)
+    with pytest.raises(
+        CheckpointError, match=r"label_table\.labels\.2\.name: found 'line\\nbreak'"
+    ):
+        read_header(other)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from seg_prior.config.labels import LabelFormat
 from seg_prior.core.label_colours import label_colours
 from seg_prior.core.labels import BACKGROUND
 from seg_prior.errors import LabelsError
-from seg_prior.io.label_tables import describe_label_table, read_label_table
+from seg_prior.io.label_formats import describe_label_table
+from seg_prior.io.label_tables import read_label_table
 
 TABLE = read_header(BRAIN_MODEL).label_table.written
 COLOURS = (label_colours(TABLE) * 255).round().astype(int).tolist()
@@ -108,3 +109,15 @@ def test_a_prior_of_a_dseg_table_names_its_structures(
     assert capsys.readouterr().out == table.read_text().replace(
         read_header(tiny_atlas).label_table.names[0], "Background"
     )
+
+
+def test_a_name_is_the_same_in_every_file_of_bids_and_one_word_where_it_must_be(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("index\tname\n10\tLeft Thalamus\n")
+    table = read_label_table(path)
+    assert table.names == ["Background", "Left Thalamus"]
+    assert describe_label_table(table, "bids")[2].split("\t")[:2] == ["10", "Left Thalamus"]
+    for form in ("freesurfer", "itksnap", "slicer", "fsleyes"):
+        assert "Left_Thalamus" in "\n".join(describe_label_table(table, form))

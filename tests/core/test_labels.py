@@ -73,7 +73,7 @@ def test_tables_are_equal_by_their_labels(table: LabelTable) -> None:
     assert (table.is_outside == again.is_outside).all()
     assert table == again
     assert hash(table) == hash(again)
-    assert table != LabelTable(labels=table.labels[:2])
+    assert table != LabelTable(labels=table.labels[:1])
 
 
 def test_without_kinds_of_background_labels_are_written_as_they_are(table: LabelTable) -> None:
@@ -175,10 +175,13 @@ def test_a_class_in_two_ties_is_refused(table: LabelTable) -> None:
         (SMALL.replace("0\tBackground\t0\tbackground\t0\n", ""), r"found no row for ids 0"),
         (SMALL.replace("41\twm\t2", "41\twm\t16"), r"Left-White names 41 as its partner, which"),
         (SMALL.replace("stem\t16", "stem\t77"), r"Stem names 77 as its partner, which"),
-        (SMALL + "three\tCortex\t3\tcortex\t3\n", r"line 9: .*'three'; mend the row"),
+        (SMALL + "three\tCortex\t3\tcortex\t3\n", r"line 9: id: found 'three', need a whole"),
         (SMALL + "3\n", r"line 9: .*mend the row"),
-        (SMALL + "3\tCortex\t3\n", r"line 9: found a negative id, or no name or no class"),
-        (SMALL + "-3\tCortex\t-3\tcortex\t-3\n", r"line 9: found a negative id"),
+        (SMALL + "3\tCortex\t3\n", r"line 9: found no name or no intensity class"),
+        (
+            SMALL + "-3\tCortex\t-3\tcortex\t-3\n",
+            r"line 9: id: found '-3', need a whole number from 0",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
@@ -193,6 +196,45 @@ def test_a_missing_table_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "nope.tsv", tmp_path):
         with pytest.raises(LabelsError, match="no such file, need a label table"):
             read_label_table(path)
+
+
+@pytest.mark.parametrize("bad", ["Cor\\ttex", "Cor\\x00tex", "Cor\\x1btex", "Cor\\u2028tex"])
+@pytest.mark.parametrize("column", ["name", "class"])
+def test_control_characters_are_refused_in_one_line(tmp_path: Path, bad: str, column: str) -> None:
+    raw = bad.encode().decode("unicode_escape")
+    row = {"name": f'3\t"{raw}"\t3\tcortex', "class": f'3\tCortex\t3\t"{raw}"'}[column]
+    path = tmp_path / "labels.tsv"
+    path.write_text(SMALL + row + "\t3\n", "utf-8")
+    with pytest.raises(LabelsError) as error:
+        read_label_table(path)
+    message = str(error.value)
+    assert message.startswith(f"{path}: label 3: ")
+    assert f"found '{bad}', need a name without control characters such as" in message
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("99999999999\tA\t0\twm\t0\n", "line 9: id: found '99999999999', need a whole number"),
+        ("3\tStem\t3\twm\t3\n", "two labels have the name 'Stem', need one for each"),
+        ("3\t" + "n" * 201 + "\t3\twm\t3\n", "label 3: name: found 'nnn.* at most 200"),
+        ("3\t" + "n" * 200_000 + "\t3\twm\t3\n", "no tab-separated table"),
+        ("\u0663\tA\t3\twm\t3\n", "line 9: id: found '.u0663', need a whole number"),
+    ],
+)
+def test_what_no_label_can_be_is_refused(tmp_path: Path, row: str, message: str) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text(SMALL + row, "utf-8")
+    with pytest.raises(LabelsError, match=message):
+        read_label_table(path)
+
+
+def test_a_table_of_megabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text("x" * 10_000_001)
+    with pytest.raises(LabelsError, match="found 10 MB, need a table of labels of at most 10 MB"):
+        read_label_table(path)
 
 
 def test_a_table_that_is_not_text_is_refused(tmp_path: Path) -> None:

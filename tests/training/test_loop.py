@@ -2,7 +2,6 @@
 
 import csv
 import os
-import pickle
 import socket
 import subprocess
 import sys
@@ -221,7 +220,7 @@ def test_resuming_runs_no_code_of_the_file(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "owned",))
 
     torch.save({"model": Evil(), "step": 1}, tmp_path / "last.pt")
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(ConfigError, match=r"damaged state of a training \(not as it was written\)"):
         train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
     assert not (tmp_path / "owned").exists()
 
@@ -301,3 +300,48 @@ def test_two_processes_match_one(tmp_path: Path) -> None:
         assert first["step"] == second["step"]
         for name in ("loss", "nll", "kl"):
             assert float(first[name]) == pytest.approx(float(second[name]), rel=1e-4)
+
+
+def run_line(folder: Path) -> Line:
+    torch.manual_seed(0)
+    line = Line()
+    train(line, line_losses, Numbers(), QUICK, Run(folder, "cpu", is_quiet=True))
+    return line
+
+
+def test_a_damaged_resume_state_is_refused_in_one_line(tmp_path: Path) -> None:
+    run_line(tmp_path)
+    path = tmp_path / "last.pt"
+    whole = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    for place in range(0, len(whole), max(1, len(whole) // 80)):
+        changed = bytearray(whole)
+        changed[place] ^= 4
+        path.write_bytes(changed)
+        try:
+            run_line(tmp_path)
+        except ConfigError as error:
+            assert str(error).startswith(f"{path}: found ")  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+        else:  # what nobody reads: padding, dates, the archive's own notes
+            assert torch.load(path, weights_only=True)["step"] == state["step"]
+    path.write_bytes(whole[:100])
+    with pytest.raises(ConfigError, match=r"found a damaged state of a training .* Delete it to"):
+        run_line(tmp_path)
+
+
+def test_a_state_whose_numbers_were_changed_is_refused(tmp_path: Path) -> None:
+    run_line(tmp_path)
+    path = tmp_path / "last.pt"
+    state = torch.load(path, weights_only=True)
+    state["model"]["slope"] += 1e-3
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match=r"damaged state .*other numbers than were written"):
+        run_line(tmp_path)
+    del state["sha256"]  # as an older one
+    torch.save(state, path)
+    assert run_line(tmp_path).slope == state["model"]["slope"]
+    del state["model"]["slope"]
+    torch.save(state, path)
+    with pytest.raises(ConfigError, match="damaged state of a training"):
+        run_line(tmp_path)
