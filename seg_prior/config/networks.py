@@ -38,3 +38,16 @@ class LocatorConfig(FrozenModel):
 
     spacing_mm: float = Field(gt=0)
     widths: tuple[Width, Width, Width] = (32, 64, 96)
+
+
+class ReaderConfig(FrozenModel):
+    """Form of the network that corrects f(z) by what it sees in an image.
+
+    Attributes:
+        widths: Channels at prior space's grid, and at a half, a quarter and an eighth of it;
+            multiples of 8.
+        num_blocks: Residual blocks at each of these on the way down; one each on the way up.
+    """
+
+    widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
+    num_blocks: tuple[int, int, int, int] = (1, 1, 2, 2)

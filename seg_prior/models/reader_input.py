@@ -1,0 +1,177 @@
+"""What the image reader sees: the image, its field of view, tissues, f(z), posterior and atlas."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from seg_prior.models.likelihood import (
+    Intensities,
+    IntensityClasses,
+    class_log_likelihood,
+)
+from seg_prior.models.location import CELL, FLOOR, LocationPrior
+
+Box = tuple[slice, slice, slice]
+"""Voxels of prior space."""
+
+_LOWEST_LOG = -10.0
+_IMAGE_RANGE = 4.0  # deviations
+
+
+@dataclass(frozen=True, eq=False)
+class ReaderSpace:
+    """What all scans of a model share, on prior space's grid.
+
+    Attributes:
+        log_atlas: (G, D, H, W) log p_loc of the labels of results.
+        log_kind: (K, D, H, W) log share of each kind of background in background.
+        kinds: (K,) the intensity class of each kind.
+        class_of_group: (G,) the intensity class of each label; of background, its first kind's.
+        tissues: (T,) one class for each tie of what is inside.
+        brain: (D, H, W) bool, where anatomy is likelier than background.
+    """
+
+    log_atlas: Tensor
+    log_kind: Tensor
+    kinds: Tensor
+    class_of_group: Tensor
+    tissues: Tensor
+    brain: Tensor
+
+    @classmethod
+    def of(cls, location: LocationPrior, classes: IntensityClasses) -> ReaderSpace:
+        """The space of a location prior."""
+        log_prob = location.log_prob[None]
+        log_atlas = on_grid(location, location.log_by_group(log_prob))[0]
+        kinds = list(location.groups[0])
+        log_kind = location.scatter(log_prob[:, kinds].log_softmax(1), -math.log(len(kinds)))[0]
+        seen: set[int] = set()
+        tissues = []
+        for index, tie in enumerate(classes.tie_of_class.tolist()):
+            if not classes.is_outside[index] and tie not in seen:
+                seen.add(tie)
+                tissues.append(index)
+        of_group = [int(classes.class_of_label[group[0]]) for group in location.groups]
+        device = log_prob.device
+        return cls(
+            log_atlas,
+            log_kind,
+            classes.class_of_label[kinds],
+            torch.tensor(of_group, device=device),
+            torch.tensor(tissues, device=device),
+            log_atlas[0] < math.log(0.5),
+        )
+
+    @property
+    def num_inputs(self) -> int:
+        """Channels of `features`."""
+        return 2 * CELL + 3 * len(self.class_of_group) + CELL * (len(self.tissues) + 1)
+
+    def background(self, by_class: Tensor, log_kind: Tensor) -> Tensor:
+        """log p(x | background), its kinds together: (C, ...), (K, ...) -> (1, ...)."""
+        return torch.logsumexp(log_kind + by_class[self.kinds], dim=0, keepdim=True)
+
+
+@dataclass(frozen=True, eq=False)
+class FineImage:
+    """An image on a grid of half prior space's spacing, whose voxels are eighths of its own.
+
+    Attributes:
+        image: (H, 2 D, 2 H', 2 W) normalised intensity; the first contrast is what is looked at.
+        weight: (H, 2 D, 2 H', 2 W), `channel_weight` of the field of view.
+    """
+
+    image: Tensor
+    weight: Tensor
+
+    @property
+    def in_view(self) -> Tensor:
+        """(2 D, 2 H', 2 W) bool."""
+        return (self.weight > 0).any(0)
+
+    def at(self, box: Box) -> FineImage:
+        """The part in a box of prior space."""
+        double = tuple(slice(2 * side.start, 2 * side.stop) for side in box)
+        return FineImage(self.image[:, *double], self.weight[:, *double])
+
+
+def on_grid(location: LocationPrior, log_prob: Tensor) -> Tensor:
+    """(1, G, V) log probabilities of groups -> (1, G, D, H, W); outside background is certain."""
+    grid = location.scatter(log_prob, math.log(FLOOR))
+    is_outside = location.scatter(log_prob.new_zeros(1, 1, log_prob.shape[2]), 1.0)[0, 0] > 0
+    grid[:, 0, is_outside] = 0.0
+    return grid
+
+
+def moments(space: ReaderSpace, seen: FineImage) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of the first contrast where anatomy is expected and in view."""
+    some = seen.image[0, ::2, ::2, ::2]
+    values = some[space.brain & (seen.weight[0, ::2, ::2, ::2] > 0)]
+    if values.numel() < 2:
+        return some.mean(), some.std() + 1e-3
+    return values.mean(), values.std() + 1e-3
+
+
+def features(
+    space: ReaderSpace,
+    seen: FineImage,
+    log_prior: Tensor,
+    intensities: Intensities,
+    scale: tuple[Tensor, Tensor],
+    box: Box,
+) -> Tensor:
+    """What the network sees in a box of prior space; a function of the voxels there alone.
+
+    Args:
+        space: Of the model.
+        seen: The part of the image in the box.
+        log_prior: (G, d, h, w) log f(z) in the box.
+        intensities: The image's Gaussians.
+        scale: `moments` of the whole image.
+        box: Which part of prior space.
+
+    Returns:
+        (1, `space.num_inputs`, d, h, w).
+    """
+    mean, sd = scale
+    in_view = seen.in_view
+    image = torch.where(
+        in_view, ((seen.image[0] - mean) / sd).clamp(-_IMAGE_RANGE, _IMAGE_RANGE), 0.0
+    )
+    by_class = class_log_likelihood(
+        seen.image.flatten(1)[None], seen.weight.flatten(1)[None], intensities
+    )[0].view(-1, *image.shape)
+    log_kind = space.log_kind[:, *box]
+    background = space.background(by_class, _doubled(log_kind))
+    tissue = torch.softmax(torch.cat([background, by_class[space.tissues]]), dim=0)
+    by_group = F.avg_pool3d(by_class[None], 2)[0][space.class_of_group]
+    by_group[0] = F.avg_pool3d(background[None], 2)[0, 0]
+    posterior = torch.softmax(log_prior + by_group, dim=0)
+    channels = [
+        fold(image[None]),
+        fold(in_view[None].float()),
+        log_prior.clamp(_LOWEST_LOG, 0) / 5 + 1,
+        space.log_atlas[:, *box].clamp(_LOWEST_LOG, 0) / 5 + 1,
+        2 * posterior,
+        fold(tissue),
+    ]
+    return torch.cat(channels)[None]
+
+
+def fold(grid: Tensor) -> Tensor:
+    """(C, 2 d, 2 h, 2 w) -> (8 C, d, h, w): the eight parts of a voxel side by side."""
+    channels, depth, height, width = grid.shape
+    parts = grid.view(channels, depth // 2, 2, height // 2, 2, width // 2, 2)
+    return parts.permute(0, 2, 4, 6, 1, 3, 5).reshape(-1, depth // 2, height // 2, width // 2)
+
+
+def _doubled(grid: Tensor) -> Tensor:
+    """(C, d, h, w) -> (C, 2 d, 2 h, 2 w), each value eight times."""
+    for axis in (1, 2, 3):
+        grid = grid.repeat_interleave(2, axis)
+    return grid
