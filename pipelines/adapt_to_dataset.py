@@ -20,6 +20,7 @@ from experiments import (
 )
 from experiments.config import AdaptConfig
 from seg_prior.cli.settings import resolve
+from seg_prior.cli.talk import talking
 from seg_prior.errors import SegPriorError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,8 +38,8 @@ def main() -> int:
     try:
         config = resolve(AdaptConfig, given.config, {"data": data})
         files = dataset.prepare(config)
-        report = adapt.look(config, files, print)
-        adapt.train(config, files, report, print)
+        report = adapt.look(config, files)
+        adapt.train(config, files, report)
         adapt.introduce(config, report)
         asked = adapt.benchmark_of(config, files, report)
         cells = scoring.run(asked.datasets[0], asked)
@@ -55,4 +56,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with talking():
+        sys.exit(main())

@@ -14,6 +14,7 @@ from pathlib import Path
 from experiments import benchmark, benchmark_page
 from experiments.config import BenchmarkConfig
 from seg_prior.cli.settings import resolve
+from seg_prior.cli.talk import talking
 from seg_prior.errors import SegPriorError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,4 +43,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with talking():
+        sys.exit(main())

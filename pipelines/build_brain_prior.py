@@ -12,8 +12,10 @@ from pathlib import Path
 from seg_prior.checkpoints.calibration import calibration_of
 from seg_prior.checkpoints.header import read_header
 from seg_prior.cli.settings import resolve
+from seg_prior.cli.talk import talking
 from seg_prior.commands import calibrate, train_prior
-from seg_prior.config.commands import CalibrateConfig, TrainPriorConfig
+from seg_prior.commands.calibrate import Config as CalibrateConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "brain.yaml"
 
@@ -37,4 +39,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with talking():
+        main()

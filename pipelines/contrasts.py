@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from seg_prior import Segmenter
-from seg_prior.config.commands import CalibrateConfig
+from seg_prior.commands.calibrate import Config as CalibrateConfig
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.core.grid import Grid

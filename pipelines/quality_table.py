@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from seg_prior.api import Segmenter
-from seg_prior.config.commands import CalibrateConfig
+from seg_prior.commands.calibrate import Config as CalibrateConfig
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.core.volume import Volume, stem

@@ -17,6 +17,7 @@ from experiments.benchmark_page import known_dice
 from experiments.config import BenchmarkConfig
 from experiments.picture import write_jpeg
 from seg_prior.cli.settings import resolve
+from seg_prior.cli.talk import talking
 from seg_prior.evaluation.dice_table import mean_dice
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume
@@ -40,7 +41,7 @@ def main() -> None:
     config = resolve(BenchmarkConfig, given.config, {"data": data})
     dataset = config.datasets[0]
     table = read_label_table(config.tables / dataset.label_table).written
-    cells = {(c.method, c.subject): c for c in scoring.run(dataset, config, lambda line: None)}
+    cells = {(c.method, c.subject): c for c in scoring.run(dataset, config)}
 
     def dice(cell: Cell) -> float:
         return mean_dice(known_dice(cell), table)
@@ -63,4 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with talking():
+        main()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seg_prior.api import Segmentation as Segmentation
     from seg_prior.api import Segmenter as Segmenter
+
+# A library is silent until somebody listens.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 __version__ = "0.1.0"
 __all__ = ["Segmentation", "Segmenter", "__version__"]

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg_prior.config.output import OutputOptions
 from seg_prior.core.device import cpu_threads
 from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume, stem
@@ -14,7 +15,6 @@ from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.nifti import Image, as_volume
 from seg_prior.output import writers
-from seg_prior.output.layout import Extras
 from seg_prior.output.notebook import volumes_frame
 from seg_prior.quality.verdict import Quality, Verdict, quality_of
 from seg_prior.registration.pipeline import Conformed, conform
@@ -36,19 +36,19 @@ class Segmentation(Prediction):
 
         They are named after the scan's file, and `image` where it never was one.
         """
-        return self.write(writers.target_in(Path(folder), self.volume), Extras(volumes=True))
+        return self.write(writers.target_in(Path(folder), self.volume), OutputOptions(volumes=True))
 
     def write(
-        self, target: Path, extras: Extras, request: dict[str, Any] | None = None
+        self, target: Path, options: OutputOptions, request: dict[str, Any] | None = None
     ) -> tuple[Path, ...]:
         """Write the files of the scan, each whole or not at all; the files.
 
         Args:
             target: The label map.
-            extras: What else to write.
+            options: What else to write.
             request: What the result depends on, for the sidecar.
         """
-        return tuple(writers.write(self, self.qc, target, extras, request))
+        return tuple(writers.write(self, self.qc, target, options, request))
 
     @property
     def verdict(self) -> Verdict:

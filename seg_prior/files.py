@@ -7,6 +7,14 @@ import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Files(NamedTuple):
+    """What a command reads and writes."""
+
+    reads: list[Path]
+    writes: list[Path]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Fixtures of a session are read by many tests: write to `tmp_path`, never beside them.
 """
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,20 @@ def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+@pytest.fixture
+def talk(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What commands say: `talk.messages`, one line each."""
+    caplog.set_level(logging.INFO, "seg_prior")
+    return caplog
+
+
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four heads at 5 mm: sub-00N_phantom.nii.gz, sub-00N_phantom_dseg.nii.gz, labels.tsv."""
     from seg_prior.commands import make_phantoms
 
     folder = tmp_path_factory.mktemp("phantoms")
-    make_phantoms.run(folder, num=4, seed=0, spacing_mm=5.0)
+    make_phantoms.run(make_phantoms.Config(out=folder, num=4, spacing_mm=5.0))
     return folder
 
 
@@ -62,7 +70,7 @@ def posed_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def _train(phantom_folder: Path, out: Path, kind: str, num_maps: int = 3, **more: object) -> Path:
     from seg_prior.commands import train_prior
-    from seg_prior.config.commands import TrainPriorConfig
+    from seg_prior.commands.train_prior import Config as TrainPriorConfig
 
     label_maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))[:num_maps]
     settings: dict[str, object] = {
@@ -75,7 +83,6 @@ def _train(phantom_folder: Path, out: Path, kind: str, num_maps: int = 3, **more
         "optim": {"steps": 3, "warmup_steps": 1, "precision": "32-true", "num_workers": 0},
         "device": "cpu",
         "threads": 1,
-        "quiet": True,
     }
-    train_prior.run(TrainPriorConfig.model_validate(settings | more), lambda line: None)
+    train_prior.run(TrainPriorConfig.model_validate(settings | more))
     return out

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,19 +20,17 @@ from seg_prior.commands import (
     train_locator,
     train_prior,
 )
+from seg_prior.commands.check import Config as CheckConfig
 from seg_prior.commands.check import Report
-from seg_prior.config.commands import (
-    CheckConfig,
-    TrainEncoderConfig,
-    TrainLocatorConfig,
-    TrainPriorConfig,
-)
+from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
+from seg_prior.commands.train_locator import Config as TrainLocatorConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.device import start
 from seg_prior.files import whole_file
 from seg_prior.planning.check import write_proposal
 from seg_prior.planning.proposal import propose_intensity
 
-Show = Callable[[str], None]
+log = logging.getLogger("seg_prior.pipelines")
 
 ENCODER: dict[str, Any] = {
     "pretrain": {"steps": 100, "warmup_steps": 10, "num_workers": 0, "learning_rate": 3e-4},
@@ -56,66 +55,57 @@ WITH_ENCODER: dict[str, Any] = {
 }
 
 
-def look(config: AdaptConfig, dataset: Dataset, show: Show) -> Report:
+def look(config: AdaptConfig, dataset: Dataset) -> Report:
     """`check` on the label maps to learn from and the unlabelled images."""
-    lines: list[str] = []
-
-    def tell(line: str) -> None:
-        lines.append(line)
-        show(line)
-
     request = CheckConfig(
         labels=list(dataset.maps), images=list(dataset.images), out=config.out / "check"
     )
-    report = check.run(request, tell)
+    report = check.run(request)
     with whole_file(config.out / "check" / "findings.txt") as temporary:
-        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+        temporary.write_text("\n".join(report.lines) + "\n", "utf-8")
     return report
 
 
-def train(config: AdaptConfig, dataset: Dataset, report: Report, show: Show) -> None:
+def train(config: AdaptConfig, dataset: Dataset, report: Report) -> None:
     """An atlas to choose the Gaussians with, then every model; what exists stays."""
     common = {"threads": config.threads, "seed": config.seed, "device": config.device}
-    asked = config.prior | common | {"labels": list(dataset.maps), "out": config.out, "quiet": True}
+    asked = config.prior | common | {"labels": list(dataset.maps), "out": config.out}
     prior, first = config.out / "prior.yaml", config.out / "first_atlas.safetensors"
     if not prior.exists():
         settings = resolve(TrainPriorConfig, report.prior, asked)
-        train_prior.run(settings.model_copy(update={"kind": "atlas", "out": first}), show)
-        intensity = propose_intensity(
-            Segmenter.load(first, device=start(config)), dataset.images, show
-        )
+        train_prior.run(settings.model_copy(update={"kind": "atlas", "out": first}))
+        segmenter = Segmenter.load(first, device=start(config))
+        intensity = propose_intensity(segmenter, dataset.images)
         write_proposal(prior, report.table, report.proposal | {"intensity": intensity})
     settings = resolve(TrainPriorConfig, prior, asked)
     for kind in ("atlas", "pca", "vae"):
         out = config.out / f"{kind}.safetensors"
         if not out.exists():
             with _timed(config, kind):
-                train_prior.run(settings.model_copy(update={"kind": kind, "out": out}), show)
+                train_prior.run(settings.model_copy(update={"kind": kind, "out": out}))
     if settings.pose == "as_maps" and len(dataset.images) == 1:
-        show("a single unlabelled scan: no locator")
+        log.info("a single unlabelled scan: no locator")
     elif settings.pose == "as_maps":
-        _train_locator(config, dataset, common, show)
+        _train_locator(config, dataset, common)
     model = config.out / "model.safetensors"
     if config.encoder is not None and not model.exists():
         scans = {"images": list(dataset.images), "labels": list(dataset.maps)}
         ends = {"prior": config.out / "vae.safetensors", "out": model}
-        proposed = {"augment": settings.augment.model_dump(), "quiet": True}
+        proposed = {"augment": settings.augment.model_dump()}
         request = ENCODER | proposed | config.encoder | common | scans | ends
         with _timed(config, "encoder"):
-            train_encoder.run(resolve(TrainEncoderConfig, None, request), show)
+            train_encoder.run(resolve(TrainEncoderConfig, None, request))
 
 
-def _train_locator(
-    config: AdaptConfig, dataset: Dataset, common: dict[str, Any], show: Show
-) -> None:
+def _train_locator(config: AdaptConfig, dataset: Dataset, common: dict[str, Any]) -> None:
     """Of the VAE; the atlas borrows it, so that both can be compared at one pose."""
     located, atlas = config.out / LOCATED, config.out / LOCATED_ATLAS
     if not located.exists():
-        scans = {"images": list(dataset.images), "quiet": True}
+        scans = {"images": list(dataset.images)}
         ends = {"prior": config.out / "vae.safetensors", "out": located}
         with _timed(config, "locator"):
             request = config.locator | common | scans | ends
-            train_locator.run(resolve(TrainLocatorConfig, None, request), show)
+            train_locator.run(resolve(TrainLocatorConfig, None, request))
     if not atlas.exists():
         borrower, lender = load_model(config.out / "atlas.safetensors"), load_model(located)
         header = borrower.header.model_copy(update={"locator": lender.header.locator})

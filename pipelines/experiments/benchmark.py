@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 from experiments.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod
 from experiments.stopwatch import Cost, measure
 from seg_prior.cli.settings import resolve
-from seg_prior.config.commands import SegmentConfig
+from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.errors import ConfigError
 from seg_prior.evaluation.dice_table import dice_of_structures
 from seg_prior.files import sha256_of, whole_file
@@ -31,6 +31,7 @@ from seg_prior.io.find import find_images, subject_key
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map
 
+log = logging.getLogger("seg_prior.pipelines")
 MIXTURE = (
     "import sys; from pathlib import Path; from seg_prior.evaluation import mixture_baseline;"
     "mixture_baseline.run(*map(Path, sys.argv[1:]))"
@@ -72,9 +73,7 @@ class Cell(BaseModel):
     machine: str
 
 
-def run(
-    dataset: BenchmarkDataset, config: BenchmarkConfig, show: Callable[[str], None] = print
-) -> list[Cell]:
+def run(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Cell]:
     """Every method on every scan of a data set; what was measured before is not measured again.
 
     A cell is measured anew if its checkpoint, settings, scan, reference or label table changed,
@@ -89,7 +88,7 @@ def run(
         for method in config.methods:
             cell = _cell(scan, method, dataset, config)
             outcome = cell.error or f"{cell.cpu_s:.0f} CPU s, {cell.peak_mb:.0f} MB"
-            show(f"{dataset.name}: {scan.subject}: {method.name}: {outcome}")
+            log.info("%s: %s: %s: %s", dataset.name, scan.subject, method.name, outcome)
             cells.append(cell)
     return cells
 
@@ -169,7 +168,7 @@ def settings_for(
         "out": Path("unknown yet"),
         "model": (config.models / method.model).resolve(),
     }
-    return resolve(SegmentConfig, None, method.segment | runtime | paths | {"quiet": True})
+    return resolve(SegmentConfig, None, method.segment | runtime | paths)
 
 
 def key_of(scan: Scan, settings: SegmentConfig | None, label_table: Path) -> str:
@@ -178,7 +177,7 @@ def key_of(scan: Scan, settings: SegmentConfig | None, label_table: Path) -> str
     for path in (scan.image, scan.reference):
         sources += [str(path.resolve()), path.stat().st_mtime_ns]
     if settings is not None:
-        asked = settings.model_dump(mode="json", exclude={"images", "out", "model", "quiet"})
+        asked = settings.model_dump(mode="json", exclude={"images", "out", "model"})
         sources += [_sha256(settings.model), asked]
     return hashlib.sha256(json.dumps(sources, sort_keys=True).encode()).hexdigest()
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,7 +27,7 @@ from experiments.benchmark import (
 from experiments.benchmark_page import known_dice
 from experiments.config import BenchmarkConfig, BenchmarkDataset, BenchmarkMethod
 from seg_prior.api import Segmenter
-from seg_prior.config.commands import SegmentConfig
+from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.core.device import start
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
@@ -39,6 +40,7 @@ from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.registration.pipeline import Conformed, conform
 
+log = logging.getLogger("seg_prior.pipelines")
 LARGE_VOXELS = 200
 COST_NOTE = (
     "All methods ran in one process and shared each scan's registration, with a locator and "
@@ -47,9 +49,7 @@ COST_NOTE = (
 )
 
 
-def run(
-    dataset: BenchmarkDataset, config: BenchmarkConfig, show: Callable[[str], None] = print
-) -> list[Cell]:
+def run(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Cell]:
     """The cells of `benchmark.run` at a fraction of its time; each is measured once.
 
     All models must come of the same label maps, in the same prior space; those with a locator share
@@ -82,7 +82,7 @@ def run(
                     temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
             cells.append(Cell.model_validate_json(done.read_text("utf-8")))
             said = cells[-1].error or f"{mean_dice(known_dice(cells[-1]), shared.table):.3f}"
-            show(f"{dataset.name}: {scan.subject}: {method.name}: {said}")
+            log.info("%s: %s: %s: %s", dataset.name, scan.subject, method.name, said)
     return cells
 
 

@@ -23,9 +23,14 @@ def check_checkpoint_name(out: Path) -> None:
         raise ConfigError(f"{out}: found the suffix '{out.suffix}', need .safetensors.")
 
 
+def training_files(folder: Path) -> list[Path]:
+    """What a training leaves in its folder."""
+    return [folder / name for name in ("last.pt", "log.csv", "log.png")]
+
+
 def request_of(config: RuntimeConfig) -> str:
     """What must be the same for a training to be resumed."""
-    return config.model_dump_json(exclude={"out", "device", "threads", "quiet"})
+    return config.model_dump_json(exclude={"out", "device", "threads"})
 
 
 def settings_of(config: RuntimeConfig) -> dict[str, Any]:

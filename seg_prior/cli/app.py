@@ -1,31 +1,29 @@
-"""The command line: parse, call the stage, turn errors into one line and an exit code.
+"""The command line: parse, call the command, turn errors into one line and an exit code.
 
 Nothing heavy is imported before a command runs, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, get_origin
 
 from cyclopts import App, CycloptsError, Parameter
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from seg_prior import __version__
-from seg_prior.cli.commands import (
-    COMMANDS,
-    Command,
-    Failures,
-    Show,
-)
-from seg_prior.cli.settings import descriptions, partial, resolve
+from seg_prior.cli.settings import help_of, partial, resolve
+from seg_prior.cli.talk import talking
+from seg_prior.commands import NAMES
 from seg_prior.config.base import misfit
-from seg_prior.config.inference import BRAIN_MODEL
-from seg_prior.config.labels import LabelFormat
 from seg_prior.errors import ConfigError, SegPriorError
+from seg_prior.files import Files
 
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     0 done, 1 some subjects failed, 2 the request was wrong, 130 interrupted at the keyboard.
     """
     try:
-        code = build_app()(
+        code = build_app(*argv[:1])(
             list(argv), exit_on_error=False, print_error=False, result_action="return_value"
         )
     except CycloptsError as error:
@@ -51,8 +49,8 @@ def main(argv: Sequence[str]) -> int:
     return code or DONE
 
 
-def build_app() -> App:
-    """The parser with every command."""
+def build_app(asked: str = "") -> App:
+    """The parser of one command; of a name that is none, a parser that lists them all."""
     app = App(
         name="seg-prior",
         help="Segment 3-D biomedical volumes with an anatomical prior learned from label maps.",
@@ -62,27 +60,20 @@ def build_app() -> App:
         # `--labels a b c` is one list; an empty one needs no flag of its own.
         default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     )
-    for command in COMMANDS:
-        _add(app, command)
-    example = "seg-prior info prior.safetensors"
-    app.command(
-        _info,
-        name="info",
-        usage="seg-prior info FILE [--json]",
-        help="Show what a checkpoint holds.",
-        help_epilogue=f"Example:\n{example}",
-    )
-    app.command(
-        _labels,
-        name="labels",
-        usage="seg-prior labels [MODEL] [--format FORMAT] [--out FILE]",
-        help="Show a model's label table, in the form of another program.",
-        help_epilogue="Example:\nseg-prior labels --format freesurfer --out lut.txt",
-    )
+    if asked in NAMES:
+        _add(app, asked, load(asked))
+    else:
+        for name in NAMES:
+            app.command(App(name=name, help=load(name).SUMMARY))
     return app
 
 
-def place(paths: Sequence[Path], command: Command) -> dict[str, Path | list[Path]]:
+def load(name: str) -> ModuleType:
+    """The file of a command, as `seg_prior.commands` describes it."""
+    return import_module(f"seg_prior.commands.{name.replace('-', '_')}")
+
+
+def place(paths: Sequence[Path], name: str, operands: str) -> dict[str, Path | list[Path]]:
     """The fields that the paths of a command line fill; none where there are no paths.
 
     Raises:
@@ -90,100 +81,102 @@ def place(paths: Sequence[Path], command: Command) -> dict[str, Path | list[Path
     """
     if not paths:
         return {}
-    names = command.operands.split()
+    names = operands.split()
     spare = len(paths) - len(names)
-    if spare < 0 or (spare > 0 and "..." not in command.operands):
+    if spare < 0 or (spare > 0 and "..." not in operands):
         raise ConfigError(
-            f"{command.name}: found {len(paths)} {'path' if len(paths) == 1 else 'paths'}, "
-            f"{paths[0]} the first, need {command.operands.upper()}. "
-            f"See seg-prior {command.name} --help."
+            f"{name}: found {len(paths)} {'path' if len(paths) == 1 else 'paths'}, "
+            f"{paths[0]} the first, need {operands.upper()}. "
+            f"See seg-prior {name} --help."
         )
     left = list(paths)
     placed: dict[str, Path | list[Path]] = {}
-    for name in names:
-        if name.endswith("..."):
-            placed[name.removesuffix("...")], left = left[: spare + 1], left[spare + 1 :]
+    for field in names:
+        if field.endswith("..."):
+            placed[field.removesuffix("...")], left = left[: spare + 1], left[spare + 1 :]
         else:
-            placed[name] = left.pop(0)
+            placed[field] = left.pop(0)
     return placed
 
 
-def _add(app: App, command: Command) -> None:
-    """Give the parser one command: operands, a flag for every other field, and two of its own."""
-    operands = command.operands.replace("...", "").split()
+def _add(app: App, name: str, command: ModuleType) -> None:
+    """Give the parser one command: operands, a flag for every other field, and four of its own."""
+    operands = command.OPERANDS.replace("...", "").split()
 
-    def is_flag(name: str, annotation: Any) -> bool:
-        return name not in operands and get_origin(annotation) is not dict
+    def is_flag(field: str, annotation: Any) -> bool:
+        return field not in operands and get_origin(annotation) is not dict
 
-    def call(*paths: Path, flags: Any = None, config: Any = None, dry_run: Any = False) -> int:
+    def call(
+        *paths: Path,
+        flags: Any = None,
+        config: Any = None,
+        dry_run: Any = False,
+        verbose: Any = False,
+        quiet: Any = False,
+    ) -> int:
         given = {} if flags is None else flags.model_dump(exclude_unset=True)
-        return _run(command, config, given | place(paths, command), dry_run)
+        given |= place(paths, name, command.OPERANDS)
+        settings = resolve(command.Config, config, given)
+        if dry_run:
+            print(foresee(settings, command.files(settings)))
+            return DONE
+        level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
+        with talking(level):
+            result = command.run(settings)
+        return _tell_failures(getattr(result, "failed", ()))
 
-    texts = descriptions(command.config)
-    about = " ".join(f"{name.upper()}: {texts[name]}" for name in operands)
+    about = " ".join(f"{field.upper()}: {help_of(command.Config, field)}" for field in operands)
     # The flags are known only now, so the signature that the parser reads is written by hand.
     call.__annotations__ = {
         "paths": Annotated[Path, Parameter(help=about)],
-        "flags": Annotated[partial(command.config, is_flag) | None, Parameter(name="*")],
+        "flags": Annotated[partial(command.Config, is_flag) | None, Parameter(name="*")],
         "config": Annotated[Path | None, Parameter(help="YAML of settings; flags override it.")],
-        "dry_run": Annotated[
-            bool,
-            Parameter(help="Print the settings and the files, and do nothing.", negative=()),
-        ],
+        "dry_run": _switch("Print the settings and the files, and do nothing."),
+        "verbose": _switch("Say more.", "-v"),
+        "quiet": _switch("Only warnings: no progress bars, no talk.", "-q"),
     }
-    needed = [name for name, field in command.config.model_fields.items() if field.is_required()]
-    usage = ["seg-prior", command.name, command.operands.upper()]
-    usage += [f"--{name} {name.upper()}" for name in needed if name not in operands]
     app.command(
         call,
-        name=command.name,
-        usage=" ".join([*usage, "[FLAGS]"]),
-        help=command.summary,
-        help_epilogue=f"Example:\n{command.example}",
+        name=name,
+        usage=usage(name, command),
+        help=command.SUMMARY,
+        help_epilogue=f"Example:\n{command.EXAMPLE}",
     )
 
 
-def _run(command: Command, file: Path | None, given: dict[str, Any], is_dry: bool) -> int:
-    settings = resolve(command.config, file, given)
-    if is_dry:
-        from seg_prior.cli import dry_run
-
-        print(dry_run.describe(settings))
-        return DONE
-    return _tell_failures(command.run(settings, _show_of(settings)))
+def _switch(text: str, alias: str = "") -> Any:
+    """A flag that is on where it is named."""
+    return Annotated[bool, Parameter(help=text, negative=(), alias=alias or None)]
 
 
-def _info(
-    file: Annotated[Path, Parameter(help="A checkpoint.")],
-    /,
-    *,
-    json: Annotated[bool, Parameter(help="As one JSON object.", negative=())] = False,
-) -> int:
-    from seg_prior.commands import info
+def foresee(settings: BaseModel, files: Files) -> str:
+    """The settings as YAML that `--config` takes, and below it, as comments, the files.
 
-    info.run(file, json)
-    return DONE
+    Raises:
+        ConfigError: A file to read does not exist.
+    """
+    import yaml
 
-
-def _labels(
-    model: Annotated[Path, Parameter(help="A checkpoint of any kind.")] = BRAIN_MODEL,
-    /,
-    *,
-    format: Annotated[LabelFormat, Parameter(help="Whose form the table has.")] = "bids",
-    out: Annotated[Path | None, Parameter(help="A file to write; else it is shown.")] = None,
-) -> int:
-    from seg_prior.commands import labels
-
-    labels.run(model, format, out)
-    return DONE
+    for path in files.reads:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file. Check the path.")
+    lines = [yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip()]
+    lines += [f"# reads {path}" for path in files.reads]
+    lines += [f"# writes {path}" for path in files.writes]
+    return "\n".join(lines)
 
 
-def _show_of(settings: Any) -> Show:
-    """Where a stage speaks to: standard output line by line, or nowhere."""
-    # Of the processes that torchrun starts, one speaks.
-    if settings.quiet or os.environ.get("RANK", "0") != "0":
-        return lambda line: None
-    return lambda line: print(line, flush=True)
+def usage(name: str, command: ModuleType) -> str:
+    """How a command is called: operands, in brackets where it can do without, and what it needs."""
+    fields = command.Config.model_fields
+    operands = command.OPERANDS.replace("...", "").split()
+    needed = [key for key in fields if fields[key].is_required() and key not in operands]
+    flags = [f"--{key} {key.upper()}" for key in needed]
+    shown = [
+        word.upper() if fields[word.removesuffix("...")].is_required() else f"[{word.upper()}]"
+        for word in command.OPERANDS.split()
+    ]
+    return " ".join(["seg-prior", name, *shown, *flags, "[FLAGS]"])
 
 
 def _wrong_usage(error: CycloptsError) -> str:
@@ -196,7 +189,7 @@ def _wrong_usage(error: CycloptsError) -> str:
     return f"--{flag}: {misfit(first)}"
 
 
-def _tell_failures(failures: Failures) -> int:
+def _tell_failures(failures: Sequence[tuple[object, str]]) -> int:
     """A table of what failed, and the exit code."""
     if not failures:
         return DONE

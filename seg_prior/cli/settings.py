@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import inspect
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from seg_prior.config.base import misfit
 from seg_prior.errors import ConfigError
@@ -20,10 +17,10 @@ Settings = Mapping[str, Any]
 
 
 def resolve(config: type[Config], file: Path | None, flags: Settings) -> Config:
-    """The config of a stage; a flag overrides the file, which overrides the default.
+    """The config of a command; a flag overrides the file, which overrides the default.
 
     Args:
-        config: The stage's model.
+        config: The command's model.
         file: YAML of nested keys of the model; paths in it are relative to its folder.
         flags: The same keys, as a person gave them at the command line.
 
@@ -44,6 +41,8 @@ def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing or no YAML; a key is unknown or its value does not fit.
     """
+    import yaml
+
     if not file.is_file():
         raise ConfigError(f"{file}: no such file, need a YAML file of settings. Check the path.")
     try:
@@ -71,20 +70,19 @@ def partial(
     keep: Callable[[str, Any], bool] = lambda name, annotation: True,
     defaults: BaseModel | None = None,
 ) -> type[BaseModel]:
-    """The same model with nothing required, and with descriptions taken from the docstrings.
+    """The same model with nothing required.
 
     Which keys somebody set is `model_dump(exclude_unset=True)` of an instance.
 
     Args:
-        config: A stage's model.
+        config: A command's model.
         keep: (name, annotation) of a field -> whether it stays; a nested model goes with the last
             of its fields.
         defaults: Where the defaults of a nested model come from; its own if None.
     """
-    texts = descriptions(config)
     fields: dict[str, Any] = {}
     # Keys of the model's own before those of its bases: what matters most comes first in --help.
-    for name in sorted(config.model_fields, key=lambda name: name not in config.__annotations__):
+    for name in sorted(config.model_fields, key=lambda name: _depth(name, config)):
         field = config.model_fields[name]
         if not keep(name, field.annotation):
             continue
@@ -102,26 +100,25 @@ def partial(
                 annotation = annotation | None
             # A tuple of one type and its bounds, which is what Annotated takes.
             bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
-            text = texts[name] + (" Required." if field.is_required() else "")
+            text = help_of(config, name) + (" Required." if field.is_required() else "")
             fields[name] = (bounded, Field(default, description=text))
     # Without docstrings: what a reader of --help needs stands in the fields by now.
+    settings = ConfigDict(**config.model_config | {"use_attribute_docstrings": False})
     model: type[BaseModel] = create_model(
-        config.__name__, __config__=config.model_config, __doc__="", **fields
+        config.__name__, __config__=settings, __doc__="", **fields
     )
     return model
 
 
-def descriptions(config: type[BaseModel]) -> dict[str, str]:
-    """Field name -> its text in the docstrings' Attributes, those of base classes included.
+def help_of(config: type[BaseModel], name: str) -> str:
+    """The line under a field."""
+    return " ".join((config.model_fields[name].description or "").split())
 
-    A line `a, b: text` describes both; the text goes on in the lines indented deeper.
-    """
-    texts: dict[str, str] = {}
-    for model in reversed(config.__mro__[: config.__mro__.index(BaseModel)]):
-        _, _, section = inspect.cleandoc(model.__doc__ or "").partition("Attributes:\n")
-        for names, text in re.findall(r"^    (\w[\w, ]*): (.+(?:\n {8}.+)*)", section, re.M):
-            texts |= {name: " ".join(text.split()) for name in names.split(", ")}
-    return texts
+
+def _depth(name: str, config: type[BaseModel]) -> int:
+    """How many classes up a field was declared."""
+    owners = (name in getattr(base, "__annotations__", {}) for base in config.__mro__)
+    return next(depth for depth, is_owner in enumerate(owners) if is_owner)
 
 
 def _fault(error: ValidationError, config: type[BaseModel]) -> str:

@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from tqdm import tqdm
+from pydantic import Field
 
-from seg_prior.api import Segmentation, Segmenter
-from seg_prior.checkpoints.calibration import KEY, Calibration
-from seg_prior.checkpoints.file import write_reference
-from seg_prior.checkpoints.provenance import request_of
-from seg_prior.config.commands import CalibrateConfig
-from seg_prior.config.inference import ReadingConfig
-from seg_prior.core.device import start
+from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.config.synthesis import AugmentConfig, PaintConfig
+from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.files import whole_file
-from seg_prior.inference.predictor import typical_intensities
-from seg_prior.io.find import find_images
-from seg_prior.io.nifti import read_label_map
-from seg_prior.quality.calibrate import Record, check, describe, fit, read_log
-from seg_prior.quality.measures import measure
-from seg_prior.synthesis.anatomies import generator_of
-from seg_prior.synthesis.scan import PaintedScan, centered, paint_scan
+from seg_prior.files import Files, whole_file
 
+if TYPE_CHECKING:
+    from seg_prior.api import Segmenter
+    from seg_prior.checkpoints.calibration import Calibration
+    from seg_prior.quality.calibrate import Record
+
+SUMMARY = "Teach a model how far to trust it: intervals of volumes, quality control."
+EXAMPLE = "seg-prior calibrate model.safetensors maps/"
+OPERANDS = "model labels..."
 MIN_SCANS = 8
-_NUM_VOTES = 4000  # voxels of a scan whose confidence is kept
-_SURELY_BACKGROUND = 0.99
-_NUM_DRAWS = 2  # of z; their mean square over all scans is what counts
+log = logging.getLogger(__name__)
 
 
-def run(config: CalibrateConfig, show: Callable[[str], None] = print) -> Calibration:
+class Config(RuntimeConfig):
+    """`calibrate`: a model and label maps in; what its results are judged by into the model."""
+
+    model: Path
+    """Checkpoint of any kind; its header is written anew, its weights stay as they are."""
+    labels: list[Path]
+    """Label maps that scans are painted from."""
+    num_scans: int = 32
+    """How many, at least 8; the maps take turns."""
+    spacing_mm: float | None = Field(None, gt=0)
+    """Of the painted scans; None is half of prior space's."""
+    augment: AugmentConfig = AugmentConfig()
+    """Of the anatomies."""
+    paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
+    """Of the images; its lengths are in voxels of the scan."""
+
+
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.io.find import find_images
+
+    return Files([config.model, *find_images(config.labels)], [config.model])
+
+
+def run(config: Config) -> Calibration:
     """Paint scans, read them, write the calibration into the model's header.
 
     What was measured is kept beside the model until then, so a stopped run goes on.
@@ -40,6 +58,13 @@ def run(config: CalibrateConfig, show: Callable[[str], None] = print) -> Calibra
     Raises:
         SegPriorError: An input does not fit.
     """
+    from seg_prior.api import Segmenter
+    from seg_prior.checkpoints.calibration import KEY
+    from seg_prior.checkpoints.file import write_reference
+    from seg_prior.config.inference import ReadingConfig
+    from seg_prior.core.device import start
+    from seg_prior.quality.calibrate import check, describe, fit
+
     if config.num_scans < MIN_SCANS:
         raise ConfigError(f"num_scans: found {config.num_scans}, need at least {MIN_SCANS}.")
     start(config)
@@ -47,58 +72,39 @@ def run(config: CalibrateConfig, show: Callable[[str], None] = print) -> Calibra
         model=config.model, device=config.device, threads=config.threads, seed=config.seed
     )
     segmenter = Segmenter.of(reading)
-    log = config.model.with_suffix(".calibration.jsonl")
-    records = _measure_all(config, segmenter, log)
+    kept = config.model.with_suffix(".calibration.jsonl")
+    records = _measure_all(config, segmenter, kept)
     calibration = fit(records).model_copy(update={"check": check(records)})
     write_reference(config.model, {KEY: calibration.model_dump(mode="json")})
-    log.unlink()
+    kept.unlink()
     for line in describe(calibration):
-        show(line)
+        log.info(line)
     return calibration
 
 
-def measure_one(segmenter: Segmenter, scan: PaintedScan, name: str) -> Record:
-    """Read one painted scan."""
-    result = segmenter.segment(scan.volume)
-    table = segmenter.label_table
-    voxel_mm3 = scan.volume.grid.voxel_volume_mm3
-    true_mm3 = np.bincount(scan.indices.ravel(), minlength=len(table)) * voxel_mm3
-    spread = result.log_volume_spread(_NUM_DRAWS)
-    is_asked = [(n, label.name) for n, label in enumerate(table.labels) if label.is_structure]
-    return Record(
-        map=name,
-        contrast=scan.contrast,
-        true_mm3={name: float(true_mm3[n]) for n, name in is_asked},
-        soft_mm3={name: result.soft_mm3[n] for n, name in is_asked},
-        spread={name: float(spread[n]) for n, name in is_asked},
-        measures=measure(result),
-        votes=_votes(result, scan),
-    )
+def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Record]:
+    """Scan after scan, each kept in a file at once."""
+    import torch
+    from tqdm import tqdm
 
+    from seg_prior.checkpoints.provenance import request_of
+    from seg_prior.inference.predictor import typical_intensities
+    from seg_prior.io.find import find_images
+    from seg_prior.io.nifti import read_label_map
+    from seg_prior.quality.calibrate import read_log, record_of
+    from seg_prior.synthesis.anatomies import generator_of
+    from seg_prior.synthesis.scan import centered, paint_scan
 
-def _votes(result: Segmentation, scan: PaintedScan) -> list[float]:
-    """Signed confidences of voxels drawn from those that are not surely background."""
-    truth = torch.from_numpy(scan.indices).flatten()[result.voxels.index.cpu()]
-    is_open = (result.background_probability < _SURELY_BACKGROUND).cpu().nonzero().flatten()
-    generator = generator_of(0, is_open.numel())
-    chosen = is_open[torch.randperm(is_open.numel(), generator=generator)[:_NUM_VOTES]]
-    is_right = result.summary.best.cpu()[chosen] == truth[chosen]
-    sign = torch.where(is_right, 1.0, -1.0)
-    return [round(value, 5) for value in (sign * result.summary.confidence.cpu()[chosen]).tolist()]
-
-
-def _measure_all(config: CalibrateConfig, segmenter: Segmenter, log: Path) -> list[Record]:
-    """Scan after scan, each written to the log at once."""
     paths = find_images(config.labels)
     # More scans than before go on from those that are there.
     request = request_of(config.model_copy(update={"num_scans": 0}))
     request += segmenter.model.sha256 + str([path.name for path in paths])
-    records = read_log(log, request)
+    records = read_log(kept, request)
     table = segmenter.label_table
     typical = torch.from_numpy(typical_intensities(segmenter.model))
     spacing_mm = config.spacing_mm or float(segmenter.atlas.grid.spacing_mm.min()) / 2
     numbers = range(len(records), config.num_scans)
-    for n in tqdm(numbers, desc="painted scans", disable=True if config.quiet else None):
+    for n in tqdm(numbers, desc="painted scans", disable=is_silent(log)):
         path = paths[n % len(paths)]
         volume = read_label_map(path)
         indices = table.remap(volume.data, volume.source)
@@ -113,8 +119,8 @@ def _measure_all(config: CalibrateConfig, segmenter: Segmenter, log: Path) -> li
             config.paint,
             generator_of(config.seed, n),
         )
-        records.append(measure_one(segmenter, scan, path.name))
-        with whole_file(log) as temporary:
+        records.append(record_of(segmenter.segment(scan.volume), scan, path.name))
+        with whole_file(kept) as temporary:
             lines = [request, *(record.model_dump_json() for record in records)]
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return records

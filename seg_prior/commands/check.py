@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seg_prior.config.commands import CheckConfig
+from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
-from seg_prior.io.find import find_images, person_of
-from seg_prior.planning.check import (
-    MIN_PEOPLE,
-    cut_maps,
-    facts_of,
-    odd_grids,
-    outliers,
-    table_text,
-    write_proposal,
-)
-from seg_prior.planning.fingerprint import Fingerprint, read_fingerprint
-from seg_prior.planning.proposal import propose_prior
+from seg_prior.files import Files, whole_file
+
+if TYPE_CHECKING:
+    from seg_prior.planning.fingerprint import Fingerprint
+
+SUMMARY = "Look at label maps and scans before training, and propose a config."
+EXAMPLE = "seg-prior check maps/ --images scans/ --out checked/"
+OPERANDS = "labels..."
+log = logging.getLogger(__name__)
+
+
+class Config(FrozenModel):
+    """`check`: label maps and scans in, what is odd about them and a proposed config out."""
+
+    labels: list[Path]
+    """Label maps: files, folders, patterns or .txt lists."""
+    images: list[Path] = []
+    """Scans, in the same forms; of the same subjects or of others."""
+    out: Path
+    """Folder for the label table and the proposed settings of `train-prior`."""
+    label_table: Path | None = None
+    """Tab-separated id, name, scored_as, intensity_class[, partner]; without one every id is a
+    label, and sides are read from the geometry."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,37 +56,63 @@ class Report:
     table: Path
     prior: Path
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The report for people."""
+        doubts = (f"DOUBT: {line}" for line in self.doubts)
+        problems = (f"PROBLEM: {line}" for line in self.problems)
+        return (*self.facts, *doubts, *problems)
 
-def run(config: CheckConfig, show: Callable[[str], None] = print) -> Report:
+    @property
+    def failed(self) -> Sequence[tuple[str, str]]:
+        """The problems, as a command tells what failed."""
+        return [("check", line) for line in self.problems]
+
+
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.io.find import find_images
+
+    reads = find_images([*config.labels, *config.images])
+    reads += [config.label_table] if config.label_table else []
+    return Files(reads, [config.out / "labels.tsv", config.out / "prior.yaml"])
+
+
+def run(config: Config) -> Report:
     """Look at every file, say what is odd, write `labels.tsv` and `prior.yaml` into a folder.
 
     Raises:
         SegPriorError: No label map can be used, or all are of fewer than three people.
     """
+    from seg_prior.io.find import find_images, person_of
+    from seg_prior.planning import check
+    from seg_prior.planning.fingerprint import read_fingerprint
+    from seg_prior.planning.proposal import propose_prior
+
     images = find_images(config.images) if config.images else []
     labels = find_images(config.labels)
-    print_ = read_fingerprint(images, labels, config.label_table)
-    people = {person_of(one.path) for one in print_.maps}
-    if len(people) < MIN_PEOPLE:
+    found = read_fingerprint(images, labels, config.label_table)
+    people = {person_of(one.path) for one in found.maps}
+    if len(people) < check.MIN_PEOPLE:
         raise ConfigError(
             f"labels: found usable label maps of {len(people)} "
-            f"{'subject' if len(people) == 1 else 'subjects'}, need at least {MIN_PEOPLE}: one "
-            "anatomy shows nothing of how others differ. Add label maps."
+            f"{'subject' if len(people) == 1 else 'subjects'}, need at least {check.MIN_PEOPLE}: "
+            "one anatomy shows nothing of how others differ. Add label maps."
         )
-    problems = (*print_.unread, *(one.problem for one in print_.images if one.problem))
-    doubts = tuple(line for part in (odd_grids, cut_maps, outliers) for line in part(print_))
-    proposal = propose_prior(print_)
-    facts = tuple(facts_of(print_))
-    table, prior = config.out / "labels.tsv", config.out / "prior.yaml"
-    config.out.mkdir(parents=True, exist_ok=True)
-    with whole_file(table) as temporary:
-        temporary.write_text(table_text(print_.table), "utf-8")
-    write_proposal(prior, table, proposal)
-    for line in facts:
-        show(line)
-    for line in doubts:
-        show(f"DOUBT: {line}")
-    for line in problems:
-        show(f"PROBLEM: {line}")
-    show(f"wrote {table} and {prior}")
-    return Report(print_, problems, doubts, facts, proposal, table, prior)
+    looks = (check.odd_grids, check.cut_maps, check.outliers)
+    report = Report(
+        fingerprint=found,
+        problems=(*found.unread, *(one.problem for one in found.images if one.problem)),
+        doubts=tuple(line for look in looks for line in look(found)),
+        facts=tuple(check.facts_of(found)),
+        proposal=propose_prior(found),
+        table=config.out / "labels.tsv",
+        prior=config.out / "prior.yaml",
+    )
+    with whole_file(report.table) as temporary:
+        temporary.write_text(check.table_text(found.table), "utf-8")
+    check.write_proposal(report.prior, report.table, report.proposal)
+    for line in report.lines:
+        log.info(line)
+    log.info("wrote %s and %s", report.table, report.prior)
+    return report

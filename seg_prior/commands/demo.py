@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import numpy as np
-
-from seg_prior.api import Segmenter
 from seg_prior.commands import make_phantoms, train_encoder, train_prior
-from seg_prior.commands.make_phantoms import PhantomFiles
-from seg_prior.config.commands import DemoConfig, TrainEncoderConfig, TrainPriorConfig
 from seg_prior.config.inference import Refine
 from seg_prior.config.networks import VAEConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.core.device import start
-from seg_prior.core.labels import LabelTable
-from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
-from seg_prior.evaluation.mixture_baseline import label_by_intensity
-from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
-from seg_prior.registration.pipeline import conform
-from seg_prior.report.overlay import Panel, write_overlay
+from seg_prior.files import Files
 
-Show = Callable[[str], None]
+if TYPE_CHECKING:
+    from seg_prior.api import Segmenter
+    from seg_prior.commands.make_phantoms import PhantomFiles
+    from seg_prior.core.labels import LabelTable
+
+SUMMARY = "Train both stages on synthetic heads and segment new ones, in minutes."
+EXAMPLE = "seg-prior demo seg-prior-demo/"
+OPERANDS = "out"
+log = logging.getLogger(__name__)
+
+
+class Config(RuntimeConfig):
+    """`demo`: nothing in, both stages trained and judged on synthetic heads out."""
+
+    out: Path = Path("seg-prior-demo")
+    """Folder to write to."""
 
 
 class Size(NamedTuple):
@@ -86,22 +91,31 @@ class DemoResult(NamedTuple):
     pictures: tuple[Path, ...]
 
 
-def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult:
+def files(config: Config) -> Files:
+    """What `run` writes; it reads nothing."""
+    return Files([], [config.out])
+
+
+def run(config: Config, size: Size = FULL) -> DemoResult:
     """Make heads, train, segment new heads with every method, print Dice, write pictures.
 
     Raises:
         ConfigError: The folder holds a demo of another seed.
     """
+    from seg_prior.api import Segmenter
+    from seg_prior.core.device import start
+    from seg_prior.io.label_tables import read_label_table
+
     began = time.perf_counter()
     # On tensors this small a second thread takes more time than it gives.
     config = config.model_copy(update={"threads": config.threads or 1})
     start(config)
     maps, scans, new = make_heads(config, size)
-    show(
+    log.info(
         f"made {size.num_maps} label maps, {size.num_scans} unlabelled scans and "
         f"{size.num_new} new scans, all of different heads"
     )
-    models = _train(config, size, maps, scans, show)
+    models = _train(config, size, maps, scans)
     segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
     results = [
@@ -110,28 +124,33 @@ def run(config: DemoConfig, show: Show = print, size: Size = FULL) -> DemoResult
     ]
     dice = {name: [head.dice[name] for head in results] for name in results[0].dice}
     for line in describe(dice, time.perf_counter() - began):
-        show(line)
-    show(f"pictures, label maps and checkpoints are in {config.out}")
+        log.info(line)
+    log.info("pictures, label maps and checkpoints are in %s", config.out)
     return DemoResult(dice, tuple(head.picture for head in results))
 
 
-def make_heads(config: DemoConfig, size: Size) -> list[PhantomFiles]:
+def make_heads(config: Config, size: Size) -> list[PhantomFiles]:
     """Heads of label maps, of unlabelled scans, and new ones; no head is in two of these.
 
     The air of the scans is set to 0, as if a tool had cut out the head.
     """
     seeds = range(3 * config.seed, 3 * config.seed + 3)
     numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
-    folders = [
-        make_phantoms.run(config.out / name, num, seed, size.spacing_mm)
-        for (name, num), seed in zip(numbers.items(), seeds, strict=True)
-    ]
+    with _warnings_only():
+        folders = [
+            make_phantoms.run(
+                make_phantoms.Config(
+                    out=config.out / name, num=num, seed=seed, spacing_mm=size.spacing_mm
+                )
+            )
+            for (name, num), seed in zip(numbers.items(), seeds, strict=True)
+        ]
     for heads in folders[1:]:
         _strip(heads)
     return folders
 
 
-def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
+def prior_settings(config: Config, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
     """What `train-prior` is asked for."""
     return {
         "labels": list(maps.label_maps),
@@ -148,6 +167,8 @@ def prior_settings(config: DemoConfig, size: Size, maps: PhantomFiles, kind: str
 
 def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
     """The table, and in words whether the method was worth it."""
+    from seg_prior.evaluation.dice_table import mean_sd_n
+
     lines = [f"Dice over structures, mean ± sd (n) over new heads, after {seconds:.0f} s:"]
     for name, values in dice.items():
         lines.append(f"  {name:18} {mean_sd_n(values)}")
@@ -163,7 +184,7 @@ def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
     return lines
 
 
-def _runtime(config: DemoConfig) -> dict[str, Any]:
+def _runtime(config: Config) -> dict[str, Any]:
     """What every stage is told of where and how to run."""
     return {name: getattr(config, name) for name in RuntimeConfig.model_fields}
 
@@ -180,9 +201,16 @@ def _optim(steps: int, learning_rate: float) -> OptimConfig:
     )
 
 
-def _warnings_only(show: Show) -> Show:
-    """Of what a stage says, what a person should worry about."""
-    return lambda line: show(line) if "warning" in line.lower() else None
+@contextmanager
+def _warnings_only() -> Iterator[None]:
+    """Of what other commands say, what a person should worry about."""
+    talk = logging.getLogger("seg_prior")
+    before = talk.level
+    talk.setLevel(max(talk.getEffectiveLevel(), logging.WARNING))
+    try:
+        yield
+    finally:
+        talk.setLevel(before)
 
 
 class _Head(NamedTuple):
@@ -192,20 +220,22 @@ class _Head(NamedTuple):
 
 def _strip(heads: PhantomFiles) -> None:
     """Air becomes 0 in every scan."""
+    import numpy as np
+
+    from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+
     for image, label_map in zip(heads.images, heads.label_maps, strict=True):
         volume, labels = read_volume(image), read_label_map(label_map)
         write_volume(image, np.where(labels.data > 0, volume.data, 0.0), volume)
 
 
-def _train(
-    config: DemoConfig, size: Size, maps: PhantomFiles, scans: PhantomFiles, show: Show
-) -> dict[str, Path]:
+def _train(config: Config, size: Size, maps: PhantomFiles, scans: PhantomFiles) -> dict[str, Path]:
     """Kind -> checkpoint, of every kind that a method reads with."""
-    told = _warnings_only(show)
     for kind in ("atlas", "pca", "vae"):
         settings = prior_settings(config, size, maps, kind)
-        train_prior.run(TrainPriorConfig.model_validate(settings), told)
-    show("trained the priors: atlas, PCA and label VAE")
+        with _warnings_only():
+            train_prior.run(train_prior.Config.model_validate(settings))
+    log.info("trained the priors: atlas, PCA and label VAE")
     settings = {
         "images": list(scans.images),
         "labels": list(maps.label_maps),
@@ -214,8 +244,9 @@ def _train(
         "pretrain": _optim(size.painted_steps, 1e-3),
         "adapt": _optim(size.scan_steps, 3e-4),
     }
-    train_encoder.run(TrainEncoderConfig.model_validate(settings | _runtime(config)), told)
-    show("trained the image encoder, on painted label maps and on the unlabelled scans")
+    with _warnings_only():
+        train_encoder.run(train_encoder.Config.model_validate(settings | _runtime(config)))
+    log.info("trained the image encoder, on painted label maps and on the unlabelled scans")
     return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "model")}
 
 
@@ -224,9 +255,15 @@ def _segment_one(
     reference: Path,
     segmenters: dict[str, Segmenter],
     table: LabelTable,
-    config: DemoConfig,
+    config: Config,
 ) -> _Head:
     """Segment one scan with every method, score and draw the results."""
+    from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
+    from seg_prior.evaluation.mixture_baseline import label_by_intensity
+    from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+    from seg_prior.registration.pipeline import conform
+    from seg_prior.report.overlay import Panel, write_overlay
+
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     # All checkpoints share one prior space: one registration serves them all.

@@ -3,35 +3,56 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import nn
+from seg_prior.config.base import FrozenModel
+from seg_prior.files import Files
 
-from seg_prior.checkpoints.file import Model, load_model
-from seg_prior.models.label_vae import LabelVAE
+if TYPE_CHECKING:
+    from torch import nn
 
+    from seg_prior.checkpoints.file import Model
+
+SUMMARY = "Show what a checkpoint holds."
+EXAMPLE = "seg-prior info prior.safetensors"
+OPERANDS = "file"
 _INDENT = "  "
 
 
-def run(file: Path, as_json: bool, show: Callable[[str], None] = print) -> dict[str, Any]:
+class Config(FrozenModel):
+    """`info`: a checkpoint in, what it holds out."""
+
+    file: Path
+    """A checkpoint."""
+    format: Literal["text", "json"] = "text"
+    """text for people, or one json object."""
+
+
+def files(config: Config) -> Files:
+    """What `run` reads; it writes nothing."""
+    return Files([config.file], [])
+
+
+def run(config: Config) -> dict[str, Any]:
     """Show what a checkpoint holds, for people or as one JSON object.
 
     Raises:
         CheckpointError: The file is missing, not a checkpoint, or of another version.
     """
-    facts = describe(load_model(file), file)
-    if as_json:
-        show(json.dumps(facts, indent=1))
-    else:
-        for line in _lines(facts):
-            show(line)
+    from seg_prior.checkpoints.file import load_model
+
+    facts = describe(load_model(config.file), config.file)
+    is_json = config.format == "json"
+    print(json.dumps(facts, indent=1) if is_json else "\n".join(_lines(facts)))
     return facts
 
 
 def describe(model: Model, file: Path) -> dict[str, Any]:
     """Everything that `info` tells, as JSON holds it."""
+    from seg_prior.models.label_vae import LabelVAE
+
     header, prior = model.header, model.prior
     grid, table = header.grid, header.label_table
     latent: dict[str, Any] = {"num_latents": prior.num_latents}

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import csv
+import logging
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
+from pydantic import Field
 
-from seg_prior.core.labels import BACKGROUND, LabelTable
+from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
-from seg_prior.io.nifti import write_volume
-from seg_prior.synthesis.phantom import make_phantom, phantom_label_table
+from seg_prior.files import Files, whole_file
+
+if TYPE_CHECKING:
+    from seg_prior.core.labels import LabelTable
+
+SUMMARY = "Make scans of synthetic heads with known labels."
+EXAMPLE = "seg-prior make-phantoms heads/ --num 20"
+OPERANDS = "out"
+log = logging.getLogger(__name__)
+
+
+class Config(FrozenModel):
+    """`make-phantoms`: nothing in, scans of synthetic heads with their label maps out."""
+
+    out: Path
+    """Folder to write to, made if it is missing; files of the same names are replaced."""
+    num: int = Field(20, ge=1)
+    """Number of heads, each with a shape, contrast, bias field, pose and grid of its own."""
+    seed: int = Field(0, ge=0)
+    """Another seed gives other heads throughout."""
+    # Coarser voxels would step over the small nuclei; finer ones fill the memory.
+    spacing_mm: float = Field(3.0, ge=1, le=8)
+    """Mean edge of a voxel, 1 to 8 mm."""
 
 
 class PhantomFiles(NamedTuple):
@@ -23,48 +44,51 @@ class PhantomFiles(NamedTuple):
     label_table: Path
 
 
-def run(out: Path, num: int, seed: int, spacing_mm: float = 3.0) -> PhantomFiles:
-    """Write `num` heads as sub-001_phantom.nii.gz, sub-001_phantom_dseg.nii.gz, and labels.tsv.
+def files(config: Config) -> Files:
+    """What `run` writes; it reads nothing."""
+    planned = plan(config)
+    return Files([], [*planned.images, *planned.label_maps, planned.label_table])
+
+
+def plan(config: Config) -> PhantomFiles:
+    """The files that `run` writes."""
+    subjects = [f"sub-{number:03d}_phantom" for number in range(1, config.num + 1)]
+    return PhantomFiles(
+        tuple(config.out / f"{subject}.nii.gz" for subject in subjects),
+        tuple(config.out / f"{subject}_dseg.nii.gz" for subject in subjects),
+        config.out / "labels.tsv",
+    )
+
+
+def run(config: Config) -> PhantomFiles:
+    """Write heads as sub-001_phantom.nii.gz, sub-001_phantom_dseg.nii.gz, and labels.tsv.
 
     A subject depends on the seed and its own number alone, so that the first ten of twenty are
     the ten one gets by asking for ten.
 
-    Args:
-        out: A folder, made if it is missing; files of these names in it are replaced.
-        num: Number of heads, each with a shape, contrast, bias field, pose and grid of its own.
-        seed: >= 0; another seed gives other heads throughout.
-        spacing_mm: Mean edge of a voxel.
-
     Raises:
-        ConfigError: `num`, `seed` or `spacing_mm` is out of range, or `out` is a file.
+        ConfigError: `out` is a file.
     """
-    _check(out, num, seed, spacing_mm)
-    images, label_maps = [], []
-    for number in range(1, num + 1):
-        phantom = make_phantom(_subject_seed(seed, number), spacing_mm)
-        images.append(out / f"sub-{number:03d}_phantom.nii.gz")
-        label_maps.append(out / f"sub-{number:03d}_phantom_dseg.nii.gz")
-        write_volume(images[-1], phantom.image.data, phantom.image)
-        write_volume(label_maps[-1], phantom.label_map.data, phantom.label_map)
-    label_table = out / "labels.tsv"
-    _write_label_table(label_table, phantom_label_table())
-    return PhantomFiles(tuple(images), tuple(label_maps), label_table)
+    from seg_prior.io.nifti import write_volume
+    from seg_prior.synthesis.phantom import make_phantom, phantom_label_table
 
-
-def _check(out: Path, num: int, seed: int, spacing_mm: float) -> None:
-    if num < 1:
-        raise ConfigError(f"num: found {num}, need at least 1 phantom. Ask for more.")
-    if seed < 0:
-        raise ConfigError(f"seed: found {seed}, need a whole number >= 0. Give another.")
-    # Coarser voxels would step over the small nuclei; finer ones fill the memory.
-    if not 1.0 <= spacing_mm <= 8.0:
-        raise ConfigError(f"spacing_mm: found {spacing_mm:g}, need 1 to 8 mm. Give another.")
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: found a file, need a folder to write to. Name another.")
+    if config.out.exists() and not config.out.is_dir():
+        raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
+    written = plan(config)
+    pairs = zip(written.images, written.label_maps, strict=True)
+    for number, (image, label_map) in enumerate(pairs, start=1):
+        phantom = make_phantom(_subject_seed(config.seed, number), config.spacing_mm)
+        write_volume(image, phantom.image.data, phantom.image)
+        write_volume(label_map, phantom.label_map.data, phantom.label_map)
+    _write_label_table(written.label_table, phantom_label_table())
+    log.info("wrote %d scans and their label maps to %s", config.num, config.out)
+    return written
 
 
 def _subject_seed(seed: int, number: int) -> int:
     """A seed for one subject."""
+    import numpy as np
+
     # Mixed: by seed + number, seed 1 would have the heads of seed 0, and a test those of training.
     low, high = np.random.SeedSequence((seed, number)).generate_state(2).tolist()
     return int(low) + (int(high) << 32)
@@ -72,6 +96,8 @@ def _subject_seed(seed: int, number: int) -> int:
 
 def _write_label_table(path: Path, table: LabelTable) -> None:
     """The table as `read_label_table` reads it."""
+    from seg_prior.core.labels import BACKGROUND
+
     with (
         whole_file(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,

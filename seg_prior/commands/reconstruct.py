@@ -3,42 +3,43 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-from seg_prior.checkpoints.file import Model, load_model
-from seg_prior.commands.sample import decode_label_map
-from seg_prior.config.commands import ReconstructConfig
-from seg_prior.core.device import start
-from seg_prior.core.labels import LabelTable
-from seg_prior.core.volume import Volume
+from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.files import whole_file
-from seg_prior.io.find import find_images, subject_key
-from seg_prior.io.nifti import write_volume
-from seg_prior.metrics.scores import (
-    ALL,
-    Score,
-    score_label_maps,
-    summarise,
-)
-from seg_prior.models.label_vae import one_hot
-from seg_prior.report.overlay import Panel, write_overlay
-from seg_prior.synthesis.anatomies import sample_labels
-from seg_prior.training.align import align_label_maps
+from seg_prior.files import Files, whole_file
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from seg_prior.checkpoints.file import Model
+    from seg_prior.core.labels import LabelTable
+    from seg_prior.metrics.scores import Score
+
+SUMMARY = "Encode label maps, decode them, and say how much is lost."
+EXAMPLE = "seg-prior reconstruct prior.safetensors maps/ --out reconstructions/"
+OPERANDS = "model labels..."
 NUM_SHOWN = 4
 """Subjects on the picture, side by side."""
+log = logging.getLogger(__name__)
 
-Indices = NDArray[np.uint8]
+
+class Config(RuntimeConfig):
+    """`reconstruct`: label maps in, what a prior makes of them out."""
+
+    model: Path
+    """Checkpoint of any kind."""
+    labels: list[Path]
+    """Label maps of any grid: files, folders, patterns or .txt lists."""
+    out: Path
+    """Folder for the reconstructions, on the prior grid, a picture and a table of Dice."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,8 @@ class Reconstruction:
     """One label map and what the prior makes of it, both (D, H, W) label indices in prior space."""
 
     subject: str
-    label_map: Indices
-    reconstruction: Indices
+    label_map: NDArray[np.uint8]
+    reconstruction: NDArray[np.uint8]
 
 
 class ReconstructFiles(NamedTuple):
@@ -66,7 +67,16 @@ class ReconstructResult:
     failed: tuple[tuple[Path, str], ...]
 
 
-def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> ReconstructResult:
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.io.find import find_images
+
+    written = plan(config)
+    reads = [config.model, *find_images(config.labels)]
+    return Files(reads, [*written.label_maps, written.picture, written.table])
+
+
+def run(config: Config) -> ReconstructResult:
     """Bring label maps to prior space, encode, decode the mean of q(z | s), and compare.
 
     A map that cannot be read stops no other, unless it is alone. Of kind atlas, which has no
@@ -75,8 +85,17 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
     Raises:
         SegPriorError: The request does not fit, or the only map failed.
     """
+    import numpy as np
+
+    from seg_prior.checkpoints.file import load_model
+    from seg_prior.core.device import start
+    from seg_prior.core.volume import Volume
+    from seg_prior.io.find import find_images
+    from seg_prior.io.nifti import write_volume
+    from seg_prior.metrics.scores import score_label_maps
+
     paths = find_images(config.labels)
-    files = plan(config)
+    written = plan(config)
     device = start(config)
     model = load_model(config.model)
     model.prior.to(device)
@@ -86,7 +105,7 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
     scores: list[Score] = []
     failed: list[tuple[Path, str]] = []
     shown: list[Reconstruction] = []
-    for path, target in zip(paths, files.label_maps, strict=True):
+    for path, target in zip(paths, written.label_maps, strict=True):
         try:
             result = reconstruct(model, path)
         except SegPriorError as error:
@@ -101,20 +120,22 @@ def run(config: ReconstructConfig, show: Callable[[str], None] = print) -> Recon
         if len(shown) < NUM_SHOWN:
             shown.append(result)
     if shown:
-        _write_picture(files.picture, shown, model)
-        _write_table(files.table, scores)
+        _write_picture(written.picture, shown, model)
+        _write_table(written.table, scores)
     for line in describe(scores, table):
-        show(line)
+        log.info(line)
     return ReconstructResult(tuple(scores), tuple(failed))
 
 
-def plan(config: ReconstructConfig) -> ReconstructFiles:
+def plan(config: Config) -> ReconstructFiles:
     """The files that `run` writes.
 
     Raises:
         ConfigError: `out` is a file, or two label maps are of one subject.
         ImageError: A label map does not exist.
     """
+    from seg_prior.io.find import find_images, subject_key
+
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
     subjects = [subject_key(path) for path in find_images(config.labels)]
@@ -136,6 +157,13 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     Raises:
         ImageError, LabelsError: The map cannot be read, holds unknown ids or no structure.
     """
+    import torch
+
+    from seg_prior.commands.sample import decode_label_map
+    from seg_prior.io.find import subject_key
+    from seg_prior.synthesis.anatomies import sample_labels
+    from seg_prior.training.align import align_label_maps
+
     [aligned] = align_label_maps([path], model)
     labels = sample_labels(aligned, model.header.grid)
     known = model.location.group_of_label.cpu()[labels.long()].to(torch.uint8)
@@ -144,17 +172,23 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     )
 
 
-@torch.inference_mode()
 def encode_mean(model: Model, labels: Tensor) -> Tensor:
     """(D, H, W) label indices -> (1, K) mean of q(z | s)."""
+    import torch
+
+    from seg_prior.models.label_vae import one_hot
+
     voxels = model.location.voxels
     inside = labels.to(voxels.device).flatten()[voxels]
-    mean, _ = model.prior.encode(one_hot(inside[None], len(model.header.label_table)))
+    with torch.inference_mode():
+        mean, _ = model.prior.encode(one_hot(inside[None], len(model.header.label_table)))
     return mean
 
 
 def describe(scores: Sequence[Score], table: LabelTable) -> list[str]:
     """Dice of every structure, mean and standard deviation over subjects, for people."""
+    from seg_prior.metrics.scores import ALL, summarise
+
     width = max(len(name) for name in (*table.names, ALL))
     lines = [f"{'Dice':{width}}    mean     sd   n"]
     for row in summarise(scores):
@@ -166,6 +200,8 @@ def describe(scores: Sequence[Score], table: LabelTable) -> list[str]:
 
 def _write_picture(path: Path, results: Sequence[Reconstruction], model: Model) -> None:
     """Each map above its reconstruction."""
+    from seg_prior.report.overlay import Panel, write_overlay
+
     grid, table = model.header.grid, model.header.label_table.written
     above = [Panel(r.subject, grid, label_map=r.label_map) for r in results]
     below = []

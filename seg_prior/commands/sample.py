@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from pydantic import Field
 
-from seg_prior.checkpoints.file import Model, load_model
-from seg_prior.config.commands import SampleConfig
-from seg_prior.core.device import start
-from seg_prior.core.volume import Volume
+from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.errors import ConfigError
-from seg_prior.io.nifti import write_volume
-from seg_prior.report.overlay import write_montage
+from seg_prior.files import Files
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from seg_prior.checkpoints.file import Model
+
+SUMMARY = "Draw anatomies from a prior."
+EXAMPLE = "seg-prior sample prior.safetensors samples/ --num 6"
+OPERANDS = "model out"
 NUM_SHOWN = 12
 """Draws on the picture; the others are files only."""
+log = logging.getLogger(__name__)
+
+
+class Config(RuntimeConfig):
+    """`sample`: a prior in, anatomies drawn from it out."""
+
+    model: Path
+    """Checkpoint of kind prior, model or pca."""
+    out: Path
+    """Folder for the label maps, on the prior grid, and a picture of them."""
+    num: int = Field(default=6, ge=1)
+    """How many to draw; the first ten of twenty are the ten one gets by asking for ten."""
 
 
 class SampleFiles(NamedTuple):
@@ -30,14 +46,28 @@ class SampleFiles(NamedTuple):
     picture: Path
 
 
-def run(config: SampleConfig, show: Callable[[str], None] = print) -> SampleFiles:
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    written = plan(config)
+    return Files([config.model], [*written.label_maps, written.picture])
+
+
+def run(config: Config) -> SampleFiles:
     """Draw z from N(0, I), decode, and write the most probable label of every voxel.
 
     Raises:
         CheckpointError: Not a checkpoint of a prior that has a latent.
         ConfigError: `out` is a file.
     """
-    files = plan(config)
+    import numpy as np
+
+    from seg_prior.checkpoints.file import load_model
+    from seg_prior.core.device import start
+    from seg_prior.core.volume import Volume
+    from seg_prior.io.nifti import write_volume
+    from seg_prior.report.overlay import write_montage
+
+    written = plan(config)
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
     device = start(config)
@@ -46,35 +76,41 @@ def run(config: SampleConfig, show: Callable[[str], None] = print) -> SampleFile
     header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
     shown: list[NDArray[np.uint8]] = []
-    for z, path in zip(draws(model.prior.num_latents, config), files.label_maps, strict=True):
+    for z, path in zip(draws(model.prior.num_latents, config), written.label_maps, strict=True):
         indices = decode_label_map(model, z.to(device))
         write_volume(path, table.ids[indices], grid)
         if len(shown) < NUM_SHOWN:
             shown.append(indices)
     titles = [f"sample {number}" for number in range(1, len(shown) + 1)]
-    write_montage(files.picture, shown, titles, header.grid, table)
-    spacing_mm = header.grid.spacing_mm[0]
-    show(f"{config.num} samples of {header.shape} voxels at {spacing_mm:.3g} mm in {config.out}")
-    return files
+    write_montage(written.picture, shown, titles, header.grid, table)
+    log.info(
+        "%d samples of %s voxels at %.3g mm in %s",
+        *(config.num, header.shape, header.grid.spacing_mm[0], config.out),
+    )
+    return written
 
 
-def plan(config: SampleConfig) -> SampleFiles:
+def plan(config: Config) -> SampleFiles:
     """The files that `run` writes."""
     names = [f"sample-{number:03d}_dseg.nii.gz" for number in range(1, config.num + 1)]
     return SampleFiles(tuple(config.out / name for name in names), config.out / "samples.png")
 
 
-def draws(num_latents: int, config: SampleConfig) -> Iterator[Tensor]:
+def draws(num_latents: int, config: Config) -> Iterator[Tensor]:
     """(1, K) of N(0, I), one after the other, so that the first do not depend on how many."""
+    import torch
+
     generator = torch.Generator().manual_seed(config.seed)
     for _ in range(config.num):
         yield torch.randn(1, num_latents, generator=generator)
 
 
-@torch.inference_mode()
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:
     """(1, K) -> (D, H, W) the likeliest label at every voxel of prior space, as results have it."""
-    log_prior = model.location.log_by_group(model.prior.decode(z))
-    best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
-    grid = model.location.scatter(best.to(torch.uint8), 0)
-    return np.asarray(grid[0, 0].cpu().numpy())
+    import torch
+
+    with torch.inference_mode():
+        log_prior = model.location.log_by_group(model.prior.decode(z))
+        best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
+        grid: Tensor = model.location.scatter(best.to(torch.uint8), 0)
+    return grid[0, 0].cpu().numpy()

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
+from pydantic import Field
 
-from seg_prior.api import Segmenter
-from seg_prior.checkpoints.header import read_header
-from seg_prior.config.commands import SegmentConfig
 from seg_prior.config.inference import ReadingConfig
-from seg_prior.core.device import start
+from seg_prior.config.output import ScanConfig
+from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.files import sha256_of
-from seg_prior.io import bids
-from seg_prior.io.find import find_images
-from seg_prior.output import cohort, cohort_report
-from seg_prior.output.layout import Extras, Job
+from seg_prior.files import Files, sha256_of
 
-Show = Callable[[str], None]
+if TYPE_CHECKING:
+    from seg_prior.api import Segmenter
+    from seg_prior.output.layout import Job
+
+SUMMARY = "Segment scans, each on its own grid."
+EXAMPLE = "seg-prior segment scan.nii.gz scan_dseg.nii.gz --model model.safetensors"
+OPERANDS = "images... out"
+log = logging.getLogger(__name__)
+
+
+class Config(ScanConfig):
+    """`segment`: scans in, label maps on the scans' own grids out."""
+
+    images: list[Path]
+    """Scans: files, folders, patterns or .txt lists."""
+    out: Path
+    """A file for one scan, a folder for several."""
+    contrasts: list[Path] = []
+    """Further images of the one scan, which their headers lay upon it; only with one scan."""
+    overwrite: bool = False
+    """Segment again what is finished, of the same scan, model and settings."""
+    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
+    """Of a long list, do part I of N, as `I/N`; other machines do the others."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +48,34 @@ class Outcome:
     failed: tuple[tuple[Path, str], ...]
 
 
-def run(config: SegmentConfig, show: Show = print) -> Outcome:
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.io import bids
+    from seg_prior.output import cohort, cohort_report, layout
+
+    mine = cohort.part_of(plan(config), config.shard)
+    writes = [file for job in mine for file in layout.files_of(job.target, config).values()]
+    if config.bids:
+        root = (bids.DESCRIPTION, bids.IGNORE, bids.README)
+        writes = [*(config.out / name for name in root), *writes]
+    if config.with_volumes and not bids.is_file(config.out):
+        writes.append(config.out / "volumes.tsv")
+    if config.report and not bids.is_file(config.out):
+        writes.append(config.out / cohort_report.COHORT_PAGE)
+    reads = [file for job in mine for file in (job.image, *job.contrasts)]
+    return Files([config.model, *reads], writes)
+
+
+def run(config: Config) -> Outcome:
     """Segment every scan that is not finished; one that fails does not stop the others.
 
     Raises:
         SegPriorError: The request itself does not fit, or the only scan failed.
     """
+    from seg_prior.checkpoints.header import read_header
+    from seg_prior.io import bids
+    from seg_prior.output import cohort, cohort_report
+
     jobs = plan(config)
     for job in jobs:
         cohort.check_replaceable(job)
@@ -45,32 +84,35 @@ def run(config: SegmentConfig, show: Show = print) -> Outcome:
     mine = cohort.part_of(jobs, config.shard)
     todo = [job for job in mine if config.overwrite or not cohort.is_finished(job, config, sha256)]
     if len(todo) < len(mine):
-        show(f"{len(mine) - len(todo)} of {len(mine)} scans are finished; --overwrite repeats them")
+        done = len(mine) - len(todo)
+        log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
     if config.bids:
         bids.describe_bids_folder(config.out)
-    outcome = _segment_all(todo, config, show, is_alone=len(jobs) == 1)
+    outcome = _segment_all(todo, config, is_alone=len(jobs) == 1)
     for line in cohort.describe_quality(mine):
-        show(line)
-    if bids.is_file(config.out):
-        return outcome
-    cohort.write_failures(config.out, config.shard, outcome.failed)
+        log.info(line)
     written = outcome.written
-    if Extras.of(config).volumes:
-        written += (cohort.write_volumes(config.out, jobs, Extras.of(config)),)
-    if config.report:
-        written += (
-            cohort_report.write_cohort(config.out, jobs, outcome.failed, Extras.of(config)),
-        )
+    if not bids.is_file(config.out):
+        cohort.write_failures(config.out, config.shard, outcome.failed)
+        if config.with_volumes:
+            written += (cohort.write_volumes(config.out, jobs, config),)
+        if config.report:
+            written += (cohort_report.write_cohort(config.out, jobs, outcome.failed, config),)
+    log.info("wrote %d files", len(written))
     return Outcome(written, outcome.failed)
 
 
-def plan(config: SegmentConfig) -> list[Job]:
+def plan(config: Config) -> list[Job]:
     """Every scan of a request, of all shards, with its label map.
 
     Raises:
         SegPriorError: A scan is not there, two of them would go to one place, or contrasts do not
             belong to one scan.
     """
+    from seg_prior.io import bids
+    from seg_prior.io.find import find_images
+    from seg_prior.output.layout import Job
+
     images = find_images(config.images)
     contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
     if contrasts and len(images) > 1:
@@ -90,8 +132,13 @@ def plan(config: SegmentConfig) -> list[Job]:
     return [Job(image, target, contrasts) for image, target in zip(images, targets, strict=True)]
 
 
-def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: bool) -> Outcome:
+def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
     """Segment one scan after the other with a model that is loaded once."""
+    from tqdm import tqdm
+
+    from seg_prior.api import Segmenter
+    from seg_prior.core.device import start
+
     if not todo:
         return Outcome((), ())
     start(config)
@@ -99,10 +146,9 @@ def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: b
     segmenter = Segmenter.of(ReadingConfig(**reading))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
-    is_silent = True if config.quiet else None  # None: silent when not a terminal
-    for job in tqdm(todo, unit="scan", disable=is_silent):
+    for job in tqdm(todo, unit="scan", disable=is_silent(log)):
         try:
-            written += _segment_one(job, segmenter, config, show)
+            written += _segment_one(job, segmenter, config)
         except SegPriorError as error:
             if is_alone:
                 raise
@@ -115,12 +161,14 @@ def _segment_all(todo: list[Job], config: SegmentConfig, show: Show, is_alone: b
     return Outcome(tuple(written), tuple(failed))
 
 
-def _segment_one(
-    job: Job, segmenter: Segmenter, config: SegmentConfig, show: Show
-) -> tuple[Path, ...]:
+def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, ...]:
+    from seg_prior.output import cohort
+
     request = cohort.request_of(job, config, segmenter.model.sha256)
     result = segmenter.segment(job.image, contrasts=job.contrasts)
-    files = result.write(job.target, Extras.of(config), request)
+    written = result.write(job.target, config, request)
     for warning in result.volume.warnings:
-        show(f"{job.image}: {warning}")
-    return files
+        log.warning("%s: %s", job.image, warning)
+    steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
+    log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)
+    return written

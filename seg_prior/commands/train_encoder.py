@@ -2,28 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from seg_prior.checkpoints.file import load_model, save_model
-from seg_prior.checkpoints.header import Header
-from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of, signed
-from seg_prior.config.commands import TrainEncoderConfig
-from seg_prior.core.device import is_first_process, start
+from seg_prior.config.training import EncoderConfig
 from seg_prior.errors import ConfigError
-from seg_prior.models.image_encoder import ImageEncoder
-from seg_prior.models.label_vae import LabelVAE
-from seg_prior.models.likelihood import intensity_classes
-from seg_prior.training.encoder import adapt, conform_scans, pretrain
-from seg_prior.training.loop import Run
+from seg_prior.files import Files
+
+if TYPE_CHECKING:
+    from seg_prior.checkpoints.header import Header
+
+SUMMARY = "Teach a prior to read scans, from painted label maps and from unlabelled scans."
+EXAMPLE = (
+    "seg-prior train-encoder scans/ --labels maps/ \\\n"
+    "    --prior prior.safetensors --out model.safetensors"
+)
+OPERANDS = "images..."
+log = logging.getLogger(__name__)
 
 
-def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Header:
+class Config(EncoderConfig):
+    """`train-encoder`: unlabelled images and a prior in, a model that reads images out."""
+
+    images: list[Path] = []
+    """Unlabelled scans: files, folders, patterns or .txt lists. May be empty with
+    `synthetic_only`."""
+    prior: Path
+    """Checkpoint of kind prior."""
+    labels: list[Path] = []
+    """Label maps that painted images are made of; without them the prior draws its own."""
+    out: Path
+    """Checkpoint to write."""
+    synthetic_only: bool = False
+    """Stop after the painted images."""
+
+
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.checkpoints.provenance import training_files
+    from seg_prior.io.find import find_images
+
+    folder = config.out.with_suffix("")
+    reads, writes = [config.prior], training_files(folder / "pretrain")
+    if config.labels:
+        reads += find_images(config.labels)
+    if not config.synthetic_only:
+        reads += find_images(config.images)
+        writes += training_files(folder / "adapt")
+    return Files(reads, [*writes, config.out])
+
+
+def run(config: Config) -> Header:
     """Pre-train q(z | x) on painted label maps, adapt it to the scans, write the model.
 
     Raises:
         SegPriorError: An input does not fit.
     """
+    from seg_prior.checkpoints.file import load_model, save_model
+    from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of, signed
+    from seg_prior.core.device import is_first_process, start
+    from seg_prior.models.image_encoder import ImageEncoder
+    from seg_prior.models.label_vae import LabelVAE
+    from seg_prior.models.likelihood import intensity_classes
+    from seg_prior.training.encoder import adapt, anatomies_of, conform_scans, pretrain
+    from seg_prior.training.loop import Run
+
     check_checkpoint_name(config.out)
     if not config.images and not config.synthetic_only:
         raise ConfigError("images: found none; name scans, or ask for --synthetic-only.")
@@ -36,26 +81,21 @@ def run(config: TrainEncoderConfig, show: Callable[[str], None] = print) -> Head
     encoder.requires_grad_(True)
     folder = config.out.with_suffix("")
     request = request_of(config) + model.sha256
-    pretrain(
-        config, model, encoder, classes, Run(folder / "pretrain", device, config.quiet, request)
-    )
-    show(f"pre-trained on {config.pretrain.steps * config.pretrain.batch_size} painted images")
+    anatomies = anatomies_of(config.labels, config.prior, model, config)
+    first = Run(folder / "pretrain", device, request)
+    pretrain(config, model, anatomies, encoder, classes, first)
+    num_painted = config.pretrain.steps * config.pretrain.batch_size
+    log.info("pre-trained on %d painted images", num_painted)
     num_scans = 0
     if not config.synthetic_only:
-        scans, are_stripped = conform_scans(config, model, device, show)
+        scans, are_stripped = conform_scans(config.images, config, model, device)
         num_scans = len(scans)
-        adapt(
-            config,
-            vae,
-            encoder,
-            scans,
-            replace(classes, is_stripped=are_stripped),
-            Run(folder / "adapt", device, config.quiet, request),
-        )
-        show(f"adapted to {num_scans} scans")
+        classes = replace(classes, is_stripped=are_stripped)
+        adapt(config, vae, encoder, scans, classes, Run(folder / "adapt", device, request))
+        log.info("adapted to %d scans", num_scans)
     header = model.header.model_copy(update={"kind": "model"})
     header = signed(header, "train-encoder", config, num_scans)
     if is_first_process():
         save_model(config.out, header, vae, encoder, model.locator)
-        show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+        log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header

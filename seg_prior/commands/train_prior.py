@@ -2,47 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from seg_prior.checkpoints.file import save_model
-from seg_prior.checkpoints.header import FORMAT_VERSION, Header, Kind
-from seg_prior.checkpoints.provenance import check_checkpoint_name, provenance, settings_of
-from seg_prior.config.commands import TrainPriorConfig
-from seg_prior.core.device import is_first_process, start
-from seg_prior.core.pose_prior import PosePrior
+from seg_prior.config.training import PriorConfig
 from seg_prior.errors import ConfigError
-from seg_prior.io.find import person_of
-from seg_prior.models.label_vae import LabelVAE
-from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
-from seg_prior.registration.pose_search import fit_pose
-from seg_prior.training.prior import Anatomies, align, fit_location, measure, soft_maps, train_vae
+from seg_prior.files import Files
 
+if TYPE_CHECKING:
+    from seg_prior.checkpoints.header import Header, Kind
+    from seg_prior.core.pose_prior import PosePrior
+    from seg_prior.models.label_vae import LabelVAE
+    from seg_prior.models.linear import LinearPrior
+    from seg_prior.training.prior import Anatomies
+
+SUMMARY = "Learn an anatomical prior from label maps."
+EXAMPLE = "seg-prior train-prior maps/ --label-table labels.tsv --out prior.safetensors"
+OPERANDS = "labels..."
 FEW_PEOPLE = 3
 """Label maps of fewer subjects than this show no population."""
 COLLAPSED_SHARE = 0.01
 """A prior that uses a smaller share of its dimensions has collapsed."""
+log = logging.getLogger(__name__)
 
 
-def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header:
+class Config(PriorConfig):
+    """`train-prior`: label maps in, an anatomical prior out."""
+
+    labels: list[Path]
+    """Label maps: files, folders, patterns or .txt lists."""
+    out: Path
+    """Checkpoint to write; logs and resume state go to a folder beside it."""
+    label_table: Path | None = None
+    """Tab-separated id, name, scored_as, intensity_class[, partner], or a BIDS dseg.tsv, or a
+    FreeSurfer color table; without one every id is a label of its own."""
+
+
+def files(config: Config) -> Files:
+    """What `run` reads and writes."""
+    from seg_prior.checkpoints.provenance import training_files
+    from seg_prior.io.find import find_images
+
+    reads = find_images(config.labels) + ([config.label_table] if config.label_table else [])
+    logs = training_files(config.out.with_suffix("")) if config.kind == "vae" else []
+    return Files(reads, [*logs, config.out])
+
+
+def run(config: Config) -> Header:
     """Align the label maps, fit or train the prior, measure it on held-out maps, write it.
 
     Raises:
         ImageError, LabelsError, ConfigError: An input does not fit.
     """
+    import numpy as np
+
+    from seg_prior.checkpoints.file import save_model
+    from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of
+    from seg_prior.core.device import is_first_process, start
+    from seg_prior.io.find import person_of
+    from seg_prior.models.linear import fit_atlas, fit_components
+    from seg_prior.training.loop import Run
+    from seg_prior.training.prior import align, fit_location, measure, soft_maps, train_vae
+
     check_checkpoint_name(config.out)
     device = start(config)
-    anatomies = align(config)
+    anatomies = align(config.labels, config.label_table, config)
     views = len(anatomies.training) * (2 if anatomies.table.has_sides else 1)
     if config.kind == "pca" and config.num_components >= views:
         raise ConfigError(
             f"num_components: found {config.num_components}, need fewer than the {views} label "
             "maps and mirror images."
         )
-    show(
+    log.info(
         f"{len(anatomies.training)} label maps, {len(anatomies.held_out)} held out, "
         f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "
         f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
@@ -50,14 +83,16 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
     )
     people = {person_of(Path(name)) for name in anatomies.names}
     if len(people) < FEW_PEOPLE:
-        show(
-            f"WARNING: label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
+        log.warning(
+            f"label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
             "alone: how others differ cannot be learned from them. Add label maps."
         )
     location = fit_location(anatomies)
     prior: LabelVAE | LinearPrior
     if config.kind == "vae":
-        prior = train_vae(config, anatomies, location, device)
+        folder = config.out.with_suffix("")
+        run_of = Run(folder, device, request_of(config))
+        prior = train_vae(config, anatomies, location, run_of)
     elif config.kind == "pca":
         prior = fit_components(location, soft_maps(anatomies, location), config.num_components)
     else:
@@ -65,16 +100,21 @@ def run(config: TrainPriorConfig, show: Callable[[str], None] = print) -> Header
     prior = prior.to("cpu").eval()
     report = measure(prior, anatomies, fit_atlas(location))
     for line in describe(report):
-        show(line)
+        log.info(line)
+    if report["active_units"] < COLLAPSED_SHARE * report["num_latents"]:
+        log.warning(
+            "the latent has collapsed: the decoder ignores it. "
+            "Train longer, or raise --kl-warmup-steps."
+        )
     header = _header(config, anatomies, report)
     if is_first_process():
         save_model(config.out, header, prior, None)
-        show(f"wrote {config.out} ({config.out.stat().st_size / 1e6:.1f} MB)")
+        log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header
 
 
 def describe(report: Mapping[str, Any]) -> list[str]:
-    """What a person should know of `measure`'s report, collapse included."""
+    """What a person should know of `measure`'s report."""
     lines = [
         f"reconstruction of {report['num_subjects']} {report['subjects']} maps: Dice "
         f"{report['dice']:.3f} (atlas {report['atlas_dice']:.3f}), {report['nll']:.3f} nats/voxel"
@@ -84,22 +124,22 @@ def describe(report: Mapping[str, Any]) -> list[str]:
             f"latent: {report['active_units']} of {report['num_latents']} dimensions in use, "
             f"KL {report['kl']:.0f} nats"
         )
-    if report["active_units"] < COLLAPSED_SHARE * report["num_latents"]:
-        lines.append(
-            "WARNING: the latent has collapsed: the decoder ignores it. "
-            "Train longer, or raise --kl-warmup-steps."
-        )
     return lines
 
 
 def _pose_prior(anatomies: Anatomies) -> PosePrior:
+    from seg_prior.registration.pose_search import fit_pose
+
     maps = anatomies.training
     return fit_pose(
         [m.prior_from_native for m in maps], [m.grid for m in maps], anatomies.radius_mm
     )
 
 
-def _header(config: TrainPriorConfig, anatomies: Anatomies, report: dict[str, Any]) -> Header:
+def _header(config: Config, anatomies: Anatomies, report: dict[str, Any]) -> Header:
+    from seg_prior.checkpoints.header import FORMAT_VERSION, Header
+    from seg_prior.checkpoints.provenance import provenance, settings_of
+
     kinds: dict[str, Kind] = {"vae": "prior", "pca": "pca", "atlas": "atlas"}
     grid = anatomies.grid
     return Header(

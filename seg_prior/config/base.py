@@ -7,9 +7,14 @@ from pydantic_core import ErrorDetails
 
 
 class FrozenModel(BaseModel):
-    """A model that is not changed once it is there, and refuses keys that it does not know."""
+    """A model that is not changed once it is there, and refuses keys that it does not know.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    The line under a field is its help.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 _SHOWN_CHARACTERS = 60

@@ -8,16 +8,11 @@ from seg_prior.config.base import FrozenModel
 
 
 class RuntimeConfig(FrozenModel):
-    """Where and how a stage runs.
-
-    Attributes:
-        device: auto (a GPU if there is one), cpu, cuda or cuda:N.
-        threads: CPU threads; 0 leaves the choice to torch. One thread repeats bit for bit.
-        seed: Of everything random.
-        quiet: No progress bars, no talk.
-    """
+    """Where and how a command runs."""
 
     device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda or cuda:N."""
     threads: int = Field(0, ge=0)
+    """CPU threads; 0 leaves the choice to torch. One thread repeats bit for bit."""
     seed: int = 0
-    quiet: bool = False
+    """Of everything random."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from seg_prior.metrics.scores import (
     summarise,
 )
 
-Show = Callable[[str], None]
+log = logging.getLogger(__name__)
 
 
 class Failure(NamedTuple):
@@ -39,11 +40,11 @@ class Failure(NamedTuple):
 
 
 class EvaluateResult(NamedTuple):
-    """What `run` found; it failed in part where `failures` is not empty."""
+    """What `run` found; it failed in part where `failed` is not empty."""
 
     scores: tuple[Score, ...]
     summary: tuple[SummaryRow, ...]
-    failures: tuple[Failure, ...]
+    failed: tuple[Failure, ...]
     references_without_prediction: tuple[str, ...]
 
 
@@ -59,7 +60,6 @@ def run(
     out: Path | None,
     label_table: LabelTable | None,
     surface: bool = True,
-    show: Show = print,
 ) -> EvaluateResult:
     """Score predicted label maps against their references, subject by subject.
 
@@ -73,7 +73,6 @@ def run(
         label_table: Both maps are read through it, so that each `source_ids` counts as its label;
             its structures are scored. None takes the ids as they are and scores all.
         surface: Whether to measure surface distances, which take most of the time.
-        show: Takes each line for the user.
 
     Raises:
         ConfigError: Nothing to pair, two files of one subject, or `out` is not a .csv.
@@ -85,7 +84,7 @@ def run(
     scores: list[Score] = []
     for pair in pairs:
         try:
-            of_subject = _score(pair, label_table, surface, show)
+            of_subject = _score(pair, label_table, surface)
         except SegPriorError as error:
             if len(pairs) == 1 and not failures:
                 raise
@@ -93,12 +92,15 @@ def run(
             continue
         scores += of_subject
         mean = nan_mean(score.dice for score in of_subject)
-        show(f"{pair.subject}: mean Dice {mean:.3f}")
+        log.info("%s: mean Dice %.3f", pair.subject, mean)
     result = EvaluateResult(tuple(scores), summarise(scores), tuple(failures), tuple(spare))
     if out is not None and scores:
         _write(result, out)
     for line in _report(result):
-        show(line)
+        log.info(line)
+    if spare:
+        few = ", ".join(spare[:8])
+        log.warning("references without a prediction, not counted: %d (%s)", len(spare), few)
     return result
 
 
@@ -146,12 +148,12 @@ def _by_subject(paths: Sequence[Path]) -> dict[str, Path]:
     return chosen
 
 
-def _score(pair: _Pair, table: LabelTable | None, surface: bool, show: Show) -> list[Score]:
+def _score(pair: _Pair, table: LabelTable | None, surface: bool) -> list[Score]:
     pred, ref = read_label_map(pair.pred), read_label_map(pair.ref)
     if not pred.grid.same_as(ref.grid):
         raise LabelsError(_mismatch(pred, ref))
     if surface and _is_sheared(ref.grid):
-        show(f"warning: {pair.ref}: its axes are sheared, surface distances are approximate")
+        log.warning("%s: its axes are sheared, surface distances are approximate", pair.ref)
     if table is None:
         maps = (pred.data, ref.data)
         names = {i: f"label-{i}" for i in np.union1d(*maps).tolist() if i != BACKGROUND}
@@ -196,10 +198,6 @@ def _report(result: EvaluateResult) -> list[str]:
     missed = sum(score.is_missed for score in result.scores)
     if missed:
         lines.append(f"structures missed by the prediction: {missed} (Dice 0, no distance)")
-    if result.references_without_prediction:
-        few = ", ".join(result.references_without_prediction[:8])
-        count = len(result.references_without_prediction)
-        lines.append(f"warning: references without a prediction, not counted: {count} ({few})")
     return lines
 
 
@@ -219,7 +217,7 @@ def _write(result: EvaluateResult, out: Path) -> None:
             {"name": row.name} | {metric: _plain(getattr(row, metric)) for metric in METRICS}
             for row in result.summary
         ],
-        "failures": [_plain(failure) for failure in result.failures],
+        "failures": [_plain(failure) for failure in result.failed],
         "references_without_prediction": result.references_without_prediction,
     }
     with whole_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

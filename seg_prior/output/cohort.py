@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from seg_prior import __version__
-from seg_prior.config.commands import SegmentConfig
+from seg_prior.config.output import OutputOptions, ScanConfig
 from seg_prior.core.volume import stem
 from seg_prior.errors import ConfigError
 from seg_prior.files import sha256_of, whole_file
 from seg_prior.output import layout
-from seg_prior.output.layout import Extras, Job, read_sidecar
+from seg_prior.output.layout import Job, read_sidecar
 from seg_prior.quality.verdict import VERDICTS, rules
 
 Request = dict[str, Any]
 _FILES = {"images", "contrasts", "out", "model"}
-_NOT_ASKED = _FILES | {"device", "threads", "quiet", "overwrite", "shard"}
+_NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
 
-def request_of(job: Job, config: SegmentConfig, model_sha256: str) -> Request:
+def request_of(job: Job, config: ScanConfig, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
@@ -33,9 +33,9 @@ def request_of(job: Job, config: SegmentConfig, model_sha256: str) -> Request:
     }
 
 
-def is_finished(job: Job, config: SegmentConfig, model_sha256: str) -> bool:
+def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
     """Whether all files of a scan are there, made of the same scan, model and settings."""
-    files = layout.files_of(job.target, Extras.of(config))
+    files = layout.files_of(job.target, config)
     if not all(file.is_file() for file in files.values()):
         return False
     found = read_sidecar(job.target).get("request")
@@ -94,14 +94,14 @@ def failures_name(shard: str) -> str:
     return "failed.tsv" if shard == "1/1" else f"failed_shard-{shard.replace('/', '-of-')}.tsv"
 
 
-def write_volumes(out: Path, jobs: Sequence[Job], extras: Extras) -> Path:
+def write_volumes(out: Path, jobs: Sequence[Job], options: OutputOptions) -> Path:
     """`volumes.tsv`: the tables of all finished scans below each other, the scan in front.
 
     Of several shards each writes what is finished by then, the last one all.
     """
     lines = ["\t".join(("scan", *layout.VOLUME_COLUMNS))]
     for job in jobs:
-        table = layout.files_of(job.target, extras)["volumes"]
+        table = layout.files_of(job.target, options)["volumes"]
         if job.target.is_file() and table.is_file():
             scan = stem(job.target).removesuffix("_dseg")
             rows = table.read_text(encoding="utf-8").splitlines()[1:]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from seg_prior.checkpoints.provenance import provenance
+from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
 from seg_prior.files import whole_file
@@ -18,7 +19,7 @@ from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_series, write_volume
-from seg_prior.output.layout import VOLUME_COLUMNS, Extras, files_of
+from seg_prior.output.layout import VOLUME_COLUMNS, files_of
 from seg_prior.quality.verdict import Quality
 
 INTRACRANIAL = (
@@ -38,7 +39,7 @@ def write(
     result: Prediction,
     quality: Quality,
     target: Path,
-    extras: Extras,
+    options: OutputOptions,
     request: dict[str, Any] | None = None,
 ) -> list[Path]:
     """Write the files of one scan, each whole or not at all, and the label map last.
@@ -47,24 +48,24 @@ def write(
         result: Of the scan.
         quality: What it is worth.
         target: The label map.
-        extras: What else to write.
+        options: What else to write.
         request: What the result depends on, for the sidecar.
     """
-    files = files_of(target, extras)
+    files = files_of(target, options)
     target.unlink(missing_ok=True)  # until all of them are new, the scan is not finished
     for kind, file in files.items():
         for left_over in file.parent.glob(f".[0-9]*-{glob.escape(file.name)}"):
             left_over.unlink(missing_ok=True)  # of a run that was killed
         if kind == "sidecar":
             names = [other.name for other in files.values()]
-            about = describe(result, quality, extras) | {"request": request, "files": names}
+            about = describe(result, quality, options) | {"request": request, "files": names}
             _write_json(file, about)
         else:
             _WRITERS[kind](result, quality, file)
     return list(files.values())
 
 
-def describe(result: Prediction, quality: Quality, extras: Extras) -> dict[str, Any]:
+def describe(result: Prediction, quality: Quality, options: OutputOptions) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
     predictor, estimate = result.predictor, result.estimate
     intensities, registration = estimate.intensities, result.conformed.registration
@@ -82,7 +83,7 @@ def describe(result: Prediction, quality: Quality, extras: Extras) -> dict[str, 
         for m, t in enumerate(classes.tie_of_component)
     ]
     return (
-        _bids_fields("Label map: the most probable label of each voxel") if extras.bids else {}
+        _bids_fields("Label map: the most probable label of each voxel") if options.bids else {}
     ) | {
         "source": result.volume.source,
         "contrasts": [contrast.source for contrast in result.contrasts],
@@ -169,7 +170,7 @@ def write_report(result: Prediction, quality: Quality, path: Path) -> None:
     from seg_prior.output.scan_report import report_of
     from seg_prior.report.scan_page import write_scan_page
 
-    write_scan_page(path, report_of(result, quality, describe(result, quality, Extras())))
+    write_scan_page(path, report_of(result, quality, describe(result, quality, OutputOptions())))
 
 
 def _write_label_map(result: Prediction, _: Quality, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ MIN_GAIN_NATS = 0.01
 EVIDENCE = 0.5
 """Where every structure has Gaussians of its own, many share one intensity. Chosen on images that
 are not scored: a mouse gains 0.014; 18 hippocampi, 6 hearts and a fetal brain move by 0.001."""
+
+log = logging.getLogger(__name__)
 
 _MAX_EXTENT_RATIO = 1.2  # of images to label maps that are cut alike
 
@@ -80,9 +83,7 @@ def _is_cut_alike(print_: Fingerprint) -> bool:
     return bool(ratio.max() < _MAX_EXTENT_RATIO and ratio.min() > 1 / _MAX_EXTENT_RATIO)
 
 
-def propose_intensity(
-    predictor: Predictor, images: Sequence[Path], show: Callable[[str], None]
-) -> dict[str, object]:
+def propose_intensity(predictor: Predictor, images: Sequence[Path]) -> dict[str, object]:
     """Gaussians of the background and typical intensities, from unlabelled images.
 
     Each image is registered to the atlas. Its Gaussians are fitted on every other cell of voxels
@@ -92,7 +93,6 @@ def propose_intensity(
     Args:
         predictor: Of kind atlas.
         images: Not those that results will be scored on.
-        show: Where the likelihoods are told.
     """
     gains, means = [], []
     for path in images:
@@ -109,7 +109,7 @@ def propose_intensity(
     is_enough = np.append(np.diff(nats) < MIN_GAIN_NATS, True)
     count = int(is_enough.argmax()) + 1
     told = ", ".join(f"{n} {value:.3f}" for n, value in enumerate(nats, start=1))
-    show(f"held-out nats/voxel by number of background Gaussians: {told}; taken: {count}")
+    log.info("held-out nats/voxel by number of background Gaussians: %s; taken: %d", told, count)
     classes = predictor.classes
     is_inside = ~classes.is_outside.cpu().numpy()
     painted = _spread(np.mean(means, axis=0)[is_inside])

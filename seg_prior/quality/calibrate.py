@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from seg_prior.checkpoints.calibration import Calibration, Spread, VolumeError
 from seg_prior.errors import ConfigError
+from seg_prior.inference.prediction import Prediction
 from seg_prior.inference.uncertainty import (
     calibration_error,
     credible_interval,
@@ -21,11 +22,16 @@ from seg_prior.inference.uncertainty import (
     log_volume,
     soften,
 )
-from seg_prior.quality.measures import MEASURES, log_of, volume_deviation
+from seg_prior.quality.measures import MEASURES, log_of, measure, volume_deviation
+from seg_prior.synthesis.anatomies import generator_of
+from seg_prior.synthesis.scan import PaintedScan
 
 COVERAGE = 0.9
 WARN_RATE, FAIL_RATE = 0.005, 1e-5
 """Of painted scans, by one measure, on its bad side."""
+_NUM_VOTES = 4000  # voxels of a scan whose confidence is kept
+_SURELY_BACKGROUND = 0.99
+_NUM_DRAWS = 2  # of z; their mean square over all scans is what counts
 
 
 class Record(BaseModel):
@@ -50,6 +56,30 @@ class Record(BaseModel):
     spread: dict[str, float]
     measures: dict[str, float]
     votes: list[float]
+
+
+def record_of(result: Prediction, scan: PaintedScan, name: str) -> Record:
+    """What the prediction of a painted scan measured.
+
+    Args:
+        result: The prediction.
+        scan: The scan, and the labels it was painted from.
+        name: Of its label map.
+    """
+    table = result.predictor.label_table
+    voxel_mm3 = scan.volume.grid.voxel_volume_mm3
+    true_mm3 = np.bincount(scan.indices.ravel(), minlength=len(table)) * voxel_mm3
+    spread = result.log_volume_spread(_NUM_DRAWS)
+    is_asked = [(n, label.name) for n, label in enumerate(table.labels) if label.is_structure]
+    return Record(
+        map=name,
+        contrast=scan.contrast,
+        true_mm3={name: float(true_mm3[n]) for n, name in is_asked},
+        soft_mm3={name: result.soft_mm3[n] for n, name in is_asked},
+        spread={name: float(spread[n]) for n, name in is_asked},
+        measures=measure(result),
+        votes=_votes(result, scan),
+    )
 
 
 def fit(records: Sequence[Record]) -> Calibration:
@@ -157,6 +187,17 @@ def read_log(log: Path, request: str) -> list[Record]:
         return [Record.model_validate_json(line) for line in lines]
     except ValidationError as error:
         raise ConfigError(f"{log}: found a damaged log, need its own. Delete it.") from error
+
+
+def _votes(result: Prediction, scan: PaintedScan) -> list[float]:
+    """Signed confidences of voxels drawn from those that are not surely background."""
+    truth = torch.from_numpy(scan.indices).flatten()[result.voxels.index.cpu()]
+    is_open = (result.background_probability < _SURELY_BACKGROUND).cpu().nonzero().flatten()
+    generator = generator_of(0, is_open.numel())
+    chosen = is_open[torch.randperm(is_open.numel(), generator=generator)[:_NUM_VOTES]]
+    is_right = result.summary.best.cpu()[chosen] == truth[chosen]
+    sign = torch.where(is_right, 1.0, -1.0)
+    return [round(value, 5) for value in (sign * result.summary.confidence.cpu()[chosen]).tolist()]
 
 
 def _volume_error(records: Sequence[Record], name: str) -> VolumeError | None:

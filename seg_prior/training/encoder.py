@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from seg_prior.checkpoints.file import Model, load_model
-from seg_prior.config.commands import TrainEncoderConfig
+from seg_prior.config.training import EncoderConfig
+from seg_prior.core.progress import is_silent
 from seg_prior.inference.predictor import atlas_of, is_stripped
 from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
 from seg_prior.io.find import find_images
@@ -32,10 +35,13 @@ from seg_prior.training.align import align_label_maps
 from seg_prior.training.curves import draw_log
 from seg_prior.training.loop import Run, train
 
+log = logging.getLogger(__name__)
+
 
 def pretrain(
-    config: TrainEncoderConfig,
+    config: EncoderConfig,
     model: Model,
+    anatomies: Anatomies,
     encoder: ImageEncoder,
     classes: IntensityClasses,
     run: Run,
@@ -43,14 +49,8 @@ def pretrain(
     """Make q(z | painted x) cover q(z | s): no image-label pair of a real subject is used."""
     vae = model.prior
     assert isinstance(vae, LabelVAE)
-    anatomies = _anatomies(config, model)
     location = model.location
-    painted = PaintedAnatomies(
-        anatomies,
-        location.on_cpu(),
-        classes,
-        config.paint,
-    )
+    painted = PaintedAnatomies(anatomies, location.on_cpu(), classes, config.paint)
     on_device = classes.to(run.device)
 
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
@@ -66,12 +66,21 @@ def pretrain(
     draw_log(run.folder)
 
 
-def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
-    """What images are painted from: augmented label maps, or draws from the prior itself."""
+def anatomies_of(
+    labels: Sequence[Path], prior: Path, model: Model, config: EncoderConfig
+) -> Anatomies:
+    """What images are painted from: augmented label maps, or draws from the prior itself.
+
+    Args:
+        labels: Label maps, as `find_images` takes them; none leaves the prior to draw.
+        prior: The checkpoint of `model`.
+        model: Where networks are trained.
+        config: Of the training.
+    """
     length = config.pretrain.steps * config.pretrain.batch_size
-    if config.labels:
+    if labels:
         return RandomAnatomies(
-            align_label_maps(find_images(config.labels), model),
+            align_label_maps(find_images(labels), model),
             model.header.grid,
             model.location.voxels.cpu(),
             model.header.label_table.partner,
@@ -80,13 +89,13 @@ def _anatomies(config: TrainEncoderConfig, model: Model) -> Anatomies:
             config.seed,
             length,
         )
-    vae = load_model(config.prior).prior  # a copy that stays on the CPU
+    vae = load_model(prior).prior  # a copy that stays on the CPU
     assert isinstance(vae, LabelVAE)
     return SampledAnatomies(vae, config.seed, length)
 
 
 def adapt(
-    config: TrainEncoderConfig,
+    config: EncoderConfig,
     vae: LabelVAE,
     encoder: ImageEncoder,
     scans: Sequence[tuple[Tensor, Tensor]],
@@ -119,17 +128,17 @@ def adapt(
 
 
 def conform_scans(
-    config: TrainEncoderConfig, model: Model, device: str, show: Callable[[str], None]
+    images: Sequence[Path], config: EncoderConfig, model: Model, device: str
 ) -> tuple[list[tuple[Tensor, Tensor]], bool]:
     """Every scan in prior space, (1, V) image and (1, V) observed; and whether all are stripped."""
     atlas = atlas_of(model, device)
     scans, are_stripped = [], True
-    paths = find_images(config.images)
-    for path in tqdm(paths, desc="register", disable=True if config.quiet else None):
+    paths = find_images(images)
+    for path in tqdm(paths, desc="register", disable=is_silent(log)):
         volume = read_volume(path)
         conformed = conform([volume], atlas, config.n4, config.seed)
         for warning in conformed.registration.warnings:
-            show(f"{path}: {warning}")
+            log.warning("%s: %s", path, warning)
         pair = torch.cat([conformed.image, conformed.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))

@@ -11,7 +11,10 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.inference.locator_likelihood import sight_grid
+from seg_prior.inference.prediction import Prediction
 from seg_prior.models.locator import standardised
+from seg_prior.registration.resample import resample_mean, resample_observed
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.deformation import random_affine
 from seg_prior.synthesis.render import smooth_field
@@ -32,6 +35,18 @@ class SeenScan(NamedTuple):
 
     pair: Tensor
     labels: Tensor
+
+
+def seen_scan(prediction: Prediction, spacing_mm: float) -> SeenScan:
+    """A scan and its posterior on the grid that the network sees it on."""
+    grid, conformed = prediction.volume.grid, prediction.conformed
+    seen_on = sight_grid(grid, spacing_mm)
+    pair = torch.stack([conformed.native[0], conformed.native_observed[0].float()])
+    each = (
+        resample_mean(torch.from_numpy(p)[None], grid, seen_on) for p in prediction.posteriors()
+    )
+    labels = with_background(torch.cat(list(each)))
+    return SeenScan(resample_observed(pair, grid, seen_on).half(), labels.half())
 
 
 class RandomViews(Dataset[tuple[Tensor, Tensor]]):

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from seg_prior.checkpoints.digest import digest_of_state
 from seg_prior.config.optim import OptimConfig
+from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 
@@ -34,13 +35,11 @@ class Run:
     Attributes:
         folder: Holds `last.pt` (resume state) and `log.csv`.
         device: cpu, cuda or cuda:N.
-        is_quiet: No progress bar.
         request: All that the result depends on, as text; the state of another request is refused.
     """
 
     folder: Path
     device: str
-    is_quiet: bool = False
     request: str = ""
 
 
@@ -89,7 +88,7 @@ def train(
         range(first_step, config.steps),
         initial=first_step,
         total=config.steps,
-        disable=True if run.is_quiet or not fabric.is_global_zero else None,
+        disable=is_silent(logging.getLogger(__name__)) or not fabric.is_global_zero or None,
     )
     for step in steps:
         for group in wrapped_optimizer.param_groups:

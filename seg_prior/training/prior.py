@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seg_prior.checkpoints.provenance import request_of
-from seg_prior.config.commands import TrainPriorConfig
+from seg_prior.config.training import PriorConfig
 from seg_prior.core.grid import MIRROR, Grid, apply_affine
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
@@ -64,11 +63,11 @@ class Anatomies:
     radius_mm: float
 
 
-def align(config: TrainPriorConfig) -> Anatomies:
+def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig) -> Anatomies:
     """Read the maps and bring them to a common frame; held-out maps have no say in it."""
-    paths = find_images(config.labels)
+    paths = find_images(labels)
     volumes = [read_label_map(path) for path in paths]
-    table = _label_table(config.label_table, volumes)
+    table = _label_table(label_table, volumes)
     intensity_classes(table, config.intensity)  # a wrong class is said before the long work
     indices = [table.remap(volume.data, volume.source) for volume in volumes]
     for volume, index in zip(volumes, indices, strict=True):
@@ -165,9 +164,9 @@ def measure(
 
 
 def train_vae(
-    config: TrainPriorConfig, anatomies: Anatomies, location: LocationPrior, device: str
+    config: PriorConfig, anatomies: Anatomies, location: LocationPrior, run: Run
 ) -> LabelVAE:
-    """The VAE, trained on random anatomies; logs and resume state go to the folder beside `out`."""
+    """The VAE, trained on random anatomies."""
     vae = LabelVAE(location, config.vae)
     if config.vae.detail_channels:
         vae.start_detail(
@@ -185,7 +184,6 @@ def train_vae(
         optim.steps * optim.batch_size,
     )
     atlas = fit_atlas(location)
-    folder = config.out.with_suffix("")
     train(
         vae,
         lambda model, batch, step: stage1_losses(
@@ -197,10 +195,10 @@ def train_vae(
         ),
         dataset,
         optim,
-        Run(folder, device, config.quiet, request_of(config)),
+        run,
         lambda model: _validate(model, anatomies, atlas),
     )
-    draw_log(folder)
+    draw_log(run.folder)
     return vae
 
 
@@ -231,9 +229,7 @@ def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
     return label_table_from_ids(occurring)
 
 
-def _prior_grid(
-    config: TrainPriorConfig, maps: Sequence[AlignedLabelMap], table: LabelTable
-) -> Grid:
+def _prior_grid(config: PriorConfig, maps: Sequence[AlignedLabelMap], table: LabelTable) -> Grid:
     extents = []
     for label_map in maps:
         voxels = np.argwhere(table.is_structure[label_map.indices.numpy()])

@@ -6,12 +6,15 @@ import pytest
 from pydantic import BaseModel
 
 from seg_prior.cli.settings import (
-    descriptions,
+    help_of,
     partial,
     read_settings,
     resolve,
 )
-from seg_prior.config.commands import SampleConfig, TrainEncoderConfig, TrainPriorConfig
+from seg_prior.commands.sample import Config as SampleConfig
+from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
+from seg_prior.config.base import FrozenModel
 from seg_prior.config.optim import OptimConfig
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.errors import ConfigError
@@ -96,29 +99,25 @@ def test_a_nested_model_goes_with_the_last_of_its_fields() -> None:
     assert "augment" not in model.model_fields
 
 
-class _Base(BaseModel):
-    """A base.
-
-    Attributes:
-        here: Said of the base.
-        one, two: Said of both, over
-            two lines: with a colon.
-    """
+class _Base(FrozenModel):
+    one: int = 1
+    """Said of one, over
+    two lines: with a colon."""
+    two: int = 2
+    """Said of two."""
 
 
 class _Derived(_Base):
-    """Another.
-
-    Attributes:
-        here: Said again.
-
-    Not a field: this is text.
-    """
+    two: int = 3
+    """Said again."""
+    three: int = 3
+    """Its own."""
 
 
-def test_descriptions_come_from_docstrings() -> None:
-    assert descriptions(_Derived) == {
-        "here": "Said again.",
-        "one": "Said of both, over two lines: with a colon.",
-        "two": "Said of both, over two lines: with a colon.",
-    }
+def test_the_line_under_a_field_is_its_help() -> None:
+    assert help_of(_Derived, "one") == "Said of one, over two lines: with a colon."
+    assert help_of(_Derived, "two") == "Said again."
+
+
+def test_what_a_model_adds_comes_before_what_it_inherits() -> None:
+    assert list(partial(_Derived).model_fields) == ["two", "three", "one"]

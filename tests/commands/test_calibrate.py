@@ -11,8 +11,9 @@ from seg_prior.api import Segmenter
 from seg_prior.checkpoints.calibration import KEY, calibration_of
 from seg_prior.checkpoints.header import read_header
 from seg_prior.commands import calibrate
-from seg_prior.config.commands import CalibrateConfig
+from seg_prior.commands.calibrate import Config as CalibrateConfig
 from seg_prior.errors import CheckpointError, ConfigError
+from seg_prior.quality import calibrate as quality
 from seg_prior.quality.calibrate import Record, check, fit
 
 
@@ -80,7 +81,7 @@ def calibrated(
 ) -> Path:
     model = tmp_path_factory.mktemp("calibrated") / "model.safetensors"
     shutil.copy(tiny_prior, model)
-    calibrate.run(request(model, phantom_folder), lambda line: None)
+    calibrate.run(request(model, phantom_folder))
     return model
 
 
@@ -92,7 +93,6 @@ def request(model: Path, folder: Path, num_scans: int = 8) -> CalibrateConfig:
         spacing_mm=5.0,
         threads=1,
         device="cpu",
-        quiet=True,
     )
 
 
@@ -142,12 +142,12 @@ def test_a_stopped_run_goes_on(tiny_prior: Path, phantom_folder: Path, tmp_path:
         return records(1)[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibrate, "measure_one", stop_after_three)
+        patch.setattr(quality, "record_of", stop_after_three)
         with pytest.raises(KeyboardInterrupt):
-            calibrate.run(config, lambda line: None)
+            calibrate.run(config)
         calls.clear()
-        patch.setattr(calibrate, "measure_one", lambda *given: calls.append(given) or records(1)[0])
-        calibrate.run(config, lambda line: None)
+        patch.setattr(quality, "record_of", lambda *given: calls.append(given) or records(1)[0])
+        calibrate.run(config)
     assert len(calls) == 5
 
 

@@ -7,8 +7,9 @@ import yaml
 
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import check
+from seg_prior.commands.check import Config as CheckConfig
 from seg_prior.commands.check import Report
-from seg_prior.config.commands import CheckConfig, TrainPriorConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.io.label_tables import read_label_table
@@ -18,7 +19,7 @@ from seg_prior.planning.check import orientation
 
 def look(labels: Path, out: Path, images: list[Path] | None = None, **more: object) -> Report:
     settings = {"labels": [labels], "images": images or [], "out": out} | more
-    return check.run(CheckConfig.model_validate(settings), lambda line: None)
+    return check.run(CheckConfig.model_validate(settings))
 
 
 @pytest.fixture

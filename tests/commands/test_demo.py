@@ -16,18 +16,21 @@ from seg_prior.commands.demo import (
     Size,
     describe,
 )
+from seg_prior.commands.demo import Config as DemoConfig
 from seg_prior.commands.make_phantoms import PhantomFiles
-from seg_prior.config.commands import DemoConfig, TrainPriorConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.io.nifti import read_label_map, read_volume
 
 TINY = Size(3, 1, 1, 6.0, 6.0, 2, 1, 1)
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-def test_every_method_is_scored_on_new_heads_and_drawn(tmp_path: Path) -> None:
-    lines: list[str] = []
-    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1, quiet=True)
-    result = demo.run(config, lines.append, TINY)
+def test_every_method_is_scored_on_new_heads_and_drawn(
+    tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1)
+    result = demo.run(config, TINY)
+    lines = talk.messages
     assert list(result.dice) == [MIXTURE, *(method.name for method in METHODS)]
     values = np.array(list(result.dice.values()))
     assert values.shape == (6, 1)
@@ -77,8 +80,8 @@ def test_the_config_in_the_checkout_is_the_demo_s(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_demo_beats_a_mixture_that_knows_no_anatomy(tmp_path: Path) -> None:
-    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1, quiet=True)
-    dice = demo.run(config, lambda line: None).dice
+    config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1)
+    dice = demo.run(config).dice
     for ours, mixture in zip(dice[VAE_REFINED], dice[MIXTURE], strict=True):
         assert ours > mixture + 0.2
     assert np.mean(dice[VAE_REFINED]) > np.mean(dice["atlas argmax"])

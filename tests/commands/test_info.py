@@ -8,14 +8,13 @@ from pathlib import Path
 import pytest
 
 from seg_prior.checkpoints.file import load_model
-from seg_prior.commands.info import run
+from seg_prior.commands.info import Config, run
 from seg_prior.errors import CheckpointError
 
 
-def test_json_holds_the_facts(tiny_prior: Path) -> None:
-    lines: list[str] = []
-    facts = run(tiny_prior, True, lines.append)
-    assert json.loads("\n".join(lines)) == facts
+def test_json_holds_the_facts(tiny_prior: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = run(Config(file=tiny_prior, format="json"))
+    assert json.loads(capsys.readouterr().out) == facts
     model = load_model(tiny_prior)
     assert facts["kind"] == "prior"
     assert facts["sha256"] == hashlib.sha256(tiny_prior.read_bytes()).hexdigest()
@@ -34,10 +33,10 @@ def test_json_holds_the_facts(tiny_prior: Path) -> None:
     assert facts["reference"]["prior"]["num_subjects"] == 3
 
 
-def test_people_read_the_same(tiny_prior: Path) -> None:
-    lines: list[str] = []
-    run(tiny_prior, False, lines.append)
-    shown = "\n".join(lines)
+def test_people_read_the_same(tiny_prior: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(Config(file=tiny_prior))
+    shown = capsys.readouterr().out
+    lines = shown.splitlines()
     assert "kind: prior" in lines
     assert "labels: 10" in lines
     assert "  spacing_mm: [5, 5, 5]" in lines
@@ -46,9 +45,9 @@ def test_people_read_the_same(tiny_prior: Path) -> None:
     assert "      steps: 3" in shown
 
 
-def test_an_atlas_has_no_latent(tiny_atlas: Path) -> None:
-    lines: list[str] = []
-    facts = run(tiny_atlas, False, lines.append)
+def test_an_atlas_has_no_latent(tiny_atlas: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = run(Config(file=tiny_atlas))
+    lines = capsys.readouterr().out.splitlines()
     assert facts["latent"] == {"num_latents": 0}
     assert facts["size"]["num_weights"] == {"prior": 10 * facts["grid"]["num_anatomy_voxels"] // 8}
     assert "vae: -" in lines
@@ -56,4 +55,4 @@ def test_an_atlas_has_no_latent(tiny_atlas: Path) -> None:
 
 def test_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
-        run(tmp_path / "none.safetensors", False, lambda line: None)
+        run(Config(file=tmp_path / "none.safetensors"))

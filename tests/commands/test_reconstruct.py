@@ -10,15 +10,15 @@ import pytest
 
 from seg_prior.checkpoints.file import load_model
 from seg_prior.checkpoints.header import read_header
+from seg_prior.commands.reconstruct import Config as ReconstructConfig
 from seg_prior.commands.reconstruct import ReconstructResult, reconstruct, run
-from seg_prior.config.commands import ReconstructConfig
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.io.nifti import read_label_map
 
 
 def reconstruct_all(model: Path, labels: list[Path], out: Path) -> ReconstructResult:
     config = ReconstructConfig(model=model, labels=labels, out=out, device="cpu", threads=1)
-    return run(config, lambda line: None)
+    return run(config)
 
 
 def dice(result: ReconstructResult, name: str) -> float:
@@ -26,8 +26,9 @@ def dice(result: ReconstructResult, name: str) -> float:
     return score.dice
 
 
-def test_files_scores_and_summary(phantom_folder: Path, tiny_prior: Path, tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_files_scores_and_summary(
+    phantom_folder: Path, tiny_prior: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
     config = ReconstructConfig(
         model=tiny_prior,
         labels=[phantom_folder / f"sub-00{n}_phantom_dseg.nii.gz" for n in (1, 4)],
@@ -35,7 +36,8 @@ def test_files_scores_and_summary(phantom_folder: Path, tiny_prior: Path, tmp_pa
         device="cpu",
         threads=1,
     )
-    result = run(config, lines.append)
+    result = run(config)
+    lines = talk.messages
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "dice.csv",
         "reconstructions.png",

@@ -8,8 +8,8 @@ import torch
 
 from seg_prior.checkpoints.file import load_model
 from seg_prior.checkpoints.header import read_header
+from seg_prior.commands.sample import Config as SampleConfig
 from seg_prior.commands.sample import decode_label_map, draws, run
-from seg_prior.config.commands import SampleConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.io.nifti import read_label_map
 
@@ -21,7 +21,7 @@ def config_of(model: Path, out: Path, num: int = 2, seed: int = 0) -> SampleConf
 def test_samples_lie_on_the_prior_grid_with_ids_of_its_table(
     tiny_pca: Path, tmp_path: Path
 ) -> None:
-    files = run(config_of(tiny_pca, tmp_path / "out"), lambda line: None)
+    files = run(config_of(tiny_pca, tmp_path / "out"))
     header = read_header(tiny_pca)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "sample-001_dseg.nii.gz",
@@ -62,13 +62,13 @@ def test_draws_are_standard_normal(tiny_pca: Path, tmp_path: Path) -> None:
 
 
 def test_a_seed_repeats_itself(tiny_prior: Path, tmp_path: Path) -> None:
-    first = run(config_of(tiny_prior, tmp_path / "a", num=1, seed=3), lambda line: None)
-    again = run(config_of(tiny_prior, tmp_path / "b", num=1, seed=3), lambda line: None)
+    first = run(config_of(tiny_prior, tmp_path / "a", num=1, seed=3))
+    again = run(config_of(tiny_prior, tmp_path / "b", num=1, seed=3))
     maps = [read_label_map(files.label_maps[0]).data for files in (first, again)]
     np.testing.assert_array_equal(*maps)
 
 
 def test_a_prior_without_a_latent_is_refused(tiny_atlas: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="found a checkpoint of kind 'atlas', need"):
-        run(config_of(tiny_atlas, tmp_path / "out"), lambda line: None)
+        run(config_of(tiny_atlas, tmp_path / "out"))
     assert not (tmp_path / "out").exists()

@@ -9,7 +9,7 @@ import torch
 from seg_prior.api import Segmenter
 from seg_prior.checkpoints.file import load_model
 from seg_prior.commands import train_locator
-from seg_prior.config.commands import TrainLocatorConfig
+from seg_prior.commands.train_locator import Config as TrainLocatorConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.core.grid import Grid
 from seg_prior.errors import ConfigError
@@ -22,19 +22,19 @@ FEW = OptimConfig(steps=2, batch_size=2, warmup_steps=1, precision="32-true", nu
 
 def request(phantom_folder: Path, prior: Path, out: Path) -> TrainLocatorConfig:
     images = sorted(phantom_folder.glob("*_phantom.nii.gz"))[:2]
-    return TrainLocatorConfig(images=images, prior=prior, out=out, optim=FEW, threads=1, quiet=True)
+    return TrainLocatorConfig(images=images, prior=prior, out=out, optim=FEW, threads=1)
 
 
 def test_a_prior_gains_a_locator_and_still_segments(
-    phantom_folder: Path, posed_atlas: Path, tmp_path: Path
+    phantom_folder: Path, posed_atlas: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
 ) -> None:
-    out, said = tmp_path / "located.safetensors", list[str]()
+    out = tmp_path / "located.safetensors"
     config = request(phantom_folder, posed_atlas, out)
     broken = tmp_path / "broken.nii.gz"
     broken.write_bytes(b"no image")
     config = config.model_copy(update={"images": [*config.images, broken]})
-    header = train_locator.run(config, said.append)
-    assert sum("left out: " in line and "broken.nii.gz" in line for line in said) == 1
+    header = train_locator.run(config)
+    assert sum("left out: " in line and "broken.nii.gz" in line for line in talk.messages) == 1
     model = load_model(out)
     assert model.locator is not None
     assert model.header == header
@@ -45,7 +45,7 @@ def test_a_prior_gains_a_locator_and_still_segments(
     assert torch.equal(before.location.log_prob, model.location.log_prob)
     image = config.images[0]
     with pytest.raises(ConfigError, match="found a prior that has a locator, need one without"):
-        train_locator.run(config.model_copy(update={"prior": out}), said.append)
+        train_locator.run(config.model_copy(update={"prior": out}))
     label_map = Segmenter.load(out, threads=1).segment(image).label_map
     assert label_map.shape == read_volume(image).grid.shape
     assert (label_map > 0).any()
@@ -56,7 +56,7 @@ def test_a_prior_of_any_pose_is_refused(
 ) -> None:
     config = request(phantom_folder, tiny_atlas, tmp_path / "located.safetensors")
     with pytest.raises(ConfigError, match="need one of scans cut like the label maps"):
-        train_locator.run(config, lambda line: None)
+        train_locator.run(config)
     assert not config.out.exists()
 
 
@@ -64,7 +64,7 @@ def test_one_scan_is_too_few(phantom_folder: Path, posed_atlas: Path, tmp_path: 
     config = request(phantom_folder, posed_atlas, tmp_path / "located.safetensors")
     config = config.model_copy(update={"images": config.images[:1]})
     with pytest.raises(ConfigError, match="found 1 scans that can be read, need two"):
-        train_locator.run(config, lambda line: None)
+        train_locator.run(config)
 
 
 def test_the_grid_is_as_fine_as_a_step_can_hold(phantom_folder: Path, posed_atlas: Path) -> None:

@@ -7,13 +7,14 @@ import pytest
 
 from seg_prior.checkpoints.file import load_model
 from seg_prior.commands import segment, train_prior
-from seg_prior.config.commands import SegmentConfig, TrainPriorConfig
+from seg_prior.commands.segment import Config as SegmentConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.label_vae import LabelVAE
 
 DETAILED = {"latent_channels": 4, "detail_channels": 8, "widths": (8, 8, 16), "num_blocks": 1}
-RUNTIME = {"device": "cpu", "threads": 1, "quiet": True}
+RUNTIME = {"device": "cpu", "threads": 1}
 
 
 def request(phantom_folder: Path, out: Path, kind: str) -> TrainPriorConfig:
@@ -36,14 +37,14 @@ def test_a_prior_with_detail_reads_a_new_head_in_one_pass(
     phantom_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "prior.safetensors"
-    train_prior.run(request(phantom_folder, out, "vae"), lambda line: None)
+    train_prior.run(request(phantom_folder, out, "vae"))
     model = load_model(out)
     assert isinstance(model.prior, LabelVAE)
     assert model.prior.num_latents > 8 * model.location.cells.numel()
 
     scan = sorted(phantom_folder.glob("*_phantom.nii.gz"))[3]
     settings = {"images": [scan], "out": tmp_path / "new_dseg.nii.gz", "model": out}
-    segment.run(SegmentConfig.model_validate(settings | RUNTIME), lambda line: None)
+    segment.run(SegmentConfig.model_validate(settings | RUNTIME))
     sidecar = json.loads((tmp_path / "new_dseg.json").read_text())
     assert sidecar["refinement"]["steps"] == 0
     known = read_label_map(scan.with_name(scan.name.replace(".nii.gz", "_dseg.nii.gz")))
@@ -56,31 +57,31 @@ def test_of_several_processes_the_first_writes(
 ) -> None:
     config = request(phantom_folder, tmp_path / "atlas.safetensors", "atlas")
     monkeypatch.setenv("RANK", "1")
-    train_prior.run(config, lambda line: None)
+    train_prior.run(config)
     assert not config.out.exists()
     monkeypatch.setenv("RANK", "0")
-    train_prior.run(config, lambda line: None)
+    train_prior.run(config)
     assert config.out.exists()
 
 
 def test_one_subject_is_no_population_and_a_few_are_not_refused(
-    phantom_folder: Path, tmp_path: Path
+    phantom_folder: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
 ) -> None:
     asked = request(phantom_folder, tmp_path / "atlas.safetensors", "atlas")
-    said: list[str] = []
-    train_prior.run(asked.model_copy(update={"labels": asked.labels[:1]}), said.append)
-    assert any("WARNING: label maps of 1 subject alone" in line for line in said)
-    said.clear()
-    train_prior.run(asked, said.append)
-    assert not any("WARNING: label maps" in line for line in said)
+    train_prior.run(asked.model_copy(update={"labels": asked.labels[:1]}))
+    assert any("label maps of 1 subject alone" in line for line in talk.messages)
+    talk.clear()
+    train_prior.run(asked)
+    assert talk.messages
+    assert not any("subject alone" in line for line in talk.messages)
 
 
 def test_scans_cut_like_the_maps_get_a_pose_prior(phantom_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "atlas.safetensors"
     asked = request(phantom_folder, out, "atlas")
-    train_prior.run(asked, lambda line: None)
+    train_prior.run(asked)
     assert load_model(out).header.pose_prior is None
-    train_prior.run(asked.model_copy(update={"pose": "as_maps"}), lambda line: None)
+    train_prior.run(asked.model_copy(update={"pose": "as_maps"}))
     pose_prior = load_model(out).header.pose_prior
     assert pose_prior is not None
     assert len(pose_prior.mean) == 12

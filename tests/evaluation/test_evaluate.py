@@ -45,10 +45,6 @@ def cubes(at: int = 2) -> NDArray[np.int32]:
     return data
 
 
-def ignore(line: str) -> None:
-    pass
-
-
 def score(result: evaluate.EvaluateResult, subject: str, id_: int) -> Any:
     (found,) = [s for s in result.scores if (s.subject, s.id) == (subject, id_)]
     return found
@@ -56,13 +52,13 @@ def score(result: evaluate.EvaluateResult, subject: str, id_: int) -> Any:
 
 def test_a_single_pair_needs_no_common_name_and_is_scored_in_mm(save: Save) -> None:
     pred, ref = save("mine.nii.gz", cubes(at=3)), save("theirs.nii.gz", cubes(at=2))
-    result = evaluate.run([pred], [ref], None, None, show=ignore)
+    result = evaluate.run([pred], [ref], None, None)
     assert [s[:3] for s in result.scores] == [("mine", 2, "label-2"), ("mine", 41, "label-41")]
     for found in result.scores:
         # 48 of 64 voxels in common. Of 56 surface voxels 1 mm is what 16 in front move by, and
         # what the 4 in the middle of the back lie inside the other cube.
         assert found[3:] == pytest.approx((0.75, 1.0, 20 / 56, 0.0, 160.0, 160.0))
-    assert result.failures == ()
+    assert result.failed == ()
 
 
 def test_files_hold_the_scores_and_absent_structures_are_empty(save: Save, tmp_path: Path) -> None:
@@ -75,7 +71,7 @@ def test_files_hold_the_scores_and_absent_structures_are_empty(save: Save, tmp_p
     }.items():
         save(f"{name}_dseg.nii.gz", data)
     out = tmp_path / "new" / "scores.csv"
-    result = evaluate.run([tmp_path / "p"], [tmp_path / "r"], out, None, show=ignore)
+    result = evaluate.run([tmp_path / "p"], [tmp_path / "r"], out, None)
 
     with out.open(newline="") as file:
         head, *rows = csv.reader(file)
@@ -100,11 +96,13 @@ def test_files_hold_the_scores_and_absent_structures_are_empty(save: Save, tmp_p
     assert result.summary[2].dice.mean == 0.75
 
 
-def test_the_summary_is_a_table_of_mean_sd_and_n(save: Save) -> None:
+def test_the_summary_is_a_table_of_mean_sd_and_n(
+    save: Save, talk: pytest.LogCaptureFixture
+) -> None:
     ref = [save(f"r/sub-{s}_dseg.nii", cubes(at=2)) for s in "ab"]
     pred = [save(f"p/sub-{s}_dseg.nii", cubes(at)) for s, at in (("a", 2), ("b", 3))]
-    lines: list[str] = []
-    evaluate.run(pred, ref, None, None, show=lines.append)
+    evaluate.run(pred, ref, None, None)
+    lines = talk.messages
     assert lines[:2] == ["sub-a: mean Dice 1.000", "sub-b: mean Dice 0.750"]
     table = [" ".join(line.split()) for line in lines[3:]]
     assert table == [
@@ -117,7 +115,7 @@ def test_the_summary_is_a_table_of_mean_sd_and_n(save: Save) -> None:
 
 def test_without_surfaces_there_are_no_distances(save: Save) -> None:
     path = save("a.nii", cubes())
-    result = evaluate.run([path], [path], None, None, surface=False, show=ignore)
+    result = evaluate.run([path], [path], None, None, surface=False)
     assert [row.hd95_mm.n for row in result.summary] == [0, 0, 0]
     assert [row.dice.mean for row in result.summary] == [1.0, 1.0, 1.0]
 
@@ -128,7 +126,7 @@ def test_source_ids_of_the_table_count_as_their_label(save: Save) -> None:
     fine[0, 0, 0] = 502  # skin, no structure
     pred, ref = save("pred.nii", cubes()), save("ref.nii", fine)
     table = read_label_table(BRAIN_TABLE)
-    result = evaluate.run([pred], [ref], None, table, surface=False, show=ignore)
+    result = evaluate.run([pred], [ref], None, table, surface=False)
     assert score(result, "pred", 2).dice == 1.0
     names = [s.name for s in result.scores]
     assert "Left-Cerebral-White-Matter" in names
@@ -140,11 +138,9 @@ def test_permuting_ids_permutes_the_result(save: Save) -> None:
     new_id = np.zeros(42, dtype=np.int32)
     new_id[[2, 41]] = 300, 7
     maps = cubes(at=3), np.where(cubes() == 41, 41, np.roll(cubes(), 1, 1))
-    before = evaluate.run(
-        [save("a.nii", maps[0])], [save("b.nii", maps[1])], None, None, show=ignore
-    )
+    before = evaluate.run([save("a.nii", maps[0])], [save("b.nii", maps[1])], None, None)
     after = evaluate.run(
-        [save("a.nii", new_id[maps[0]])], [save("b.nii", new_id[maps[1]])], None, None, show=ignore
+        [save("a.nii", new_id[maps[0]])], [save("b.nii", new_id[maps[1]])], None, None
     )
     for old, new in ((2, 300), (41, 7)):
         assert score(after, "a", new)[3:] == score(before, "a", old)[3:]
@@ -156,7 +152,7 @@ def test_of_several_files_of_a_subject_the_label_map_is_taken(save: Save, tmp_pa
         save(f"r/{subject}_dseg.nii.gz", cubes())
         save(f"p/{subject}_T1w_dseg.nii.gz", cubes())
         save(f"p/{subject}_T1w_entropy.nii.gz", 7 * cubes())
-    result = evaluate.run([tmp_path / "p"], [tmp_path / "r"], None, None, show=ignore)
+    result = evaluate.run([tmp_path / "p"], [tmp_path / "r"], None, None)
     assert [s.dice for s in result.scores] == [1.0] * 4
 
 
@@ -165,10 +161,12 @@ def test_two_label_maps_of_a_subject_are_refused(save: Save, tmp_path: Path) -> 
         save(f"p/sub-1_{run}_dseg.nii.gz", cubes())
     ref = save("r/sub-1_dseg.nii.gz", cubes())
     with pytest.raises(ConfigError, match=r"sub-1_T1w_dseg.*: found .*sub-1_T2w_dseg.* same subj"):
-        evaluate.run([tmp_path / "p"], [ref], None, None, show=ignore)
+        evaluate.run([tmp_path / "p"], [ref], None, None)
 
 
-def test_one_bad_subject_stops_no_other_and_is_told(save: Save, tmp_path: Path) -> None:
+def test_one_bad_subject_stops_no_other_and_is_told(
+    save: Save, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
     moved = AFFINE.copy()
     moved[0, 3] = 1.0
     for subject in "abcd":
@@ -182,13 +180,12 @@ def test_one_bad_subject_stops_no_other_and_is_told(save: Save, tmp_path: Path) 
         save("p/sub-lone_dseg.nii", cubes()),
     ]
     pred[3].write_bytes(b"no image")
-    lines: list[str] = []
     out = tmp_path / "scores.csv"
-    result = evaluate.run(pred, [tmp_path / "r"], out, None, surface=False, show=lines.append)
+    result = evaluate.run(pred, [tmp_path / "r"], out, None, surface=False)
     assert {s.subject for s in result.scores} == {"sub-c"}
-    assert [f.subject for f in result.failures] == ["sub-lone", "sub-a", "sub-b", "sub-d"]
+    assert [f.subject for f in result.failed] == ["sub-lone", "sub-a", "sub-b", "sub-d"]
     assert result.references_without_prediction == ("sub-spare",)
-    assert lines[-1] == "warning: references without a prediction, not counted: 1 (sub-spare)"
+    assert talk.messages[-1] == "references without a prediction, not counted: 1 (sub-spare)"
     document = json.loads(out.with_suffix(".json").read_text())
     assert [f["subject"] for f in document["failures"]] == ["sub-lone", "sub-a", "sub-b", "sub-d"]
     assert document["references_without_prediction"] == ["sub-spare"]
@@ -203,12 +200,12 @@ def test_grids_that_differ_are_refused_by_both_names(save: Save, tmp_path: Path)
         match=r"moved\.nii: found another affine .*\[1\.0, 0\.0, 0\.0\].*"
         r"need the affine of .*ref\.nii \(first voxel at \[0\.0, 0\.0, 0\.0\] mm\)",
     ):
-        evaluate.run([save("moved.nii", cubes(), moved)], [ref], None, None, show=ignore)
+        evaluate.run([save("moved.nii", cubes(), moved)], [ref], None, None)
     out = tmp_path / "scores.csv"
     with pytest.raises(
         LabelsError, match=r"cut\.nii: found shape \(11, 8, 16\), need .* of .*ref\."
     ):
-        evaluate.run([save("cut.nii", cubes()[:-1])], [ref], out, None, show=ignore)
+        evaluate.run([save("cut.nii", cubes()[:-1])], [ref], out, None)
     assert not out.exists()
 
 
@@ -217,7 +214,7 @@ def test_ids_that_are_not_in_the_table_are_refused(save: Save) -> None:
     with pytest.raises(
         LabelsError, match=r"ref\.nii: found label ids 3000, 3002, 3041 that are not"
     ):
-        evaluate.run([pred], [ref], None, read_label_table(BRAIN_TABLE), show=ignore)
+        evaluate.run([pred], [ref], None, read_label_table(BRAIN_TABLE))
 
 
 def test_nothing_to_pair_is_refused(save: Save) -> None:
@@ -225,27 +222,26 @@ def test_nothing_to_pair_is_refused(save: Save) -> None:
     with pytest.raises(
         ConfigError, match=r"case_1\.nii: found no reference of subject case_1, nor"
     ):
-        evaluate.run(preds, [save("case_3.nii", cubes())], None, None, show=ignore)
+        evaluate.run(preds, [save("case_3.nii", cubes())], None, None)
     with pytest.raises(ImageError, match=r"nope\.nii: no such file"):
-        evaluate.run(preds, [Path("nope.nii")], None, None, show=ignore)
+        evaluate.run(preds, [Path("nope.nii")], None, None)
 
 
 def test_out_must_be_a_csv(save: Save, tmp_path: Path) -> None:
     path = save("a.nii", cubes())
     with pytest.raises(ConfigError, match=r"scores\.json: found a name ending in '\.json', need"):
-        evaluate.run([path], [path], tmp_path / "scores.json", None, show=ignore)
+        evaluate.run([path], [path], tmp_path / "scores.json", None)
 
 
-def test_a_sheared_grid_is_warned_of(save: Save) -> None:
+def test_a_sheared_grid_is_warned_of(save: Save, talk: pytest.LogCaptureFixture) -> None:
     sheared = AFFINE.copy()
     sheared[0, 1] = 0.2
     path = save("a.nii", cubes(), sheared)
-    lines: list[str] = []
-    evaluate.run([path], [path], None, None, show=lines.append)
-    warning = f"warning: {path}: its axes are sheared, surface distances are approximate"
-    assert lines.count(warning) == 1
-    evaluate.run([path], [path], None, None, surface=False, show=lines.append)
-    assert lines.count(warning) == 1  # no distances, no warning
+    evaluate.run([path], [path], None, None)
+    warning = f"{path}: its axes are sheared, surface distances are approximate"
+    assert talk.messages.count(warning) == 1
+    evaluate.run([path], [path], None, None, surface=False)
+    assert talk.messages.count(warning) == 1  # no distances, no warning
 
 
 @pytest.mark.skipif(not (DATA / "brain_t1w").is_dir(), reason=f"no {DATA}; set SEG_PRIOR_DATA")
@@ -254,7 +250,7 @@ def test_a_real_label_map_moved_by_one_voxel_is_1_mm_off(tmp_path: Path) -> None
     volume = read_label_map(ref)
     pred = tmp_path / "sub-1000_T1w_dseg.nii.gz"
     write_volume(pred, np.roll(volume.data, 1, axis=0), volume)
-    result = evaluate.run([pred], [ref], None, read_label_table(BRAIN_TABLE), show=ignore)
+    result = evaluate.run([pred], [ref], None, read_label_table(BRAIN_TABLE))
     found = [s for s in result.scores if s.reference_volume_mm3 > 0]
     assert len(found) >= 31
     for s in found:

@@ -14,12 +14,12 @@ from seg_prior.api import Segmenter
 from seg_prior.checkpoints.header import read_header
 from seg_prior.cli.app import main
 from seg_prior.config.inference import BRAIN_MODEL
+from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import ConfigError
 from seg_prior.io.bids import plan
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.output.layout import Extras
 
 OUT = Path("out")
 
@@ -171,7 +171,7 @@ def test_the_intracranial_volume_is_the_sum_of_what_defines_it(
     inside = [volume for volume in result.volumes if volume.id in ids]
     assert whole.hard_mm3 == pytest.approx(sum(volume.hard_mm3 for volume in inside))
     assert whole.soft_mm3 == pytest.approx(sum(volume.soft_mm3 for volume in inside))
-    result.write(tmp_path / "a_dseg.nii.gz", Extras(volumes=True))
+    result.write(tmp_path / "a_dseg.nii.gz", OutputOptions(volumes=True))
     *_, last = (tmp_path / "a_volumes.tsv").read_text().splitlines()
     assert last.startswith(f"n/a\tIntracranial-Volume\t{whole.hard_mm3:.1f}\t")
     sidecar = json.loads((tmp_path / "a_dseg.json").read_text())

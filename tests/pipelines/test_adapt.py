@@ -22,7 +22,8 @@ def adapt(config: Path, data: Path, *flags: str) -> subprocess.CompletedProcess[
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    make_phantoms.run(tmp_path / "heads", num=6, seed=1, spacing_mm=6.0)
+    request = make_phantoms.Config(out=tmp_path / "heads", num=6, seed=1, spacing_mm=6.0)
+    make_phantoms.run(request)
     settings = {
         "name": "heads",
         "images": "heads/*_phantom.nii.gz",

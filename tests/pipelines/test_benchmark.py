@@ -51,15 +51,14 @@ def config(phantom_folder: Path, tiny_atlas: Path, tmp_path: Path) -> BenchmarkC
 
 
 def test_every_cell_is_measured_once_and_ends_on_the_page(
-    config: BenchmarkConfig, monkeypatch: pytest.MonkeyPatch
+    config: BenchmarkConfig, monkeypatch: pytest.MonkeyPatch, talk: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
-    cells = benchmark.run(config.datasets[0], config, said.append)
+    cells = benchmark.run(config.datasets[0], config)
     assert [(cell.method, cell.subject, cell.error) for cell in cells] == [
         ("mixture", "sub-004", ""),
         ("atlas", "sub-004", ""),
     ]
-    assert len(said) == 2
+    assert len(talk.messages) == 2
     mixture, atlas = (benchmark_page.mean_dice(benchmark_page.known_dice(c), TABLE) for c in cells)
     assert 0 < mixture < atlas < 1
     for cell in cells:
@@ -68,7 +67,7 @@ def test_every_cell_is_measured_once_and_ends_on_the_page(
         assert cell.wall_s > 0.1
 
     monkeypatch.setattr(benchmark, "measure", lambda command: pytest.fail("measured twice"))
-    assert benchmark.run(config.datasets[0], config, said.append) == cells
+    assert benchmark.run(config.datasets[0], config) == cells
 
     block = benchmark_page.write(config.datasets[0], cells, config)
     assert f"| sub-004 | {mixture:.3f} | {atlas:.3f} |" in block

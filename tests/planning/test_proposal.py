@@ -51,17 +51,16 @@ def test_the_pose_is_learned_where_images_are_cut_like_the_maps(
 
 
 def test_gaussians_of_a_mixed_background_are_counted(
-    phantom_folder: Path, tiny_atlas: Path, tmp_path: Path
+    phantom_folder: Path, tiny_atlas: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
 ) -> None:
     segmenter = Segmenter.load(tiny_atlas, device="cpu")
     path = sorted(phantom_folder.glob("*_phantom.nii.gz"))[3]
-    said: list[str] = []
-    found = propose_intensity(segmenter, [path], said.append)
+    found = propose_intensity(segmenter, [path])
     background = segmenter.classes.names[0]
     counts = found["components"]
     assert isinstance(counts, dict)
     assert 1 <= counts[background] <= 6
-    assert said[0].startswith("held-out nats/voxel")
+    assert talk.messages[0].startswith("held-out nats/voxel")
     typical = found["typical"]
     assert isinstance(typical, dict)
     assert set(typical) == {

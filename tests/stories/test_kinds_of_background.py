@@ -14,21 +14,15 @@ from seg_prior.commands import (
     train_locator,
     train_prior,
 )
-from seg_prior.config.commands import (
-    ReconstructConfig,
-    SampleConfig,
-    TrainLocatorConfig,
-    TrainPriorConfig,
-)
+from seg_prior.commands.reconstruct import Config as ReconstructConfig
+from seg_prior.commands.sample import Config as SampleConfig
+from seg_prior.commands.train_locator import Config as TrainLocatorConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.io.nifti import read_label_map
 from seg_prior.synthesis.phantom import SHELL
 
 FEW = OptimConfig(steps=2, batch_size=2, warmup_steps=1, precision="32-true", num_workers=0)
-
-
-def silent(line: str) -> None:
-    """Says nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +44,8 @@ def model(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
         pose="as_maps",
         device="cpu",
         threads=1,
-        quiet=True,
     )
-    train_prior.run(config, silent)
+    train_prior.run(config)
     return config.out
 
 
@@ -75,10 +68,10 @@ def test_the_prior_knows_the_kind_and_results_have_background(
 def test_samples_and_reconstructions_have_background(
     phantom_folder: Path, model: Path, tmp_path: Path
 ) -> None:
-    drawn = sample.run(SampleConfig(model=model, out=tmp_path / "drawn", num=1, threads=1), silent)
+    drawn = sample.run(SampleConfig(model=model, out=tmp_path / "drawn", num=1, threads=1))
     labels = [phantom_folder / "sub-001_phantom_dseg.nii.gz"]
     again = ReconstructConfig(model=model, labels=labels, out=tmp_path / "again", threads=1)
-    result = reconstruct.run(again, silent)
+    result = reconstruct.run(again)
     assert len(result.scores) == 8
     assert np.mean([score.dice for score in result.scores]) > 0.7
     for path in (*drawn.label_maps, *(tmp_path / "again").glob("*_dseg.nii.gz")):
@@ -93,8 +86,7 @@ def test_a_locator_sees_what_results_have(
     images = sorted(phantom_folder.glob("*_phantom.nii.gz"))[:2]
     out = tmp_path / "located.safetensors"
     train_locator.run(
-        TrainLocatorConfig(images=images, prior=model, out=out, optim=FEW, threads=1, quiet=True),
-        silent,
+        TrainLocatorConfig(images=images, prior=model, out=out, optim=FEW, threads=1),
     )
     located = load_model(out).locator
     assert located is not None

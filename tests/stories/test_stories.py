@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import segment, train_encoder, train_prior
-from seg_prior.config.commands import SegmentConfig, TrainEncoderConfig, TrainPriorConfig
+from seg_prior.commands.segment import Config as SegmentConfig
+from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.mixture_baseline import fit_mixture
 from seg_prior.io.nifti import read_label_map, read_volume
@@ -26,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data")) / "hippocampus"
 NUM_MAPS, NUM_SCANS, NUM_NEW = 25, 15, 10
 MIN_DICE = 0.72
-RUNTIME = {"device": "cpu", "threads": 1, "seed": 0, "quiet": True}
+RUNTIME = {"device": "cpu", "threads": 1, "seed": 0}
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,16 +56,13 @@ def hippocampi(tmp_path_factory: pytest.TempPathFactory) -> list[Read]:
     assert len(scans) >= NUM_MAPS + NUM_SCANS + NUM_NEW
     prior, model = folder / "prior.safetensors", folder / "model.safetensors"
     asked = {"labels": maps, "out": prior} | RUNTIME
-    train_prior.run(
-        resolve(TrainPriorConfig, ROOT / "tests/hippocampus.yaml", asked), lambda line: None
-    )
+    train_prior.run(resolve(TrainPriorConfig, ROOT / "tests/hippocampus.yaml", asked))
     asked = {"images": unlabelled, "labels": maps, "prior": prior, "out": model} | RUNTIME
     train_encoder.run(
         resolve(TrainEncoderConfig, ROOT / "tests/hippocampus_encoder.yaml", asked),
-        lambda line: None,
     )
     settings = {"images": new, "out": folder, "model": model, "entropy": True} | RUNTIME
-    outcome = segment.run(SegmentConfig.model_validate(settings), lambda line: None)
+    outcome = segment.run(SegmentConfig.model_validate(settings))
     assert outcome.failed == ()
     return [
         Read(

@@ -114,7 +114,7 @@ def test_step_n_sees_its_own_items_in_order(tmp_path: Path) -> None:
         seen.append([step, *batch.flatten().tolist()])
         return line_losses(model, batch, step)
 
-    train(Line(), losses_of, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+    train(Line(), losses_of, Numbers(), QUICK, Run(tmp_path, "cpu"))
     assert seen == [[n, 3 * n, 3 * n + 1, 3 * n + 2] for n in range(7)]
 
 
@@ -127,7 +127,7 @@ def test_the_log_names_steps_losses_and_what_validation_found(tmp_path: Path) ->
         assert found is model
         return {"val_slope": float(model.slope)}
 
-    train(model, line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True), validate)
+    train(model, line_losses, Numbers(), QUICK, Run(tmp_path, "cpu"), validate)
     found = rows(tmp_path)
     assert [row["step"] for row in found] == ["2", "3", "4", "6", "7"]
     assert [row["first"] for row in found] == ["3", "6", "9", "15", "18"]
@@ -145,7 +145,7 @@ def test_it_minimises_and_leaves_frozen_weights_alone(tmp_path: Path) -> None:
         def __getitem__(self, item: int) -> Tensor:
             return torch.tensor([float(item % 20 - 10)])
 
-    train(model, line_losses, Around(), config, Run(tmp_path, "cpu", is_quiet=True))
+    train(model, line_losses, Around(), config, Run(tmp_path, "cpu"))
     assert float(model.slope.detach()) == pytest.approx(2.0, abs=0.05)
     assert float(model.offset.detach()) == pytest.approx(1.0, abs=0.05)
     assert float(model.fixed) == 1.0
@@ -161,7 +161,7 @@ def test_a_stop_and_a_second_call_end_where_no_stop_ends(tmp_path: Path, stop_at
     def validate(model: nn.Module) -> dict[str, float]:
         return {"val": sum(float(p) for p in model.parameters())}
 
-    whole, halved = (Run(tmp_path / name, "cpu", is_quiet=True) for name in ("whole", "halved"))
+    whole, halved = (Run(tmp_path / name, "cpu") for name in ("whole", "halved"))
     train(Line(), line_losses, Numbers(), QUICK, whole, validate)
     with pytest.raises(PowerCutError):
         train(Line(), stopping, Numbers(), QUICK, halved, validate)
@@ -179,7 +179,7 @@ def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
             raise PowerCutError
         return losses_of(model, batch, step)
 
-    whole, halved = (Run(tmp_path / name, "cpu", is_quiet=True) for name in ("whole", "halved"))
+    whole, halved = (Run(tmp_path / name, "cpu") for name in ("whole", "halved"))
     vae = two_processes.new_vae()
     train(vae, losses_of, two_processes.anatomies(vae), two_processes.OPTIM, whole)
     vae = two_processes.new_vae()
@@ -194,7 +194,7 @@ def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_a_finished_training_is_only_loaded(tmp_path: Path) -> None:
-    run = Run(tmp_path, "cpu", is_quiet=True)
+    run = Run(tmp_path, "cpu")
     model, again = Line(), Line()
     train(model, line_losses, Numbers(), QUICK, run)
     before = (tmp_path / "log.csv").read_bytes()
@@ -208,7 +208,7 @@ def test_a_finished_training_is_only_loaded(tmp_path: Path) -> None:
 
 
 def test_the_state_of_another_request_is_refused(tmp_path: Path) -> None:
-    run, other = (Run(tmp_path, "cpu", True, request=name) for name in ("seed 0", "seed 1"))
+    run, other = (Run(tmp_path, "cpu", request=name) for name in ("seed 0", "seed 1"))
     train(Line(), line_losses, Numbers(), QUICK, run)
     with pytest.raises(ConfigError, match=r"last\.pt: found the state of a training with other"):
         train(Line(), line_losses, Numbers(), QUICK, other)
@@ -221,7 +221,7 @@ def test_resuming_runs_no_code_of_the_file(tmp_path: Path) -> None:
 
     torch.save({"model": Evil(), "step": 1}, tmp_path / "last.pt")
     with pytest.raises(ConfigError, match=r"damaged state of a training \(not as it was written\)"):
-        train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+        train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu"))
     assert not (tmp_path / "owned").exists()
 
 
@@ -241,7 +241,7 @@ def test_in_bfloat16_products_are_short_and_losses_and_weights_are_not(tmp_path:
     model = Short()
 
     config = QUICK.model_copy(update={"precision": "bf16-mixed"})
-    train(model, line_losses, Numbers(), config, Run(tmp_path, "cpu", is_quiet=True))
+    train(model, line_losses, Numbers(), config, Run(tmp_path, "cpu"))
     assert set(inside) == {torch.bfloat16}
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
@@ -305,7 +305,7 @@ def test_two_processes_match_one(tmp_path: Path) -> None:
 def run_line(folder: Path) -> Line:
     torch.manual_seed(0)
     line = Line()
-    train(line, line_losses, Numbers(), QUICK, Run(folder, "cpu", is_quiet=True))
+    train(line, line_losses, Numbers(), QUICK, Run(folder, "cpu"))
     return line
 
 

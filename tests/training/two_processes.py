@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
         lambda model, batch, step: stage1_losses(model, toy.location(), batch, 0.1),
         anatomies(vae),
         OPTIM,
-        Run(folder, "cpu", is_quiet=True),
+        Run(folder, "cpu"),
     )
 
 

@@ -1,0 +1,35 @@
+"""What is written of a scan."""
+
+from __future__ import annotations
+
+from seg_prior.config.base import FrozenModel
+from seg_prior.config.inference import ReadingConfig
+
+
+class OutputOptions(FrozenModel):
+    """Files to write beside the label map and its sidecar."""
+
+    volumes: bool = False
+    """Write the volume of every label; of several scans, also all in OUT/volumes.tsv."""
+    posteriors: bool = False
+    """Write the probability of every label, as a 4-D image."""
+    entropy: bool = False
+    """Write the entropy of the posterior."""
+    report: bool = False
+    """Write a page for each scan, and volumes; in a folder OUT also report.html of all."""
+    bids: bool = False
+    """Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table."""
+
+    @property
+    def with_volumes(self) -> bool:
+        """Whether volumes are written: a report of several scans is made of them, too."""
+        return self.volumes or self.report or self.bids
+
+    @property
+    def with_posteriors(self) -> bool:
+        """Whether posteriors are written: a BIDS folder has them."""
+        return self.posteriors or self.bids
+
+
+class ScanConfig(OutputOptions, ReadingConfig):
+    """All that the files of a scan depend on beside the scan."""
