@@ -2,10 +2,13 @@
 
 import ast
 import re
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+
+from seg_prior.cli.app import main
 
 ROOT = Path(__file__).parents[2]
 SITE = sorted((ROOT / "docs").glob("*.md"))
@@ -13,8 +16,9 @@ PAGES = [*SITE, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
 
 MARKED = """
 seg-prior --version
+seg-prior segment scans/ results/ --volumes --threads 1 --shard 2/8
 """
-"""Commands that the pages show and the README does not; they need no file."""
+"""Commands that the pages show and the README does not: tried here without doing their work."""
 
 
 def blocks(language: str, page: Path) -> str:
@@ -47,6 +51,16 @@ def test_commands_are_those_of_the_readme_which_run_or_are_marked() -> None:
     found = [line for page in SITE for line in _lines(blocks("bash", page))]
     assert len(found) >= 10
     assert [line for line in found if line not in commands] == []
+
+
+def test_marked_commands_are_understood(
+    phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(phantom_folder, "scans")
+    for line in _lines(MARKED):
+        words = shlex.split(line)[1:]
+        assert main(words if "--version" in words else [*words, "--dry-run"]) == 0, line
 
 
 def test_the_page_of_python_runs_from_top_to_bottom(
