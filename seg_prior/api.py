@@ -35,11 +35,19 @@ class Segmentation(Prediction):
         """Write the label map, the volumes and the sidecar to a folder; the files.
 
         They are named after the scan's file, and `image` where it never was one.
+
+        Raises:
+            ConfigError: The result of another scan of that name stands there, or no result.
+            OutputError: The disk is full, or there is no leave to write.
         """
         return self.write(writers.target_in(Path(folder), self.volume), OutputOptions(volumes=True))
 
     def write(
-        self, target: Path, options: OutputOptions, request: dict[str, Any] | None = None
+        self,
+        target: Path,
+        options: OutputOptions,
+        request: dict[str, Any] | None = None,
+        overwrite: bool = False,
     ) -> tuple[Path, ...]:
         """Write the files of the scan, each whole or not at all; the files.
 
@@ -47,8 +55,13 @@ class Segmentation(Prediction):
             target: The label map.
             options: What else to write.
             request: What the result depends on, for the sidecar.
+            overwrite: Replace the result of what the scan's file was before.
+
+        Raises:
+            ConfigError: A file stands there that is not ours to replace.
+            OutputError: The disk is full, or there is no leave to write.
         """
-        return tuple(writers.write(self, self.qc, target, options, request))
+        return tuple(writers.write(self, self.qc, target, options, request, overwrite))
 
     @property
     def verdict(self) -> Verdict:

@@ -27,3 +27,7 @@ class ExtraError(SegPriorError):
 
 class CheckpointError(SegPriorError):
     """A checkpoint of the wrong kind or version, or one that cannot be read."""
+
+
+class OutputError(SegPriorError):
+    """A file or a folder that cannot be written, whatever is in it."""

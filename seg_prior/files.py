@@ -3,33 +3,249 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import glob
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+import secrets
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from seg_prior.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
+
+_NO_LEAVE = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SURELY_DEAD_S = 24 * 3600
+"""After so long the staging folder of another machine, which holds no lock here, is left over."""
+_LONGEST_NAME_BYTES = 150
+_PROBE_BYTES = 1 << 16
+"""A full disk still takes a name; it does not take these."""
+
 
 class Files(NamedTuple):
-    """What a command reads and writes."""
+    """What a command reads and writes.
+
+    Attributes:
+        reads: Its inputs.
+        writes: All files that it may write.
+        signed: Of these, those that tell of themselves whose they are, and are looked at by who
+            writes them: results of `segment`, checkpoints.
+        updates: Of these, inputs that it is there to change.
+    """
 
     reads: list[Path]
     writes: list[Path]
+    signed: Sequence[Path] = ()
+    updates: Sequence[Path] = ()
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it on success and removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
+    """A temporary path, renamed to `path` on success and removed on failure.
+
+    The file gets the mode that the umask gives, whatever the library that writes it thinks.
+
+    Raises:
+        OutputError: The disk is full, or there is no leave to write; what stood there stands.
+    """
+    with writing(path), staging(path) as folder:
+        temporary = folder / path.name
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = os.fstat(descriptor).st_mode & 0o777
+        os.close(descriptor)
         yield temporary
+        os.chmod(temporary, mode)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging(path: Path) -> Iterator[Path]:
+    """A hidden folder of one's own beside `path`, gone in the end.
+
+    What killed runs left of the same path goes first. Names are drawn, because two containers may
+    both be process 1; the folder is locked while its owner lives, so that nobody takes it for left
+    over.
+    """
+    for left_over in path.parent.glob(f"{glob.escape(_hidden(path))}.*.tmp"):
+        _remove_if_dead(left_over)
+    token = f"{secrets.token_hex(4)}@{_host()}"
+    unlocked = path.with_name(f"{_hidden(path)}.{token}.new")
+    _make_folder(unlocked)
+    with _locked(unlocked):
+        folder = path.with_name(f"{_hidden(path)}.{token}.tmp")
+        unlocked.rename(folder)  # locked before anyone looks for it under this name
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether nobody else works on `path`; as long as it lasts, nobody else will be told so.
+
+    The kernel gives the claim back when its holder dies. Where files cannot be locked, everybody
+    is told to go on.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    lock = path.with_name(f"{_hidden(path)}.lock")
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
+        except FileNotFoundError:
+            continue  # another run has just taken the empty folder away
+        try:
+            if _lock(descriptor) is False:
+                yield False
+                return
+            if not _is_at(descriptor, lock):
+                continue  # its holder has just removed it
+            try:
+                yield True
+            finally:
+                lock.unlink(missing_ok=True)
+                _remove_empty(made)
+            return
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a full disk and a lack of leave into a message that names the file.
+
+    Raises:
+        OutputError: Such an error came up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LEAVE | _NO_ROOM:
+            raise
+        raise OutputError(_refusal(path, error)) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Try out whether files can be made in a folder, or in what of it is there.
+
+    Raises:
+        OutputError: They cannot.
+    """
+    there = folder
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise OutputError(f"{there}: found a file, need a folder to write to. Name another OUT.")
+    with writing(folder), staging(there / "seg-prior") as probe:
+        (probe / "probe").write_bytes(bytes(_PROBE_BYTES))
 
 
 def sha256_of(path: Path) -> str:
     """Of the file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def absolute(path: Path) -> Path:
+    """Where a file lies whatever the working directory is; links of its folders resolved.
+
+    A link in the last place stays: it is the name that a scan has in its data set.
+    """
+    return path.parent.resolve() / path.name
+
+
+def _refusal(path: Path, error: OSError) -> str:
+    parts = [part for part in path.parts if not re.fullmatch(r"\..+\.(tmp|new)", part)]
+    shown = Path(*parts)
+    if error.errno in _NO_LEAVE:
+        need = "need leave to write there. Name another OUT, or change the folder's rights"
+    else:
+        there = next(folder for folder in shown.absolute().parents if folder.exists())
+        free = shutil.disk_usage(there).free / 1e6
+        need = f"need room, {free:.1f} MB are free there. Make some, or name another OUT"
+    return f"{shown}: cannot be written ({error.strerror}), {need}; what stood there still stands."
+
+
+def _hidden(path: Path) -> str:
+    """A hidden name after a file's; what comes behind it must fit into 255 bytes."""
+    name = path.name
+    is_long = len(name.encode()) > _LONGEST_NAME_BYTES
+    return f".{hashlib.sha256(name.encode()).hexdigest()[:16] if is_long else name}"
+
+
+def _make_folder(folder: Path) -> None:
+    """And those above it, though another run may just take away an empty one."""
+    while True:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileNotFoundError:
+            continue
+        return
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    with contextlib.suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32] or "host"
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(descriptor)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool | None:
+    """Whether the lock is ours now; None where there are no locks."""
+    if sys.platform == "win32":
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    return False
+
+
+def _remove_if_dead(folder: Path) -> None:
+    """Remove a staging folder that no living process holds."""
+    with contextlib.suppress(OSError):
+        # Some network file systems keep locks to one machine.
+        is_mine = folder.name.endswith(f"@{_host()}.tmp")
+        if not is_mine and time.time() - folder.stat().st_mtime < _SURELY_DEAD_S:
+            return
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            if _lock(descriptor):
+                shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(descriptor)

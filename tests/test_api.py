@@ -162,9 +162,9 @@ def test_the_report_is_written_where_asked(
     result: Segmentation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert result.report() == Path("sub-004_report.html")
+    assert result.report() == Path("sub-004_space-phantom_report.html")
     assert result.report(tmp_path / "deep" / "page.html") == tmp_path / "deep" / "page.html"
-    for page in (tmp_path / "sub-004_report.html", tmp_path / "deep" / "page.html"):
+    for page in (tmp_path / "sub-004_space-phantom_report.html", tmp_path / "deep" / "page.html"):
         assert "<title>sub-004_phantom.nii.gz" in page.read_text("utf-8")
 
 

@@ -27,7 +27,7 @@ from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.errors import ConfigError
 from seg_prior.evaluation.dice_table import dice_of_structures
 from seg_prior.files import sha256_of, whole_file
-from seg_prior.io.find import find_images, subject_key
+from seg_prior.io.find import find_images, find_label_maps, subject_key
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map
 
@@ -100,7 +100,7 @@ def find_scans(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Scan]
         ConfigError: There are none, or one has no reference.
     """
     references = {
-        subject_key(path): path for path in find_images([config.data / dataset.references])
+        subject_key(path): path for path in find_label_maps([config.data / dataset.references])
     }
     scans = []
     for image in find_images([config.data / dataset.images]):

@@ -14,7 +14,7 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
-from seg_prior.io.find import find_images, person_of, subject_key
+from seg_prior.io.find import find_images, find_label_maps, person_of, subject_key
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
 ROLES = ("maps", "images", "scored")
@@ -46,7 +46,7 @@ def prepare(config: AdaptConfig) -> Dataset:
         ConfigError: There are no files, or too few subjects for three roles.
     """
     images = find_images([config.data / config.images])
-    labels = find_images([config.data / config.labels])
+    labels = find_label_maps([config.data / config.labels])
     if config.header_spacing_mm is not None:
         folder = config.out / "mended"
         images = [_mended(path, folder, config.header_spacing_mm, False) for path in images]

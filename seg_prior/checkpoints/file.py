@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from seg_prior.checkpoints.digest import digest_of
@@ -150,7 +150,7 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     text = header.model_dump_json()
     metadata = {METADATA_KEY: text, DIGEST_KEY: digest_of(text, tensors)}
     with whole_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        temporary.write_bytes(save(tensors, metadata=metadata))
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -28,11 +29,6 @@ def training_files(folder: Path) -> list[Path]:
     return [folder / name for name in ("last.pt", "log.csv", "log.png")]
 
 
-def request_of(config: RuntimeConfig) -> str:
-    """What must be the same for a training to be resumed."""
-    return config.model_dump_json(exclude={"out", "device", "threads"})
-
-
 def settings_of(config: RuntimeConfig) -> dict[str, Any]:
     """A config for a checkpoint that travels: everything but the paths of this machine."""
     kept = {
@@ -45,10 +41,13 @@ def settings_of(config: RuntimeConfig) -> dict[str, Any]:
     return config.model_dump(mode="json", include=kept)
 
 
-def signed(header: Header, stage: str, config: RuntimeConfig, num_scans: int) -> Header:
+def signed(
+    header: Header, stage: str, config: RuntimeConfig, num_scans: int, request: Mapping[str, Any]
+) -> Header:
     """A header with what a stage was asked and from how many scans, where and when it learned."""
     training = header.training | {stage: settings_of(config)}
-    made = header.provenance | {stage: provenance() | {"num_scans": num_scans}}
+    new = provenance() | {"num_scans": num_scans, "request": dict(request)}
+    made = header.provenance | {stage: new}
     return header.model_copy(update={"training": training, "provenance": made})
 
 

@@ -121,7 +121,9 @@ def _add(app: App, name: str, command: ModuleType) -> None:
             print(foresee(settings, command.files(settings)))
             return DONE
         level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
-        with talking(level):
+        from seg_prior.output.guard import guarded
+
+        with talking(level), guarded(command.files(settings)):
             result = command.run(settings)
         return _tell_failures(getattr(result, "failed", ()))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +46,10 @@ class Config(RuntimeConfig):
 
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
 
-    return Files([config.model, *find_images(config.labels)], [config.model])
+    reads = [config.model, *find_label_maps(config.labels)]
+    return Files(reads, [config.model], updates=[config.model])
 
 
 def run(config: Config) -> Calibration:
@@ -87,18 +89,18 @@ def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Recor
     import torch
     from tqdm import tqdm
 
-    from seg_prior.checkpoints.provenance import request_of
+    from seg_prior.checkpoints.request import Request
     from seg_prior.inference.predictor import typical_intensities
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
     from seg_prior.io.nifti import read_label_map
     from seg_prior.quality.calibrate import read_log, record_of
     from seg_prior.synthesis.anatomies import generator_of
     from seg_prior.synthesis.scan import centered, paint_scan
 
-    paths = find_images(config.labels)
+    paths = find_label_maps(config.labels)
     # More scans than before go on from those that are there.
-    request = request_of(config.model_copy(update={"num_scans": 0}))
-    request += segmenter.model.sha256 + str([path.name for path in paths])
+    asked = Request.of(config.model_copy(update={"num_scans": 0}), [config.model, *paths])
+    request = json.dumps(asked.record())
     records = read_log(kept, request)
     table = segmenter.label_table
     typical = torch.from_numpy(typical_intensities(segmenter.model))

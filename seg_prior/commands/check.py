@@ -71,9 +71,10 @@ class Report:
 
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_images, find_label_maps
 
-    reads = find_images([*config.labels, *config.images])
+    images = find_images(config.images) if config.images else []
+    reads = [*find_label_maps(config.labels), *images]
     reads += [config.label_table] if config.label_table else []
     return Files(reads, [config.out / "labels.tsv", config.out / "prior.yaml"])
 
@@ -84,13 +85,13 @@ def run(config: Config) -> Report:
     Raises:
         SegPriorError: No label map can be used, or all are of fewer than three people.
     """
-    from seg_prior.io.find import find_images, person_of
+    from seg_prior.io.find import find_images, find_label_maps, person_of
     from seg_prior.planning import check
     from seg_prior.planning.fingerprint import read_fingerprint
     from seg_prior.planning.proposal import propose_prior
 
     images = find_images(config.images) if config.images else []
-    labels = find_images(config.labels)
+    labels = find_label_maps(config.labels)
     found = read_fingerprint(images, labels, config.label_table)
     people = {person_of(one.path) for one in found.maps}
     if len(people) < check.MIN_PEOPLE:

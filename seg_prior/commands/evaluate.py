@@ -34,9 +34,9 @@ class Config(FrozenModel):
 
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
 
-    reads = [*find_images([config.pred]), *find_images([config.ref])]
+    reads = [*find_label_maps([config.pred]), *find_label_maps([config.ref])]
     reads += [config.label_table] if config.label_table else []
     return Files(reads, [config.out, config.out.with_suffix(".json")] if config.out else [])
 

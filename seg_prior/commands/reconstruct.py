@@ -69,10 +69,10 @@ class ReconstructResult:
 
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
 
     written = plan(config)
-    reads = [config.model, *find_images(config.labels)]
+    reads = [config.model, *find_label_maps(config.labels)]
     return Files(reads, [*written.label_maps, written.picture, written.table])
 
 
@@ -90,11 +90,11 @@ def run(config: Config) -> ReconstructResult:
     from seg_prior.checkpoints.file import load_model
     from seg_prior.core.device import start
     from seg_prior.core.volume import Volume
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
     from seg_prior.io.nifti import write_volume
     from seg_prior.metrics.scores import score_label_maps
 
-    paths = find_images(config.labels)
+    paths = find_label_maps(config.labels)
     written = plan(config)
     device = start(config)
     model = load_model(config.model)
@@ -134,11 +134,11 @@ def plan(config: Config) -> ReconstructFiles:
         ConfigError: `out` is a file, or two label maps are of one subject.
         ImageError: A label map does not exist.
     """
-    from seg_prior.io.find import find_images, subject_key
+    from seg_prior.io.find import find_label_maps, subject_key
 
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
-    subjects = [subject_key(path) for path in find_images(config.labels)]
+    subjects = [subject_key(path) for path in find_label_maps(config.labels)]
     repeated = {subject for subject in subjects if subjects.count(subject) > 1}
     if repeated:
         raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +13,8 @@ from pydantic import Field
 from seg_prior.config.inference import ReadingConfig
 from seg_prior.config.output import ScanConfig
 from seg_prior.core.progress import is_silent
-from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.files import Files, sha256_of
+from seg_prior.errors import ConfigError, OutputError, SegPriorError
+from seg_prior.files import Files, claimed, sha256_of
 
 if TYPE_CHECKING:
     from seg_prior.api import Segmenter
@@ -49,9 +50,11 @@ class Outcome:
 
 
 def files(config: Config) -> Files:
-    """What `run` reads and writes."""
+    """What `run` reads and writes; `failed.tsv` comes only where a scan fails."""
     from seg_prior.io import bids
-    from seg_prior.output import cohort, cohort_report, layout
+    from seg_prior.output import cohort, layout
+    from seg_prior.output.cohort_report import COHORT_PAGE
+    from seg_prior.output.cohort_tables import VOLUMES
 
     mine = cohort.part_of(plan(config), config.shard)
     writes = [file for job in mine for file in layout.files_of(job.target, config).values()]
@@ -59,11 +62,11 @@ def files(config: Config) -> Files:
         root = (bids.DESCRIPTION, bids.IGNORE, bids.README)
         writes = [*(config.out / name for name in root), *writes]
     if config.with_volumes and not bids.is_file(config.out):
-        writes.append(config.out / "volumes.tsv")
+        writes.append(config.out / VOLUMES)
     if config.report and not bids.is_file(config.out):
-        writes.append(config.out / cohort_report.COHORT_PAGE)
+        writes.append(config.out / COHORT_PAGE)
     reads = [file for job in mine for file in (job.image, *job.contrasts)]
-    return Files([config.model, *reads], writes)
+    return Files([config.model, *reads], writes, signed=writes)
 
 
 def run(config: Config) -> Outcome:
@@ -71,33 +74,33 @@ def run(config: Config) -> Outcome:
 
     Raises:
         SegPriorError: The request itself does not fit, or the only scan failed.
+        OutputError: The disk is full, or there is no leave to write.
     """
     from seg_prior.checkpoints.header import read_header
     from seg_prior.io import bids
-    from seg_prior.output import cohort, cohort_report
+    from seg_prior.output import cohort, cohort_tables
 
     jobs = plan(config)
-    for job in jobs:
-        cohort.check_replaceable(job)
     read_header(config.model)
     sha256 = sha256_of(config.model)
+    if not bids.is_file(config.out):
+        cohort_tables.check_tables(config.out)
     mine = cohort.part_of(jobs, config.shard)
     todo = [job for job in mine if config.overwrite or not cohort.is_finished(job, config, sha256)]
+    for job in todo:
+        cohort.check_replaceable(job, config, config.overwrite)
     if len(todo) < len(mine):
         done = len(mine) - len(todo)
         log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
     if config.bids:
         bids.describe_bids_folder(config.out)
-    outcome = _segment_all(todo, config, is_alone=len(jobs) == 1)
+    try:
+        outcome = _segment_all(todo, config, is_alone=len(jobs) == 1)
+    finally:
+        tables = _write_tables(config, set(mine) - set(todo))
     for line in cohort.describe_quality(mine):
         log.info(line)
-    written = outcome.written
-    if not bids.is_file(config.out):
-        cohort.write_failures(config.out, config.shard, outcome.failed)
-        if config.with_volumes:
-            written += (cohort.write_volumes(config.out, jobs, config),)
-        if config.report:
-            written += (cohort_report.write_cohort(config.out, jobs, outcome.failed, config),)
+    written = outcome.written + tables
     log.info("wrote %d files", len(written))
     return Outcome(written, outcome.failed)
 
@@ -121,7 +124,7 @@ def plan(config: Config) -> list[Job]:
             "further images they are. Segment the scans one by one."
         )
     for contrast in contrasts:
-        if any(contrast.samefile(image) for image in images):
+        if any(image.exists() and contrast.samefile(image) for image in images):
             raise ConfigError(
                 f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
                 "What is shown twice would count twice."
@@ -138,6 +141,8 @@ def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
 
     from seg_prior.api import Segmenter
     from seg_prior.core.device import start
+    from seg_prior.io import bids
+    from seg_prior.output import cohort
 
     if not todo:
         return Outcome((), ())
@@ -146,29 +151,56 @@ def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
     segmenter = Segmenter.of(ReadingConfig(**reading))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
+    num_busy = 0
     for job in tqdm(todo, unit="scan", disable=is_silent(log)):
-        try:
-            written += _segment_one(job, segmenter, config)
-        except SegPriorError as error:
-            if is_alone:
-                raise
-            failed.append((job.image, str(error)))
-        except Exception as error:
-            # What nobody foresaw in one of a thousand scans must not cost the other ones.
-            if is_alone:
-                raise
-            failed.append((job.image, f"{job.image}: {type(error).__name__}: {error}"))
+        with claimed(job.target) as is_mine:
+            if not is_mine:
+                num_busy += 1
+                continue
+            try:
+                written += _segment_one(job, segmenter, config)
+            except OutputError:
+                raise  # no fault of the scan, and the next one would fare no better
+            except Exception as error:
+                # What nobody foresaw in one of a thousand scans must not cost the other ones.
+                is_told = isinstance(error, SegPriorError)
+                told = str(error) if is_told else f"{job.image}: {type(error).__name__}: {error}"
+                if not bids.is_file(config.out):
+                    cohort.note_failure(job, told)
+                if is_alone:
+                    raise
+                failed.append((job.image, told))
+    if num_busy:
+        log.info("%d of %d scans are left to another run, which has them", num_busy, len(todo))
     return Outcome(tuple(written), tuple(failed))
 
 
 def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, ...]:
+    from seg_prior.io import bids
     from seg_prior.output import cohort
 
-    request = cohort.request_of(job, config, segmenter.model.sha256)
+    sha256 = segmenter.model.sha256
+    if not config.overwrite and cohort.is_finished(job, config, sha256):
+        return ()  # by another run, since this one began
     result = segmenter.segment(job.image, contrasts=job.contrasts)
-    written = result.write(job.target, config, request)
+    request = cohort.request_of(job, config, sha256)
+    written = result.write(job.target, config, request, config.overwrite)
+    if not bids.is_file(config.out):
+        cohort.forget_failure(job)
     for warning in result.volume.warnings:
         log.warning("%s: %s", job.image, warning)
     steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
     log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)
     return written
+
+
+def _write_tables(config: Config, finished: Iterable[Job]) -> tuple[Path, ...]:
+    """Of a folder, those of all its scans."""
+    from seg_prior.io import bids
+    from seg_prior.output import cohort, cohort_tables
+
+    if bids.is_file(config.out):
+        return ()
+    for job in finished:
+        cohort.forget_failure(job)
+    return tuple(cohort_tables.write_tables(config.out, config.with_volumes, config.report))

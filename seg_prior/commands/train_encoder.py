@@ -42,16 +42,16 @@ class Config(EncoderConfig):
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
     from seg_prior.checkpoints.provenance import training_files
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_images, find_label_maps
 
     folder = config.out.with_suffix("")
     reads, writes = [config.prior], training_files(folder / "pretrain")
     if config.labels:
-        reads += find_images(config.labels)
+        reads += find_label_maps(config.labels)
     if not config.synthetic_only:
         reads += find_images(config.images)
         writes += training_files(folder / "adapt")
-    return Files(reads, [*writes, config.out])
+    return Files(reads, [*writes, config.out], signed=[config.out])
 
 
 def run(config: Config) -> Header:
@@ -61,17 +61,23 @@ def run(config: Config) -> Header:
         SegPriorError: An input does not fit.
     """
     from seg_prior.checkpoints.file import load_model, save_model
-    from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of, signed
+    from seg_prior.checkpoints.header import read_header
+    from seg_prior.checkpoints.provenance import check_checkpoint_name, signed
+    from seg_prior.checkpoints.request import Request, is_trained
     from seg_prior.core.device import is_first_process, start
     from seg_prior.models.image_encoder import ImageEncoder
     from seg_prior.models.label_vae import LabelVAE
     from seg_prior.models.likelihood import intensity_classes
     from seg_prior.training.encoder import adapt, anatomies_of, conform_scans, pretrain
-    from seg_prior.training.loop import Run
+    from seg_prior.training.loop import Run, forget
 
     check_checkpoint_name(config.out)
     if not config.images and not config.synthetic_only:
         raise ConfigError("images: found none; name scans, or ask for --synthetic-only.")
+    request = Request.of(config, files(config).reads)
+    if is_trained(config.out, "train-encoder", request):
+        log.info("%s is finished, of the same prior, scans and settings", config.out)
+        return read_header(config.out)
     device = start(config)
     model = load_model(config.prior, kinds=("prior", "model"))
     assert isinstance(model.prior, LabelVAE)
@@ -80,7 +86,6 @@ def run(config: Config) -> Header:
     encoder = model.image_encoder or ImageEncoder(vae)
     encoder.requires_grad_(True)
     folder = config.out.with_suffix("")
-    request = request_of(config) + model.sha256
     anatomies = anatomies_of(config.labels, config.prior, model, config)
     first = Run(folder / "pretrain", device, request)
     pretrain(config, model, anatomies, encoder, classes, first)
@@ -94,8 +99,10 @@ def run(config: Config) -> Header:
         adapt(config, vae, encoder, scans, classes, Run(folder / "adapt", device, request))
         log.info("adapted to %d scans", num_scans)
     header = model.header.model_copy(update={"kind": "model"})
-    header = signed(header, "train-encoder", config, num_scans)
+    header = signed(header, "train-encoder", config, num_scans, request.record())
     if is_first_process():
         save_model(config.out, header, vae, encoder, model.locator)
+        for stage in ("pretrain", "adapt"):
+            forget(folder / stage)
         log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header

@@ -53,7 +53,7 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_images
 
     writes = [*training_files(config.out.with_suffix("")), config.out]
-    return Files([config.prior, *find_images(config.images)], writes)
+    return Files([config.prior, *find_images(config.images)], writes, signed=[config.out])
 
 
 def run(config: Config) -> Header:
@@ -67,17 +67,23 @@ def run(config: Config) -> Header:
 
     from seg_prior.api import Segmenter
     from seg_prior.checkpoints.file import save_model
-    from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of, signed
+    from seg_prior.checkpoints.header import read_header
+    from seg_prior.checkpoints.provenance import check_checkpoint_name, signed
+    from seg_prior.checkpoints.request import Request, is_trained
     from seg_prior.config.networks import LocatorConfig
     from seg_prior.core.device import is_first_process, start
     from seg_prior.models.locator import Locator
     from seg_prior.training.curves import draw_log
     from seg_prior.training.locator import propose_spacing_mm
     from seg_prior.training.locator_dataset import RandomViews, seen_scan
-    from seg_prior.training.loop import Run, train
+    from seg_prior.training.loop import Run, forget, train
     from seg_prior.training.losses import locator_losses
 
     check_checkpoint_name(config.out)
+    request = Request.of(config, files(config).reads)
+    if is_trained(config.out, "train-locator", request):
+        log.info("%s is finished, of the same prior, scans and settings", config.out)
+        return read_header(config.out)
     device = start(config)
     teacher = Segmenter.load(
         config.prior, device=config.device, threads=config.threads, seed=config.seed
@@ -108,13 +114,13 @@ def run(config: Config) -> Header:
     locator = Locator(len(teacher.label_table), LocatorConfig(spacing_mm=spacing_mm))
     views = RandomViews(scans, config.seed, config.optim.steps * config.optim.batch_size)
     folder = config.out.with_suffix("")
-    request = request_of(config) + model.sha256
     train(locator, locator_losses, views, config.optim, Run(folder, device, request))
     draw_log(folder)
     header = model.header.model_copy(update={"locator": locator.config})
-    header = signed(header, "train-locator", config, len(scans))
+    header = signed(header, "train-locator", config, len(scans), request.record())
     if is_first_process():
         save_model(config.out, header, model.prior, model.image_encoder, locator)
+        forget(folder)
         log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header
 

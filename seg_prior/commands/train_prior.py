@@ -13,6 +13,7 @@ from seg_prior.files import Files
 
 if TYPE_CHECKING:
     from seg_prior.checkpoints.header import Header, Kind
+    from seg_prior.checkpoints.request import Request
     from seg_prior.core.pose_prior import PosePrior
     from seg_prior.models.label_vae import LabelVAE
     from seg_prior.models.linear import LinearPrior
@@ -43,11 +44,11 @@ class Config(PriorConfig):
 def files(config: Config) -> Files:
     """What `run` reads and writes."""
     from seg_prior.checkpoints.provenance import training_files
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_label_maps
 
-    reads = find_images(config.labels) + ([config.label_table] if config.label_table else [])
+    reads = find_label_maps(config.labels) + ([config.label_table] if config.label_table else [])
     logs = training_files(config.out.with_suffix("")) if config.kind == "vae" else []
-    return Files(reads, [*logs, config.out])
+    return Files(reads, [*logs, config.out], signed=[config.out])
 
 
 def run(config: Config) -> Header:
@@ -59,14 +60,20 @@ def run(config: Config) -> Header:
     import numpy as np
 
     from seg_prior.checkpoints.file import save_model
-    from seg_prior.checkpoints.provenance import check_checkpoint_name, request_of
+    from seg_prior.checkpoints.header import read_header
+    from seg_prior.checkpoints.provenance import check_checkpoint_name
+    from seg_prior.checkpoints.request import Request, is_trained
     from seg_prior.core.device import is_first_process, start
     from seg_prior.io.find import person_of
     from seg_prior.models.linear import fit_atlas, fit_components
-    from seg_prior.training.loop import Run
+    from seg_prior.training.loop import Run, forget
     from seg_prior.training.prior import align, fit_location, measure, soft_maps, train_vae
 
     check_checkpoint_name(config.out)
+    request = Request.of(config, files(config).reads)
+    if is_trained(config.out, "train-prior", request):
+        log.info("%s is finished, of the same label maps and settings", config.out)
+        return read_header(config.out)
     device = start(config)
     anatomies = align(config.labels, config.label_table, config)
     views = len(anatomies.training) * (2 if anatomies.table.has_sides else 1)
@@ -91,7 +98,7 @@ def run(config: Config) -> Header:
     prior: LabelVAE | LinearPrior
     if config.kind == "vae":
         folder = config.out.with_suffix("")
-        run_of = Run(folder, device, request_of(config))
+        run_of = Run(folder, device, request)
         prior = train_vae(config, anatomies, location, run_of)
     elif config.kind == "pca":
         prior = fit_components(location, soft_maps(anatomies, location), config.num_components)
@@ -106,9 +113,10 @@ def run(config: Config) -> Header:
             "the latent has collapsed: the decoder ignores it. "
             "Train longer, or raise --kl-warmup-steps."
         )
-    header = _header(config, anatomies, report)
+    header = _header(config, anatomies, report, request)
     if is_first_process():
         save_model(config.out, header, prior, None)
+        forget(config.out.with_suffix(""))
         log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header
 
@@ -136,7 +144,9 @@ def _pose_prior(anatomies: Anatomies) -> PosePrior:
     )
 
 
-def _header(config: Config, anatomies: Anatomies, report: dict[str, Any]) -> Header:
+def _header(
+    config: Config, anatomies: Anatomies, report: dict[str, Any], request: Request
+) -> Header:
     from seg_prior.checkpoints.header import FORMAT_VERSION, Header
     from seg_prior.checkpoints.provenance import provenance, settings_of
 
@@ -152,6 +162,6 @@ def _header(config: Config, anatomies: Anatomies, report: dict[str, Any]) -> Hea
         vae=config.vae if config.kind == "vae" else None,
         pose_prior=_pose_prior(anatomies) if config.pose == "as_maps" else None,
         training={"train-prior": settings_of(config)},
-        provenance=provenance() | {"subjects": list(anatomies.names)},
+        provenance=provenance() | {"subjects": list(anatomies.names), "request": request.record()},
         reference={"prior": report},
     )

@@ -6,7 +6,8 @@ import csv
 import json
 import logging
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from seg_prior.core.labels import BACKGROUND, LabelTable
 from seg_prior.core.volume import Volume, stem
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
 from seg_prior.files import whole_file
-from seg_prior.io.find import find_images, subject_key
+from seg_prior.io.find import find_label_maps, subject_key
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.metrics.scores import (
@@ -67,7 +68,7 @@ def run(
     are called. A subject that fails is told in the result and stops no other, unless it is alone.
 
     Args:
-        pred, ref: Label maps, as `find_images` takes them.
+        pred, ref: Label maps, as `find_label_maps` takes them.
         out: A .csv file, one row a subject and structure, empty cells for nan; the same rows and
             the summary go beside it as .json. None writes nothing.
         label_table: Both maps are read through it, so that each `source_ids` counts as its label;
@@ -80,7 +81,7 @@ def run(
     """
     if out is not None and out.suffix.lower() != ".csv":
         raise ConfigError(f"{out}: found a name ending in '{out.suffix}', need one in '.csv'.")
-    pairs, failures, spare = _pair(find_images(pred), find_images(ref))
+    pairs, failures, spare = _pair(find_label_maps(pred), find_label_maps(ref))
     scores: list[Score] = []
     for pair in pairs:
         try:
@@ -111,7 +112,8 @@ def _pair(
     if len(preds) == 1 and len(refs) == 1:
         return [_Pair(subject_key(preds[0]), preds[0], refs[0])], [], []
     pred_of, ref_of = _by_subject(preds), _by_subject(refs)
-    shared = [subject for subject in pred_of if subject in ref_of]
+    ref_for = {subject: _reference_name(subject, ref_of) for subject in pred_of}
+    shared = [subject for subject, name in ref_for.items() if name in ref_of]
     if not shared:
         raise ConfigError(
             f"{preds[0]}: found no reference of subject {subject_key(preds[0])}, nor of any other "
@@ -121,14 +123,21 @@ def _pair(
     failures = [
         Failure(subject, f"{path}: found no reference of subject {subject}. Add it to REF.")
         for subject, path in pred_of.items()
-        if subject not in ref_of
+        if subject not in shared
     ]
-    spare = [subject for subject in ref_of if subject not in pred_of]
+    used = set(ref_for.values())
     return (
-        [_Pair(subject, pred_of[subject], ref_of[subject]) for subject in shared],
+        [_Pair(subject, pred_of[subject], ref_of[ref_for[subject]]) for subject in shared],
         failures,
-        spare,
+        [subject for subject in ref_of if subject not in used],
     )
+
+
+def _reference_name(subject: str, ref_of: Mapping[str, Path]) -> str:
+    """The results of `sub-1_T1w` and `sub-1_T2w`, `sub-1_space-T1w`, may share one reference."""
+    if subject in ref_of:
+        return subject
+    return re.sub(r"_space-[A-Za-z0-9]+$", "", subject)
 
 
 def _by_subject(paths: Sequence[Path]) -> dict[str, Path]:

@@ -2,51 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
-from seg_prior import __version__
 from seg_prior.core.volume import SUFFIXES, stem
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
+from seg_prior.files import absolute, whole_file
 from seg_prior.io.find import subject_key
+from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json, write_json
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README = "dataset_description.json", ".bidsignore", "README"
-IGNORED = ("*_entropy.nii.gz", "*_morph.tsv", "/volumes.tsv", "/failed*.tsv", "*.html")
-"""What BIDS has no name for."""
+LATE_ENTITIES = ("space", "split", "recording", "chunk", "seg", "res", "den", "label", "desc")
+"""Those that stand behind `space` in a BIDS name, and itself."""
 
 
 def plan(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
     """The label map to write for each image.
 
-    `sub-01_ses-1_T1w` gives `sub-01_ses-1_dseg`; of two scans that would share this name each keeps
-    its own: `sub-01_ses-1_space-T1w_dseg`.
+    The suffix of a BIDS name becomes an entity, `sub-01_T1w` -> `sub-01_space-T1w_dseg`, so that
+    another contrast of the subject has its own place whenever it comes. Of files of one name in
+    several folders, `anna/mri/T1` and `bert/mri/T1`, each is named after the part of its path that
+    differs: `anna_T1_dseg`.
 
     Raises:
-        ConfigError: Several images and one file, two images of one name, or a name that is not as
-            BIDS wants it.
+        ConfigError: Several images and one file, two images of one name, a name that is not as
+            BIDS wants it, or `out` looks like a file of an unknown format.
     """
     if is_file(out):
         if len(images) > 1 or is_bids:
             what = f"{len(images)} scans and one file" if len(images) > 1 else "a file and --bids"
             raise ConfigError(f"{out}: found {what}, need a folder.")
         return [out]
-    count = Counter(subject_key(image) for image in images)
-    names = [
-        subject_key(image) if count[subject_key(image)] == 1 else _own_name(image)
-        for image in images
-    ]
-    folders = [out / _bids_folder(image) if is_bids else out for image in images]
+    _check_folder_name(out)
+    names = [_name_of_result(image) for image in images]
+    if is_bids:
+        folders = [out / _bids_folder(image) for image in images]
+    else:
+        folders = [out] * len(images)
+        names = _told_apart(images, names)
     targets = [f / f"{name}_dseg.nii.gz" for f, name in zip(folders, names, strict=True)]
-    repeated = [target for target, number in Counter(targets).items() if number > 1]
-    if repeated:
-        raise ConfigError(
-            f"{out}: two scans would both be written to {min(repeated).name}; rename one."
-        )
+    first_of: dict[Path, Path] = {}
+    for image, target in zip(images, targets, strict=True):
+        if target in first_of:
+            raise ConfigError(
+                f"{out}: {first_of[target]} and {image} would both be written to {target.name}; "
+                "rename one."
+            )
+        first_of[target] = image
     return targets
 
 
@@ -56,24 +62,24 @@ def is_file(out: Path) -> bool:
 
 
 def check_bids_folder(out: Path) -> None:
-    """Refuse a data set that this program did not write.
+    """Refuse a data set that this program did not write, and files that would be replaced.
 
     Raises:
         ConfigError: There is one.
     """
     file = out / DESCRIPTION
-    if not file.exists():
-        return
-    try:
-        makers = json.loads(file.read_text(encoding="utf-8"))["GeneratedBy"]
-        is_ours = any(maker["Name"] == "seg-prior" for maker in makers)
-    except (OSError, ValueError, KeyError, TypeError):
-        is_ours = False
-    if not is_ours:
+    if file.exists() and not is_ours(read_json(file)):
         raise ConfigError(
             f"{file}: found the data set of another program, need a folder of its own. "
             "Name another OUT, for instance derivatives/seg-prior."
         )
+    for name, content in ((IGNORE, _IGNORED), (README, _ABOUT)):
+        file = out / name
+        if file.exists() and file.read_bytes() != content.encode():
+            raise ConfigError(
+                f"{file}: found a file that segment did not write, or that was changed since, need "
+                "a folder without one. Name another OUT, or rename it."
+            )
 
 
 def describe_bids_folder(out: Path) -> None:
@@ -82,15 +88,22 @@ def describe_bids_folder(out: Path) -> None:
         "Name": "Anatomical segmentations by seg-prior",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "seg-prior", "Version": __version__}],
     }
-    with whole_file(out / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    write_json(out / DESCRIPTION, content | GENERATED_BY)
     with whole_file(out / IGNORE) as temporary:
-        temporary.write_text("\n".join(IGNORED) + "\n", encoding="utf-8")
+        temporary.write_text(_IGNORED, encoding="utf-8")
     with whole_file(out / README) as temporary:
         temporary.write_text(_ABOUT, encoding="utf-8")
 
+
+_IGNORED = """# What seg-prior writes and BIDS has no name for.
+*_entropy.nii.gz
+*_morph.tsv
+*_failed.json
+/volumes.tsv
+/failed.tsv
+*.html
+"""
 
 _ABOUT = """Anatomical segmentations made by seg-prior, each on the grid of its scan.
 
@@ -102,11 +115,52 @@ Not for clinical use.
 """
 
 
-def _own_name(image: Path) -> str:
-    """`sub-01_T2w` -> `sub-01_space-T2w`: a name that tells scans of one subject apart."""
+def _check_folder_name(out: Path) -> None:
+    """`scan.nrrd` is no folder; one that is there may be called anything."""
+    if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", out.suffix) and not out.is_dir():
+        raise ConfigError(
+            f"{out}: found a name that ends in '{out.suffix}', need one of {', '.join(SUFFIXES)}, "
+            "or a folder. Rename it; if a folder is meant, make it first."
+        )
+
+
+def _name_of_result(image: Path) -> str:
+    """`sub-01_T2w` -> `sub-01_space-T2w`; other names stay."""
     key = subject_key(image)
-    suffix = stem(image).removeprefix(key).strip("_").replace("_", "")
-    return f"{key}_space-{suffix}" if suffix else key
+    suffix = re.sub(r"[^A-Za-z0-9]", "", stem(image).removeprefix(key))
+    if not suffix or not key.startswith("sub-"):
+        return key
+    *others, last = key.split("_")
+    if last.startswith("desc-"):  # the last entity of any name
+        return "_".join((*others, last + suffix))
+    is_late = any(part.partition("-")[0] in LATE_ENTITIES for part in (*others, last))
+    return f"{key}_{'desc' if is_late else 'space'}-{suffix}"
+
+
+def _told_apart(images: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Names that several images share, each behind what of its folder only some of them have."""
+    count = Counter(names)
+    told = list(names)
+    for name in (name for name, number in count.items() if number > 1):
+        same = [n for n, other in enumerate(names) if other == name]
+        for n, part in zip(same, _differing([images[n] for n in same]), strict=True):
+            told[n] = f"{part}_{name}" if part else name
+    return told
+
+
+def _differing(images: Sequence[Path]) -> list[str]:
+    """Of the folders of files, what lies between the parts that all have in common."""
+    parts = [absolute(image).parent.parts for image in images]
+    begin = _num_shared(parts)
+    rest = [part[begin:] for part in parts]
+    end = _num_shared([part[::-1] for part in rest])
+    return ["_".join(part[: len(part) - end]) for part in rest]
+
+
+def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """How many folders all paths begin with."""
+    columns = zip(*parts, strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _bids_folder(image: Path) -> Path:

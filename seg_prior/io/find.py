@@ -2,35 +2,62 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from enum import Enum
 from pathlib import Path
 
 from seg_prior.core.volume import SUFFIXES, stem
 from seg_prior.errors import ConfigError, ImageError
+from seg_prior.io.sidecar import is_ours, read_json
+
+
+class Sought(Enum):
+    """What a folder or a pattern is searched for, and the endings of what else lies there.
+
+    Who names a file or a line of a list knows what it is.
+    """
+
+    SCAN = ("scan", ("dseg", "probseg", "entropy", "mask"))
+    LABEL_MAP = ("label map", ("probseg", "entropy"))
+
+    def __init__(self, noun: str, others: tuple[str, ...]) -> None:
+        self.noun = noun
+        self.others = others
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """The image files that inputs name, each once.
+    """The scans that inputs name, each once.
+
+    A result of `segment` is no scan, so a folder may hold both: neither what a sidecar of ours
+    names nor a file called `_dseg`, `_probseg`, `_entropy` or `_mask` is found in a folder or by a
+    pattern.
 
     Args:
-        inputs: Each is an image file; a folder, for the images directly in it; a pattern such as
-            `data/*_T1w.nii.gz` (`**` for any depth); or a .txt list, one path a line, relative to
-            the list's folder, blank lines and lines that begin with # left out.
+        inputs: Each is an image file; a folder, for the images in it at any depth; a pattern such
+            as `data/*_T1w.nii.gz` (`**` for any depth); or a .txt list, one path a line, relative
+            to the list's folder, blank lines and lines that begin with # left out.
 
     Returns:
-        Paths in the order of `inputs`; those of a folder or a pattern sorted by name.
+        Paths in the order of `inputs`; those of a folder or a pattern sorted by name. A line of a
+        list and a link in a folder may lead nowhere: who reads it says so, and of many scans that
+        is one that failed.
 
     Raises:
         ImageError: A named file does not exist or has no image suffix.
-        ConfigError: An input, or all of them, yield no image; a list is not text.
+        ConfigError: An input, or all of them, yield no image that is there; a list is not text.
     """
-    if not inputs:
-        raise ConfigError(
-            "inputs: found none, need at least one image. Name a file, a folder, a pattern "
-            "or a .txt list."
-        )
-    return list(dict.fromkeys(image for item in inputs for image in _expand(item)))
+    return _find(inputs, Sought.SCAN)
+
+
+def find_label_maps(inputs: Sequence[Path]) -> list[Path]:
+    """The label maps that inputs name, each once: as `find_images`, but for what is left out.
+
+    In a folder and by a pattern, `_probseg` and `_entropy` alone are no label maps.
+    """
+    return _find(inputs, Sought.LABEL_MAP)
 
 
 def subject_key(path: Path) -> str:
@@ -58,37 +85,62 @@ def person_of(path: Path) -> str:
     return key.split("_")[0] if key.startswith("sub-") else key
 
 
-def _expand(item: Path) -> list[Path]:
+def _find(inputs: Sequence[Path], sought: Sought) -> list[Path]:
+    if not inputs:
+        raise ConfigError(
+            f"inputs: found none, need at least one {sought.noun}. Name a file, a folder, a "
+            "pattern or a .txt list."
+        )
+    return list(dict.fromkeys(image for item in inputs for image in _expand(item, sought)))
+
+
+def _expand(item: Path, sought: Sought) -> list[Path]:
     if item.is_dir():
-        return _some(sorted(file for file in item.iterdir() if _is_image(file)), item)
+        return _chosen(sorted(_images_below(item)), item, sought)
     if item.suffix.lower() == ".txt" and item.exists():
-        return _some(_read_list(item), item)
+        return _some(_read_list(item), item, sought)
     if not item.exists() and glob.has_magic(str(item)):
         matches = (Path(match) for match in glob.glob(str(item), recursive=True))
-        return _some(sorted(file for file in matches if _is_image(file)), item)
-    return [_checked(item, "")]
+        return _chosen(sorted(file for file in matches if _is_image(file)), item, sought)
+    return [_checked(item)]
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    """Image files at any depth, hidden folders left out, linked ones followed once."""
+    seen: set[tuple[int, int]] = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        status = os.stat(name)
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(one for one in folders if not one.startswith("."))
+        yield from (file for file in (Path(name) / one for one in files) if _is_image(file))
 
 
 def _read_list(path: Path) -> list[Path]:
+    raw = path.read_bytes()
+    # What Windows writes begins with a mark of the byte order.
+    is_utf16 = raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = raw.decode("utf-16" if is_utf16 else "utf-8-sig").splitlines()
     except ValueError as error:
         raise ConfigError(
             f"{path}: not a text file in UTF-8, need a list of images, one path a line."
         ) from error
     return [
-        _checked(path.parent / line.strip(), f"{path}: line {number}: ")
-        for number, line in enumerate(lines, start=1)
+        path.parent / line.strip()
+        for line in lines
         if line.strip() and not line.lstrip().startswith("#")
     ]
 
 
-def _checked(file: Path, where: str) -> Path:
+def _checked(file: Path) -> Path:
     if not file.is_file():
-        raise ImageError(f"{where}{file}: no such file. Check the path.")
+        raise ImageError(f"{file}: no such file. Check the path.")
     if not file.name.lower().endswith(SUFFIXES):
         raise ImageError(
-            f"{where}{file}: found a name without an image suffix, need one of "
+            f"{file}: found a name without an image suffix, need one of "
             f"{', '.join(SUFFIXES)}. Convert or rename it."
         )
     return file
@@ -96,13 +148,39 @@ def _checked(file: Path, where: str) -> Path:
 
 def _is_image(file: Path) -> bool:
     # A leading dot is a file still being written, or what a Mac leaves beside each file.
-    return file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".") and file.is_file()
+    is_named = file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
+    return is_named and (file.is_file() or _is_dead_link(file))
 
 
-def _some(images: list[Path], item: Path) -> list[Path]:
-    if not images:
-        raise ConfigError(
-            f"{item}: found no image, need files whose names end in {', '.join(SUFFIXES)}. "
-            "Check the path."
-        )
-    return images
+def _is_dead_link(file: Path) -> bool:
+    return file.is_symlink() and not file.exists()
+
+
+def _chosen(images: list[Path], item: Path, sought: Sought) -> list[Path]:
+    """Of what a folder or a pattern holds, what is sought."""
+    chosen = [image for image in images if not _is_other(image, sought)]
+    return _some(chosen, item, sought, num_others=len(images) - len(chosen))
+
+
+def _is_other(image: Path, sought: Sought) -> bool:
+    name = stem(image)
+    if name.rpartition("_")[2] in sought.others:
+        return True
+    if sought is not Sought.SCAN:
+        return False
+    sidecar = read_json(image.with_name(f"{name}.json"))
+    return is_ours(sidecar) and image.name in sidecar.get("files", ())
+
+
+def _some(images: list[Path], item: Path, sought: Sought, num_others: int = 0) -> list[Path]:
+    """The images, of which one at least must be there."""
+    if any(image.is_file() for image in images):
+        return images
+    found = f"{len(images)} names that lead nowhere, {images[0]} the first" if images else "none"
+    if num_others:
+        others = ", ".join(f"_{suffix}" for suffix in sought.others)
+        found += f", and {num_others} files that are results or end in {others}"
+    raise ConfigError(
+        f"{item}: looked for {sought.noun}s, files whose names end in {', '.join(SUFFIXES)}; "
+        f"found {found}. Check the path."
+    )

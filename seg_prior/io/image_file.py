@@ -62,7 +62,7 @@ def open_image(path: Path) -> Iterator[Stored]:
         ImageError: The file is missing, no image, claims more than it can hold, or is damaged.
     """
     if not path.exists():
-        raise ImageError(f"{path}: no such file. Check the path.")
+        raise ImageError(f"{path}: {_absence(path)}")
     if not path.name.lower().endswith(SUFFIXES):
         raise ImageError(
             f"{path}: found a name without an image suffix, need one of {', '.join(SUFFIXES)}. "
@@ -105,6 +105,15 @@ def quiet_nibabel() -> Iterator[None]:
             yield
     finally:
         logger.disabled = before
+
+
+def _absence(path: Path) -> str:
+    if path.is_symlink():
+        return (
+            f"found a link to {os.readlink(path)}, where no file is. Fetch it, for instance with "
+            "datalad get."
+        )
+    return "no such file. Check the path."
 
 
 def _unreadable(path: Path, error: BaseException) -> ImageError:

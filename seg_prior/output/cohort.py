@@ -1,19 +1,19 @@
-"""Many scans in one request: which are finished, which are whose, and tables of all of them."""
+"""Many scans in one request: which are finished, which failed, and what they are worth."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from seg_prior import __version__
 from seg_prior.config.output import OutputOptions, ScanConfig
-from seg_prior.core.volume import stem
 from seg_prior.errors import ConfigError
-from seg_prior.files import sha256_of, whole_file
-from seg_prior.output import layout
+from seg_prior.files import absolute, sha256_of
+from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json, write_json
+from seg_prior.output import layout, ownership
 from seg_prior.output.layout import Job, read_sidecar
+from seg_prior.output.ownership import REPLACED, Scan
 from seg_prior.quality.verdict import VERDICTS, rules
 
 Request = dict[str, Any]
@@ -36,34 +36,22 @@ def request_of(job: Job, config: ScanConfig, model_sha256: str) -> Request:
 def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
     """Whether all files of a scan are there, made of the same scan, model and settings."""
     files = layout.files_of(job.target, config)
-    if not all(file.is_file() for file in files.values()):
+    if not all(file.is_file() for file in (job.image, *job.contrasts, *files.values())):
         return False
-    found = read_sidecar(job.target).get("request")
-    return found is not None and found == request_of(job, config, model_sha256)
+    sidecar = read_sidecar(job.target)
+    if REPLACED in sidecar or sidecar.get("request") is None:
+        return False
+    return bool(sidecar["request"] == request_of(job, config, model_sha256))
 
 
-def check_replaceable(job: Job) -> None:
-    """Refuse to replace a label map that no run wrote, or the result of another scan.
-
-    OUT forgotten, the last scan stands there; OUT the folder of the scans, perhaps what a person
-    drew.
+def check_replaceable(job: Job, options: OutputOptions, overwrite: bool) -> None:
+    """Refuse to replace what is not ours, or the result of another scan: see `ownership`.
 
     Raises:
-        ConfigError: There is one.
+        ConfigError: There is such a file.
     """
-    if not job.target.exists():
-        return
-    found = read_sidecar(job.target)
-    if "model_sha256" not in found:
-        raise ConfigError(
-            f"{job.target}: found a file that segment did not write, need a place for the result. "
-            "Name OUT last, after the scans, or delete the file."
-        )
-    if Path(found.get("source", "")).name != job.image.name:
-        raise ConfigError(
-            f"{job.target}: found the result of {found.get('source')}, need a place for that of "
-            f"{job.image}. Name another OUT, or both scans at once."
-        )
+    scan = Scan.at(job.image) if job.image.is_file() else None
+    ownership.check_replaceable(job.target, options, scan, overwrite)
 
 
 def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
@@ -78,38 +66,17 @@ def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
     return list(jobs[index - 1 :: num])
 
 
-def write_failures(out: Path, shard: str, failed: Sequence[tuple[Path, str]]) -> None:
-    """`failed.tsv` of this run, one line a scan; none where none failed."""
-    path = out / failures_name(shard)
-    if not failed:
-        path.unlink(missing_ok=True)
-        return
-    lines = ["scan\tmessage", *(f"{scan}\t{' '.join(text.split())}" for scan, text in failed)]
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def note_failure(job: Job, message: str) -> None:
+    """Write down why a scan has no result; it stands in `failed.tsv` until it has one."""
+    content = {"scan": str(absolute(job.image)), "message": " ".join(message.split())}
+    write_json(layout.failure_of(job.target), GENERATED_BY | content)
 
 
-def failures_name(shard: str) -> str:
-    """`failed.tsv`; each of several shards has its own."""
-    return "failed.tsv" if shard == "1/1" else f"failed_shard-{shard.replace('/', '-of-')}.tsv"
-
-
-def write_volumes(out: Path, jobs: Sequence[Job], options: OutputOptions) -> Path:
-    """`volumes.tsv`: the tables of all finished scans below each other, the scan in front.
-
-    Of several shards each writes what is finished by then, the last one all.
-    """
-    lines = ["\t".join(("scan", *layout.VOLUME_COLUMNS))]
-    for job in jobs:
-        table = layout.files_of(job.target, options)["volumes"]
-        if job.target.is_file() and table.is_file():
-            scan = stem(job.target).removesuffix("_dseg")
-            rows = table.read_text(encoding="utf-8").splitlines()[1:]
-            lines += [f"{scan}\t{row}" for row in rows]
-    path = out / "volumes.tsv"
-    with whole_file(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
+def forget_failure(job: Job) -> None:
+    """Take back what `note_failure` wrote of a scan that is finished now."""
+    note = layout.failure_of(job.target)
+    if is_ours(read_json(note)):
+        note.unlink(missing_ok=True)
 
 
 def describe_quality(jobs: Sequence[Job]) -> list[str]:

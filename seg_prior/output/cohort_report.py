@@ -5,45 +5,43 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from seg_prior.config.output import OutputOptions
-from seg_prior.output import layout
-from seg_prior.output.layout import Job, read_sidecar
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
 
 COHORT_PAGE = "report.html"
 
 
 def write_cohort(
-    out: Path, jobs: Sequence[Job], failed: Sequence[tuple[Path, str]], options: OutputOptions
+    out: Path,
+    results: Sequence[tuple[dict[str, Any], Path | None, Path | None]],
+    failed: Sequence[tuple[str, str]],
 ) -> Path:
-    """`report.html`: every finished scan of a request, made of the files that were written.
+    """`report.html`: every finished scan that has a page of its own and volumes.
 
     Args:
-        out: The folder of the request.
-        jobs: All scans, of all shards.
-        failed: Scans that failed in this run, and why.
-        options: What was written for each.
+        out: The folder of results.
+        results: Of each finished scan its sidecar, its page and its table of volumes.
+        failed: Scans that failed, and why.
     """
     scans = [
-        _cohort_scan(out, job, options)
-        for job in jobs
-        if all(file.is_file() for file in layout.files_of(job.target, options).values())
+        _cohort_scan(out, sidecar, page, volumes)
+        for sidecar, page, volumes in results
+        if page is not None and volumes is not None
     ]
     path = out / COHORT_PAGE
-    write_cohort_page(path, out.resolve().name, scans, [(str(s), text) for s, text in failed])
+    write_cohort_page(path, out.resolve().name, scans, failed)
     return path
 
 
-def _cohort_scan(out: Path, job: Job, options: OutputOptions) -> CohortScan:
-    files, sidecar = layout.files_of(job.target, options), read_sidecar(job.target)
+def _cohort_scan(out: Path, sidecar: dict[str, Any], page: Path, volumes: Path) -> CohortScan:
     quality = sidecar["quality"]
-    with files["volumes"].open(encoding="utf-8", newline="") as file:
+    with volumes.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
     return CohortScan(
         name=Path(sidecar["source"]).name,
-        address=quote(files["report"].relative_to(out).as_posix()),
+        address=quote(page.relative_to(out).as_posix()),
         verdict=quality["verdict"],
         findings=tuple(finding["text"] for finding in quality["findings"]),
         volume_deviation=quality["measures"].get("volume_deviation"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.volume import stem
+from seg_prior.io.sidecar import read_json
 
 VOLUME_COLUMNS = (
     "index",
@@ -39,7 +39,7 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "volumes": volumes if options.with_volumes else "",
         "label_table": f"{stem(target)}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
-        "sidecar": f"{stem(target)}.json",
+        "sidecar": sidecar_of(target).name,
         "label_map": target.name,
     }
     return {kind: target.with_name(name) for kind, name in names.items() if name}
@@ -53,10 +53,16 @@ class Job(NamedTuple):
     contrasts: tuple[Path, ...] = ()
 
 
+def sidecar_of(target: Path) -> Path:
+    """What tells of a label map how it was made."""
+    return target.with_name(f"{stem(target)}.json")
+
+
 def read_sidecar(target: Path) -> dict[str, Any]:
-    """The sidecar of a label map; empty where it has none of ours."""
-    try:
-        found = json.loads(target.with_name(f"{stem(target)}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """The sidecar of a label map; empty where it has none."""
+    return read_json(sidecar_of(target))
+
+
+def failure_of(target: Path) -> Path:
+    """What tells why a scan has no label map."""
+    return target.with_name(f"{stem(target).removesuffix('_dseg')}_failed.json")

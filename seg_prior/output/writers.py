@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import glob
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,25 @@ from seg_prior.checkpoints.provenance import provenance
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
-from seg_prior.files import whole_file
+from seg_prior.files import sha256_of, staging, whole_file, writing
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_series, write_volume
-from seg_prior.output.layout import VOLUME_COLUMNS, files_of
+from seg_prior.io.sidecar import GENERATED_BY, write_json
+from seg_prior.output.layout import (
+    VOLUME_COLUMNS,
+    files_of,
+    read_sidecar,
+    sidecar_of,
+)
+from seg_prior.output.ownership import (
+    EARLIER,
+    REPLACED,
+    Scan,
+    check_replaceable,
+    is_as_recorded,
+)
 from seg_prior.quality.verdict import Quality
 
 INTRACRANIAL = (
@@ -41,8 +52,9 @@ def write(
     target: Path,
     options: OutputOptions,
     request: dict[str, Any] | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
-    """Write the files of one scan, each whole or not at all, and the label map last.
+    """Write the files of one scan: the old ones stay until all of the new ones are whole.
 
     Args:
         result: Of the scan.
@@ -50,19 +62,42 @@ def write(
         target: The label map.
         options: What else to write.
         request: What the result depends on, for the sidecar.
+        overwrite: Replace the result of what the scan's file was before.
+
+    Raises:
+        ConfigError: A file stands there that is not ours to replace.
+        OutputError: The disk is full, or there is no leave to write.
     """
     files = files_of(target, options)
-    target.unlink(missing_ok=True)  # until all of them are new, the scan is not finished
-    for kind, file in files.items():
-        for left_over in file.parent.glob(f".[0-9]*-{glob.escape(file.name)}"):
-            left_over.unlink(missing_ok=True)  # of a run that was killed
-        if kind == "sidecar":
-            names = [other.name for other in files.values()]
-            about = describe(result, quality, options) | {"request": request, "files": names}
-            _write_json(file, about)
-        else:
-            _WRITERS[kind](result, quality, file)
+    scan = Scan.of(result.volume, (request or {}).get("image_sha256"))
+    check_replaceable(target, options, scan, overwrite)
+    with staging(target) as folder:
+        data = {kind: file for kind, file in files.items() if kind != "sidecar"}
+        for kind, file in data.items():
+            _WRITERS[kind](result, quality, folder / file.name)
+        sums = {file.name: sha256_of(folder / file.name) for file in data.values()}
+        about = describe(result, quality, options)
+        about |= {"image": scan._asdict(), "request": request}
+        about |= {"files": {file.name: sums.get(file.name) for file in files.values()}}
+        _put_in_place(folder, target, list(data.values()), about)
     return list(files.values())
+
+
+def _put_in_place(folder: Path, target: Path, files: list[Path], about: dict[str, Any]) -> None:
+    """Rename what is ready; a run killed between two names can be told, and is completed."""
+    sidecar, before = sidecar_of(target), read_sidecar(target)
+    old = {file.name: sha256_of(file) for file in files if file.exists()}
+    earlier = {
+        name: sha256_of(sidecar.with_name(name))
+        for name in (before.get(EARLIER, {}) | before.get("files", {}))
+        if name not in about["files"] and is_as_recorded(sidecar.with_name(name), before)
+    }
+    about |= {EARLIER: earlier} if earlier else {}
+    with writing(sidecar):
+        write_json(sidecar, about | {REPLACED: old})
+        for file in files:
+            (folder / file.name).replace(file)
+        write_json(sidecar, about)
 
 
 def describe(result: Prediction, quality: Quality, options: OutputOptions) -> dict[str, Any]:
@@ -82,38 +117,41 @@ def describe(result: Prediction, quality: Quality, options: OutputOptions) -> di
         }
         for m, t in enumerate(classes.tie_of_component)
     ]
+    fields = _bids_fields("Label map: the most probable label of each voxel")
     return (
-        _bids_fields("Label map: the most probable label of each voxel") if options.bids else {}
-    ) | {
-        "source": result.volume.source,
-        "contrasts": [contrast.source for contrast in result.contrasts],
-        "model": str(predictor.config.model),
-        "model_sha256": predictor.model.sha256,
-        "config": predictor.config.model_dump(mode="json"),
-        "provenance": provenance(),
-        "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
-        "registration": {
-            "view": registration.view,
-            "prior_from_native": registration.prior_from_native.tolist(),
-            "mutual_information": registration.mutual_information,
-            "overlap": None if np.isnan(registration.overlap) else registration.overlap,
-        },
-        "elbo": estimate.elbo,
-        "refinement": {
-            "steps": len(estimate.trace) - 1,
-            "first": estimate.trace[0],
-            "last": estimate.trace[-1],
-        },
-        "quality": {
-            "verdict": quality.verdict,
-            "findings": [finding._asdict() for finding in quality.findings],
-            "measures": quality.measures,
-            "volume_z": quality.volume_z,
-        },
-        "intracranial": _intracranial(result),
-        "intensities": gaussians,
-        "warnings": list(result.warnings),
-    }
+        (fields if options.bids else {})
+        | GENERATED_BY
+        | {
+            "source": result.volume.source,
+            "contrasts": [contrast.source for contrast in result.contrasts],
+            "model": str(predictor.config.model),
+            "model_sha256": predictor.model.sha256,
+            "config": predictor.config.model_dump(mode="json"),
+            "provenance": provenance(),
+            "seconds": {name: round(value, 3) for name, value in result.seconds.items()},
+            "registration": {
+                "view": registration.view,
+                "prior_from_native": registration.prior_from_native.tolist(),
+                "mutual_information": registration.mutual_information,
+                "overlap": None if np.isnan(registration.overlap) else registration.overlap,
+            },
+            "elbo": estimate.elbo,
+            "refinement": {
+                "steps": len(estimate.trace) - 1,
+                "first": estimate.trace[0],
+                "last": estimate.trace[-1],
+            },
+            "quality": {
+                "verdict": quality.verdict,
+                "findings": [finding._asdict() for finding in quality.findings],
+                "measures": quality.measures,
+                "volume_z": quality.volume_z,
+            },
+            "intracranial": _intracranial(result),
+            "intensities": gaussians,
+            "warnings": list(result.warnings),
+        }
+    )
 
 
 def _intracranial(result: Prediction) -> dict[str, Any] | None:
@@ -141,7 +179,9 @@ def _write_probabilities_sidecar(result: Prediction, _: Quality, path: Path) -> 
     """Which volume of the fourth axis is which label, as BIDS has it."""
     table = result.predictor.label_table
     fields = _bids_fields("Posterior probability of each label, one volume a label")
-    _write_json(path, fields | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()})
+    write_json(
+        path, fields | GENERATED_BY | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()}
+    )
 
 
 def _write_volumes(result: Prediction, quality: Quality, path: Path) -> None:
@@ -175,11 +215,6 @@ def write_report(result: Prediction, quality: Quality, path: Path) -> None:
 
 def _write_label_map(result: Prediction, _: Quality, path: Path) -> None:
     write_volume(path, result.label_map, result.volume)
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 _WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {

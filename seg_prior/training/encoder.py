@@ -17,7 +17,7 @@ from seg_prior.config.training import EncoderConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.inference.predictor import atlas_of, is_stripped
 from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
-from seg_prior.io.find import find_images
+from seg_prior.io.find import find_images, find_label_maps
 from seg_prior.io.nifti import read_volume
 from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
@@ -80,7 +80,7 @@ def anatomies_of(
     length = config.pretrain.steps * config.pretrain.batch_size
     if labels:
         return RandomAnatomies(
-            align_label_maps(find_images(labels), model),
+            align_label_maps(find_label_maps(labels), model),
             model.header.grid,
             model.location.voxels.cpu(),
             model.header.label_table.partner,

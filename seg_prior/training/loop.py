@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import atexit
 import csv
+import io
+import json
 import logging
 import math
 import os
@@ -20,11 +22,13 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from seg_prior.checkpoints.digest import digest_of_state
+from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError
 from seg_prior.files import whole_file
 
+LAST = "last.pt"
 Losses = Mapping[str, Tensor]
 
 
@@ -35,12 +39,12 @@ class Run:
     Attributes:
         folder: Holds `last.pt` (resume state) and `log.csv`.
         device: cpu, cuda or cuda:N.
-        request: All that the result depends on, as text; the state of another request is refused.
+        request: All that the result depends on; the state of another request is refused.
     """
 
     folder: Path
     device: str
-    request: str = ""
+    request: Request | None = None
 
 
 def train(
@@ -80,7 +84,7 @@ def train(
         weight_decay=config.weight_decay,
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    last = run.folder / "last.pt"
+    last = run.folder / LAST
     first_step = _resume(last, model, optimizer, run.request)
     log = _Log(run.folder / "log.csv", first_step, enabled=fabric.is_global_zero)
     batches = _batches(dataset, config, first_step, fabric)
@@ -114,6 +118,11 @@ def train(
             _save(last, model, optimizer, done, run.request)
     fabric.barrier()
     model.eval()
+
+
+def forget(folder: Path) -> None:
+    """Remove the state of a training whose model is written: nobody shall go on from it."""
+    (folder / LAST).unlink(missing_ok=True)
 
 
 def learning_rate(step: int, config: OptimConfig) -> float:
@@ -170,28 +179,37 @@ def _batches(
 
 
 def _save(
-    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, request: str
+    path: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: int,
+    request: Request | None,
 ) -> None:
     state = {
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "step": step,
-        "request": request,
+        "request": json.dumps(request.record() if request else {}),
     }
     state["sha256"] = digest_of_state(state)
+    content = io.BytesIO()  # what torch says of a full disk names neither
+    torch.save(state, content)
     with whole_file(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
-def _resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, request: str) -> int:
+def _resume(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, request: Request | None
+) -> int:
     """Load what `_save` wrote, if it is there; the number of steps done."""
     if not path.exists():
         return 0
     state = _read_state(path)
-    if state.get("request", "") != request:
+    other = request.difference(_recorded(state)) if request else ""
+    if other:
         raise ConfigError(
-            f"{path}: found the state of a training with other settings or inputs, need one of "
-            "this request. Delete it to start afresh, or choose another --out."
+            f"{path}: found the state of another training (other {other}), need one of this "
+            "request. Delete it to start afresh, or choose another --out."
         )
     try:
         model.load_state_dict(state["model"])
@@ -211,6 +229,14 @@ def _read_state(path: Path) -> dict[str, Any]:
     except Exception as error:  # unpickling damaged bytes raises whatever it meets
         raise ConfigError(_damaged(path, error)) from error
     return state
+
+
+def _recorded(state: Mapping[str, Any]) -> dict[str, Any]:
+    """The request of a state; empty of a training that kept none."""
+    try:
+        return dict(json.loads(state["request"]))
+    except (KeyError, ValueError, TypeError):
+        return {}
 
 
 def _damaged(path: Path, error: Exception) -> str:

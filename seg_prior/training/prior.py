@@ -16,7 +16,7 @@ from seg_prior.core.grid import MIRROR, Grid, apply_affine
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.io.find import find_images, subject_key
+from seg_prior.io.find import find_label_maps, subject_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
@@ -65,7 +65,7 @@ class Anatomies:
 
 def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig) -> Anatomies:
     """Read the maps and bring them to a common frame; held-out maps have no say in it."""
-    paths = find_images(labels)
+    paths = find_label_maps(labels)
     volumes = [read_label_map(path) for path in paths]
     table = _label_table(label_table, volumes)
     intensity_classes(table, config.intensity)  # a wrong class is said before the long work

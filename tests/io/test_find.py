@@ -1,21 +1,25 @@
 """Files, folders, patterns and lists of images, and the subject in a file name."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from seg_prior.errors import ConfigError, ImageError
-from seg_prior.io.find import find_images, subject_key
+from seg_prior.io.find import find_images, find_label_maps, subject_key
+from seg_prior.io.nifti import read_volume
+from seg_prior.io.sidecar import GENERATED_BY
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for name in ("b_dseg.nii.gz", "a.nii", "c.MGZ", "d.mgh", "notes.txt", "labels.tsv"):
         (tmp_path / name).touch()
-    for hidden in ("._a.nii", ".17-b_dseg.nii.gz"):
+    for hidden in ("._a.nii", ".b_dseg.nii.gz"):
         (tmp_path / hidden).touch()
-    (tmp_path / "deep" / "folder.nii").mkdir(parents=True)
-    (tmp_path / "deep" / "e.nii.gz").touch()
+    for name in ("deep/folder.nii/e.nii.gz", ".git/annex/f.nii.gz", "deep/.g/h.nii"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
     return tmp_path
 
 
@@ -23,10 +27,39 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_a_folder_is_the_visible_images_directly_in_it_sorted(folder: Path) -> None:
-    assert find_images([folder]) == [
-        folder / n for n in ("a.nii", "b_dseg.nii.gz", "c.MGZ", "d.mgh")
-    ]
+def test_a_folder_is_the_visible_scans_in_it_at_any_depth_sorted(folder: Path) -> None:
+    wanted = ("a.nii", "c.MGZ", "d.mgh", "deep/folder.nii/e.nii.gz")
+    assert find_images([folder]) == [folder / name for name in wanted]
+
+
+def test_a_linked_folder_is_searched_once(folder: Path, tmp_path: Path) -> None:
+    other = folder / "links"
+    other.mkdir()
+    (other / "up").symlink_to(folder / "deep")
+    (other / "round").symlink_to(other)
+    assert find_images([other]) == [other / "up" / "folder.nii" / "e.nii.gz"]
+
+
+@pytest.mark.parametrize("end", ["dseg", "probseg", "entropy", "mask"])
+def test_results_are_no_scans(folder: Path, end: str) -> None:
+    (folder / f"sub-01_{end}.nii.gz").touch()
+    assert "a.nii" in names(find_images([folder]))
+    assert f"sub-01_{end}.nii.gz" not in names(find_images([folder]))
+    assert f"sub-01_{end}.nii.gz" not in names(find_images([folder / "*"]))
+    # Who names it means it.
+    assert names(find_images([folder / f"sub-01_{end}.nii.gz"])) == [f"sub-01_{end}.nii.gz"]
+    assert (f"sub-01_{end}.nii.gz" in names(find_label_maps([folder]))) == (end in ("dseg", "mask"))
+
+
+def test_what_a_sidecar_of_ours_names_is_no_scan(folder: Path) -> None:
+    for name in ("drawn", "found"):
+        (folder / f"{name}.nii").touch()
+    (folder / "drawn.json").write_text('{"files": ["drawn.nii"], "RepetitionTime": 2.3}')
+    (folder / "found.json").write_text(json.dumps(GENERATED_BY | {"files": {"found.nii": "0"}}))
+    found = names(find_images([folder]))
+    assert "drawn.nii" in found
+    assert "found.nii" not in found
+    assert "found.nii" in names(find_label_maps([folder]))
 
 
 def test_a_file_is_itself_and_inputs_keep_their_order(folder: Path) -> None:
@@ -34,8 +67,8 @@ def test_a_file_is_itself_and_inputs_keep_their_order(folder: Path) -> None:
 
 
 def test_a_pattern_finds_images_only(folder: Path) -> None:
-    assert names(find_images([folder / "*"])) == ["a.nii", "b_dseg.nii.gz", "c.MGZ", "d.mgh"]
-    assert names(find_images([folder / "*_dseg.nii.gz"])) == ["b_dseg.nii.gz"]
+    assert names(find_images([folder / "*"])) == ["a.nii", "c.MGZ", "d.mgh"]
+    assert names(find_label_maps([folder / "*_dseg.nii.gz"])) == ["b_dseg.nii.gz"]
     assert names(find_images([folder / "**" / "e.*"])) == ["e.nii.gz"]
 
 
@@ -46,19 +79,23 @@ def test_a_file_whose_name_looks_like_a_pattern_is_itself(tmp_path: Path) -> Non
     assert find_images([odd]) == [odd]
 
 
-def test_a_list_is_relative_to_its_own_folder(folder: Path) -> None:
-    chosen = folder / "deep" / "chosen.txt"
-    chosen.write_text(f"# two of them\n\ne.nii.gz\n  ../a.nii  \n{folder / 'd.mgh'}\n")
+LINES = "# two of them\n\ndeep/folder.nii/e.nii.gz\r\n  ./a.nii  \n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_list_is_relative_to_its_own_folder(folder: Path, encoding: str) -> None:
+    chosen = folder / "chosen.txt"
+    chosen.write_bytes(f"{LINES}{folder / 'd.mgh'}\n".encode(encoding))
     assert find_images([chosen]) == [
-        folder / "deep" / "e.nii.gz",
-        folder / "deep" / ".." / "a.nii",
+        folder / "deep" / "folder.nii" / "e.nii.gz",
+        folder / "a.nii",
         folder / "d.mgh",
     ]
 
 
 def test_an_image_named_twice_comes_once(folder: Path) -> None:
     found = find_images([folder / "d.mgh", folder, folder / "*.mgh"])
-    assert names(found) == ["d.mgh", "a.nii", "b_dseg.nii.gz", "c.MGZ"]
+    assert names(found) == ["d.mgh", "a.nii", "c.MGZ", "e.nii.gz"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -75,11 +112,19 @@ def test_a_file_that_is_no_image_is_refused(folder: Path) -> None:
 def test_an_input_that_yields_nothing_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(
-        ConfigError, match=r"found no image, need files whose names end in"
-    ) as error:
+    with pytest.raises(ConfigError, match=r"looked for scans, files whose names end in") as error:
         find_images([tmp_path / name])
     assert str(error.value).startswith(f"{tmp_path / name}: ")
+    assert str(error.value).endswith("found none. Check the path.")
+
+
+def test_what_was_left_out_is_said_where_nothing_is_found(tmp_path: Path) -> None:
+    for name in ("a_dseg.nii.gz", "a_entropy.nii.gz"):
+        (tmp_path / name).touch()
+    message = r"found none, and 2 files that are results or end in _dseg, _probseg, _entropy, _mask"
+    with pytest.raises(ConfigError, match=message):
+        find_images([tmp_path])
+    assert names(find_label_maps([tmp_path])) == ["a_dseg.nii.gz"]
 
 
 def test_no_inputs_are_refused() -> None:
@@ -87,10 +132,22 @@ def test_no_inputs_are_refused() -> None:
         find_images([])
 
 
-def test_a_list_names_the_line_that_is_wrong(tmp_path: Path) -> None:
+def test_dead_lines_and_links_are_found_and_told_by_who_reads_them(tmp_path: Path) -> None:
     (tmp_path / "a.nii").touch()
-    (tmp_path / "list.txt").write_text("a.nii\n\nb.nii\n")
-    with pytest.raises(ImageError, match=r"list\.txt: line 3: .*b\.nii: no such file"):
+    (tmp_path / "b.nii").symlink_to(".git/annex/objects/b")
+    (tmp_path / "list.txt").write_text("a.nii\n\nc.nii\n")
+    assert names(find_images([tmp_path])) == ["a.nii", "b.nii"]
+    assert names(find_images([tmp_path / "*.nii"])) == ["a.nii", "b.nii"]
+    assert names(find_images([tmp_path / "list.txt"])) == ["a.nii", "c.nii"]
+    with pytest.raises(ImageError, match=r"b\.nii: found a link to \.git/annex/objects/b, where"):
+        read_volume(tmp_path / "b.nii")
+    with pytest.raises(ImageError, match=r"c\.nii: no such file"):
+        read_volume(tmp_path / "c.nii")
+
+
+def test_names_that_all_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("b.nii\nc.nii\n")
+    with pytest.raises(ConfigError, match=r"found 2 names that lead nowhere, .*b\.nii the first"):
         find_images([tmp_path / "list.txt"])
 
 

@@ -1,6 +1,7 @@
 """Many scans: what is finished stays, what failed is told, and a killed run is completed."""
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -10,26 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
 import pytest
 
 from seg_prior.cli.app import main
+from seg_prior.errors import OutputError
+from seg_prior.files import claimed
 from seg_prior.output import cohort, layout
 
 EXTRAS = ["--volumes", "--posteriors", "--entropy"]
 RUNTIME = ["--device", "cpu", "--threads", "1"]
-
-
-@pytest.fixture
-def scans(phantom_folder: Path, tmp_path: Path) -> Path:
-    """Three subjects, one of them with two contrasts."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    names = ("sub-01_T1w", "sub-02_ses-1_T1w", "sub-03_T1w", "sub-03_T2w")
-    for number, name in enumerate(names, start=1):
-        shutil.copy(phantom_folder / f"sub-{number:03d}_phantom.nii.gz", folder / f"{name}.nii.gz")
-    return folder
 
 
 def words(scans: Path, out: Path, model: Path, *flags: str) -> list[str]:
@@ -51,11 +41,26 @@ def content(folder: Path) -> dict[str, Any]:
     return found
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def sums(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def times(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("*_dseg.nii.gz")}
 
 
-NAMES = ["sub-01", "sub-02_ses-1", "sub-03_space-T1w", "sub-03_space-T2w"]
+NAMES = [
+    "sub-01_space-T1w",
+    "sub-02_ses-1_space-T1w",
+    "sub-03_space-T1w",
+    "sub-03_space-T2w",
+]
 
 
 def test_finished_scans_stay_until_something_changes(
@@ -72,18 +77,10 @@ def test_finished_scans_stay_until_something_changes(
     assert times(out) == first
     assert capsys.readouterr().out.startswith("4 of 4 scans are finished")
 
-    image = nib.load(scans / "sub-01_T1w.nii.gz")
-    nib.save(
-        nib.Nifti1Image(np.asanyarray(image.dataobj) * 2, image.affine),
-        scans / "sub-01_T1w.nii.gz",
-    )
-    (out / "sub-02_ses-1_volumes.tsv").unlink()
+    (out / f"{NAMES[1]}_volumes.tsv").unlink()
     assert main(argv) == 0
     second = times(out)
-    assert {name.split("_")[0] for name in first if second[name] != first[name]} == {
-        "sub-01",
-        "sub-02",
-    }
+    assert {name for name in first if second[name] != first[name]} == {f"{NAMES[1]}_dseg.nii.gz"}
     for flags in (["--output", "prior"], ["--output", "prior", "--overwrite"]):
         before = times(out)
         assert main([*argv, *flags]) == 0
@@ -99,8 +96,7 @@ def test_one_that_fails_stops_nobody_and_is_listed(
     argv = words(scans, out, tiny_atlas)
     assert main(argv) == 1
     assert "seg-prior: 1 failed:" in capsys.readouterr().err
-    with (out / "failed.tsv").open(newline="") as file:
-        (row,) = csv.DictReader(file, delimiter="\t")
+    (row,) = table(out / "failed.tsv")
     assert row["scan"] == str(bad)
     assert "truncated or damaged" in row["message"]
     before = times(out)
@@ -146,36 +142,136 @@ def test_shards_together_are_the_whole(
     found, wanted = content(parts), content(whole)
     assert found.keys() == wanted.keys()
     assert all(found[name] == wanted[name] for name in wanted)
-    with (parts / "volumes.tsv").open(newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
+    rows = table(parts / "volumes.tsv")
     assert list(dict.fromkeys(row["scan"] for row in rows)) == NAMES
     assert all(float(row["volume_mm3"]) > 0 for row in rows if row["index"] == "20")
     assert main(words(scans, parts, tiny_atlas, "--shard", "4/3")) == 2
     assert "shard: found 4/3, need I/N" in capsys.readouterr().err
-    assert cohort.failures_name("2/3") == "failed_shard-2-of-3.tsv"
 
 
-@pytest.mark.parametrize("name", ["sub-01_dseg.nii.gz", "sub-02_ses-1_dseg.nii.gz"])
-def test_a_label_map_of_somebody_else_is_not_replaced(
-    scans: Path, tiny_atlas: Path, name: str, capsys: pytest.CaptureFixture[str]
+def test_a_folder_may_be_its_own_out(scans: Path, tiny_atlas: Path) -> None:
+    argv = words(scans, scans, tiny_atlas, *EXTRAS)
+    assert main(argv) == 0
+    first = times(scans)
+    assert sorted(first) == [f"{name}_dseg.nii.gz" for name in NAMES]
+    assert main(argv) == 0
+    assert times(scans) == first
+    assert main([*argv, "--overwrite"]) == 0
+    assert times(scans).keys() == first.keys()
+
+
+def test_a_task_a_scan_ends_in_tables_of_all(scans: Path, tiny_atlas: Path, tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    bad = scans / "sub-04_T1w.nii.gz"
+    bad.write_bytes((scans / "sub-01_T1w.nii.gz").read_bytes()[:2000])
+    assert main(words(scans, whole, tiny_atlas, "--report")) == 1
+    for scan in sorted(scans.iterdir()):
+        assert main(words(scan, parts, tiny_atlas, "--report")) == (2 if scan == bad else 0)
+    assert (parts / "volumes.tsv").read_bytes() == (whole / "volumes.tsv").read_bytes()
+    assert (parts / "failed.tsv").read_bytes() == (whole / "failed.tsv").read_bytes()
+    assert [row["scan"] for row in table(parts / "failed.tsv")] == [str(bad)]
+    page = (parts / "report.html").read_text()
+    assert all(f"{name}_report.html" in page for name in NAMES)
+    # A later request of one scan, and for less, leaves the others and the failure where they are.
+    assert main(words(scans / "sub-01_T1w.nii.gz", parts, tiny_atlas)) == 0
+    assert [row["scan"] for row in table(parts / "failed.tsv")] == [str(bad)]
+    assert {row["scan"] for row in table(parts / "volumes.tsv")} == set(NAMES[1:])
+    shutil.copy(scans / "sub-01_T1w.nii.gz", bad)
+    assert main(words(bad, parts, tiny_atlas, "--report")) == 0
+    assert not (parts / "failed.tsv").exists()
+    assert not list(parts.glob("*_failed.json"))
+
+
+def test_a_dead_link_and_a_dead_line_are_failures_that_stop_nobody(
+    scans: Path, tiny_atlas: Path, tmp_path: Path
 ) -> None:
-    drawn = scans / name
-    drawn.write_bytes(b"hours of work")
-    assert main(words(Path(f"{scans}/*w.nii.gz"), scans, tiny_atlas)) == 2
-    assert f"{drawn}: found a file that segment did not write" in capsys.readouterr().err
-    assert drawn.read_bytes() == b"hours of work"
-    assert len(times(scans)) == 1
+    out, link = tmp_path / "out", scans / "sub-02_T1w.nii.gz"
+    link.symlink_to(".git/annex/objects/aa/MD5E-s1--0.nii.gz")
+    lines = ["sub-01_T1w.nii.gz", "nope/sub-09_T1w.nii.gz", "sub-02_T1w.nii.gz"]
+    (scans / "list.txt").write_text("\n".join(lines), encoding="utf-8-sig")
+    assert main(words(scans / "list.txt", out, tiny_atlas)) == 1
+    assert list(times(out)) == [f"{NAMES[0]}_dseg.nii.gz"]
+    rows = {Path(row["scan"]).name: row["message"] for row in table(out / "failed.tsv")}
+    assert rows.keys() == {"sub-02_T1w.nii.gz", "sub-09_T1w.nii.gz"}
+    assert "found a link to .git/annex" in rows["sub-02_T1w.nii.gz"]
+    assert "no such file" in rows["sub-09_T1w.nii.gz"]
+    assert main(words(scans, out, tiny_atlas)) == 1
+    assert len(times(out)) == 4
+    assert len(table(out / "failed.tsv")) == 2
 
 
-def test_a_second_contrast_does_not_replace_the_first(
+def test_two_runs_share_the_work(
     scans: Path, tiny_atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert main(words(scans / "sub-03_T1w.nii.gz", out, tiny_atlas)) == 0
-    assert main(words(scans / "sub-03_T2w.nii.gz", out, tiny_atlas)) == 2
-    line = capsys.readouterr().err
-    assert "sub-03_dseg.nii.gz: found the result of" in line
-    assert "sub-03_T1w.nii.gz, need a place for that of" in line
+    argv = words(scans, out, tiny_atlas, "--volumes")
+    with claimed(out / f"{NAMES[0]}_dseg.nii.gz"):
+        assert main(argv) == 0
+    assert "1 of 4 scans are left to another run, which works on them" in capsys.readouterr().out
+    assert len(times(out)) == 3
+    assert main(argv) == 0
+    assert len(times(out)) == 4
+
+
+def test_what_another_run_finished_meanwhile_is_not_done_again(
+    scans: Path, tiny_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from seg_prior.api import Segmenter
+
+    out, whole = tmp_path / "out", Segmenter.segment
+    done: list[str] = []
+
+    def segment(self: Segmenter, image: Path, **others: Any) -> object:
+        done.append(image.name)
+        if len(done) == 1:  # while the first is read, another run does all others
+            assert main(argv) == 0
+        return whole(self, image, **others)
+
+    argv = words(scans, out, tiny_atlas, "--volumes")
+    monkeypatch.setattr(Segmenter, "segment", segment)
+    assert main(argv) == 0
+    assert len(done) == 4
+    assert {row["scan"] for row in table(out / "volumes.tsv")} == set(NAMES)
+
+
+def test_a_full_disk_is_told_and_the_old_result_stays(
+    scans: Path,
+    tiny_atlas: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    argv = words(scans, out, tiny_atlas, "--volumes")
+    assert main(argv) == 0
+    before = sums(out)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("nibabel.save", full)
+    assert main([*argv, "--overwrite"]) == 2
+    line = f"{out / NAMES[0]}_dseg.nii.gz: cannot be written (No space left on device), need room"
+    assert line in capsys.readouterr().err
+    assert sums(out) == before
+
+
+def test_a_folder_without_leave_is_told_before_the_work(
+    scans: Path,
+    tiny_atlas: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from seg_prior.api import Segmenter
+
+    def closed(folder: Path) -> None:
+        raise OutputError(f"{folder}: cannot be written.")
+
+    monkeypatch.setattr("seg_prior.output.guard.check_writable", closed)
+    monkeypatch.setattr(Segmenter, "of", lambda *_: pytest.fail("worked"))
+    assert main(words(scans, tmp_path / "out", tiny_atlas)) == 2
+    assert f"{tmp_path / 'out'}: cannot be written" in capsys.readouterr().err
 
 
 INTERRUPTED = """
@@ -211,8 +307,10 @@ def test_a_killed_run_is_completed_with_the_same_bytes(
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert main(words(scans, whole, tiny_atlas, *EXTRAS)) == 0
     argv = words(scans, out, tiny_atlas, *EXTRAS)
-    # Six files a scan: killed inside the first scan, after the label map of the next, and so on.
-    for num_files, name, code in ((3, "SIGKILL", -9), (5, "SIGKILL", -9), (7, "SIGINT", 130)):
+    # A scan takes five names in its staging folder, and seven to put them in place: killed in the
+    # first and the second half of the first scan, and of a later one.
+    kills = ((3, "SIGKILL", -9), (8, "SIGKILL", -9), (19, "SIGKILL", -9), (14, "SIGINT", 130))
+    for num_files, name, code in kills:
         done = interrupted(num_files, name, argv)
         assert done.returncode == code, done.stderr
     assert done.stderr.endswith("seg-prior: interrupted.\n")

@@ -97,7 +97,7 @@ def test_every_command_runs_in_the_order_of_the_text(
     (promised,) = re.findall(r"^```\nquality control: 1 PASS\n(wrote \d files)\n```", README, re.M)
     assert said["seg-prior segment scan.nii.gz scan_dseg.nii.gz"].splitlines()[-1] == promised
     assert (desk / "results" / "volumes.tsv").is_file()
-    assert (desk / "derivatives" / "sub-01" / "anat" / "sub-01_dseg.tsv").is_file()
+    assert (desk / "derivatives" / "sub-01" / "anat" / "sub-01_space-T1w_dseg.tsv").is_file()
     for words in ours:
         if "--out" in words:
             assert (desk / words[words.index("--out") + 1]).exists(), words

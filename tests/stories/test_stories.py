@@ -77,7 +77,7 @@ def hippocampi(tmp_path_factory: pytest.TempPathFactory) -> list[Read]:
 
 
 def result_of(scan: Path, folder: Path, end: str) -> Path:
-    return folder / scan.name.replace("_T1w.nii.gz", end)
+    return folder / scan.name.replace("_T1w.nii.gz", f"_space-T1w{end}")
 
 
 def label_map_of(scan: Path) -> Path:

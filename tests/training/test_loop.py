@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.training.loop import (
     Run,
     _batches,
+    forget,
     learning_rate,
     train,
 )
@@ -208,10 +211,30 @@ def test_a_finished_training_is_only_loaded(tmp_path: Path) -> None:
 
 
 def test_the_state_of_another_request_is_refused(tmp_path: Path) -> None:
-    run, other = (Run(tmp_path, "cpu", request=name) for name in ("seed 0", "seed 1"))
-    train(Line(), line_losses, Numbers(), QUICK, run)
-    with pytest.raises(ConfigError, match=r"last\.pt: found the state of a training with other"):
-        train(Line(), line_losses, Numbers(), QUICK, other)
+    maps = Path("a.nii"), Path("b.nii")
+    inputs = ((maps[0], "0"), (maps[1], "1"))
+
+    def run(settings: dict[str, int], inputs: tuple[tuple[Path, str], ...]) -> Run:
+        return Run(tmp_path, "cpu", True, Request(settings, inputs))
+
+    train(Line(), line_losses, Numbers(), QUICK, run({"seed": 0}, inputs))
+    for settings, given, other in (
+        ({"seed": 1}, inputs, "seed"),
+        ({"seed": 0, "optim.steps": 2}, inputs, "optim.steps"),
+        ({"seed": 0}, ((maps[0], "0"), (maps[1], "2")), "content of b.nii"),
+        ({"seed": 0}, inputs[::-1], "number or order of inputs (2, now 2)"),
+        ({"seed": 0}, inputs[:1], "number or order of inputs (2, now 1)"),
+    ):
+        message = re.escape(f"last.pt: found the state of another training (other {other}), need")
+        with pytest.raises(ConfigError, match=message):
+            train(Line(), line_losses, Numbers(), QUICK, run(settings, given))
+
+
+def test_a_state_is_forgotten_when_its_model_is_written(tmp_path: Path) -> None:
+    train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+    forget(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
+    forget(tmp_path)
 
 
 def test_resuming_runs_no_code_of_the_file(tmp_path: Path) -> None:

@@ -1,0 +1,36 @@
+"""JSON files that say who wrote what stands beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from seg_prior import __version__
+from seg_prior.files import whole_file
+
+GENERATED_BY = {"GeneratedBy": [{"Name": "seg-prior", "Version": __version__}]}
+"""What every JSON file of ours says of itself, in the words of BIDS."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def is_ours(content: dict[str, Any]) -> bool:
+    """Whether a JSON object says that this program wrote it."""
+    makers = content.get("GeneratedBy")
+    if not isinstance(makers, list):
+        return False
+    return any(isinstance(maker, dict) and maker.get("Name") == "seg-prior" for maker in makers)

@@ -1,0 +1,103 @@
+"""What a command may write to: never its inputs, and nothing that is not as it was written.
+
+A folder that a command writes to keeps a record, `.seg-prior.sha256`, of the files that are ours
+and what they held when the command ended. What tells of itself whose it is needs none: results of
+`segment` and checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seg_prior.errors import ConfigError
+from seg_prior.files import Files, absolute, check_writable, sha256_of, writing
+
+RECORD = ".seg-prior.sha256"
+_BEING_WRITTEN = "-"
+"""In place of a hash, until the command ends: of a killed one, whatever stands there is ours."""
+
+
+@contextmanager
+def guarded(files: Files) -> Iterator[None]:
+    """Refuse what may not be written, before the work; keep a record of what was written after it.
+
+    Raises:
+        ConfigError: A file to write is an input, or somebody else's, or was changed since.
+        OutputError: A folder to write to takes no files, or its disk is full.
+    """
+    if os.environ.get("RANK", "0") != "0":  # of several processes, the first one writes
+        yield
+        return
+    recorded = [path for path in files.writes if path not in (*files.signed, *files.updates)]
+    _check_inputs(files)
+    for path in recorded:
+        _check_ours(path)
+    for folder in dict.fromkeys(path.parent for path in files.writes):
+        check_writable(folder)
+    _note(dict.fromkeys(recorded, _BEING_WRITTEN))
+    try:
+        yield
+    finally:
+        _note({path: sha256_of(path) for path in recorded if path.is_file()})
+
+
+def _check_inputs(files: Files) -> None:
+    """By whatever name: the same path, a link to it, another name of the file."""
+    inputs = {identity: path for path in files.reads for identity in _identities(path)}
+    for path in files.writes:
+        for identity in () if path in files.updates else _identities(path):
+            if identity in inputs:
+                raise ConfigError(
+                    f"{path}: found {inputs[identity]}, which is an input of this command, need "
+                    "another place to write to. Name another OUT."
+                )
+
+
+def _identities(path: Path) -> Iterator[object]:
+    """Its place, and the file there, which may have other names."""
+    yield absolute(path)
+    if path.exists():
+        status = path.stat()
+        yield status.st_dev, status.st_ino
+
+
+def _check_ours(path: Path) -> None:
+    if not path.exists():
+        return
+    known = _recorded(path.parent).get(path.name)
+    if known != _BEING_WRITTEN and not (path.is_file() and known == sha256_of(path)):
+        raise ConfigError(
+            f"{path}: found a file that seg-prior did not write there, or that was changed since, "
+            "need its place. Name another OUT, rename it, or delete it."
+        )
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """Name -> hash of the files of a folder that are ours; the last line of a name counts."""
+    try:
+        lines = (folder / RECORD).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("  ") for line in lines)
+    return {name: sha256 for sha256, _, name in pairs}
+
+
+def _note(sums: dict[Path, str]) -> None:
+    """Add lines to the records of the folders; several commands may do so at once."""
+    for folder in dict.fromkeys(path.parent for path in sums):
+        known = _recorded(folder)
+        own = {path.name: value for path, value in sums.items() if path.parent == folder}
+        lines = [f"{value}  {name}\n" for name, value in own.items() if known.get(name) != value]
+        if not lines:
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        with writing(folder / RECORD):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            descriptor = os.open(folder / RECORD, flags, 0o666)
+            try:
+                os.write(descriptor, "".join(lines).encode(errors="surrogateescape"))
+            finally:
+                os.close(descriptor)
