@@ -55,11 +55,15 @@ class Request:
         before, inputs = found.get("settings", {}), found.get("inputs", [])
         keys = sorted({*before, *self.settings})
         names = [key for key in keys if before.get(key) != self.settings.get(key)]
-        changed = [str(path) for path, sha256 in self.inputs if sha256 not in inputs]
-        if changed:
+        now = [sha256 for _, sha256 in self.inputs]
+        if sorted(now) == sorted(inputs):
+            names += ["order of inputs"] if now != inputs else []
+        elif len(now) != len(inputs):
+            names.append(f"number of inputs ({len(inputs)}, now {len(now)})")
+        else:
+            pairs = zip(self.inputs, inputs, strict=True)
+            changed = [str(path) for (path, sha256), was in pairs if sha256 != was]
             names.append(f"content of {', '.join(changed[:_NUM_NAMED])}")
-        elif inputs != [sha256 for _, sha256 in self.inputs]:
-            names.append(f"number or order of inputs ({len(inputs)}, now {len(self.inputs)})")
         return ", ".join(names[:_NUM_NAMED]) + (", ..." if len(names) > _NUM_NAMED else "")
 
 

@@ -93,7 +93,20 @@ class DemoResult(NamedTuple):
 
 def files(config: Config) -> Files:
     """What `run` writes; it reads nothing."""
-    return Files([], [config.out])
+    from seg_prior.checkpoints.provenance import training_files
+
+    out, folders = config.out, {"maps": FULL.num_maps, "scans": FULL.num_scans, "new": FULL.num_new}
+    heads = [
+        file
+        for name, num in folders.items()
+        for file in make_phantoms.files(make_phantoms.Config(out=out / name, num=num)).writes
+    ]
+    logs = [out / "prior", out / "model" / "pretrain", out / "model" / "adapt"]
+    new = [out / f"sub-{number:03d}_phantom" for number in range(1, FULL.num_new + 1)]
+    results = [base.with_name(base.name + end) for base in new for end in ("_dseg.nii.gz", ".png")]
+    models = [out / f"{kind}.safetensors" for kind in ("atlas", "pca", "prior", "model")]
+    trained = [file for folder in logs for file in training_files(folder)]
+    return Files([], [*heads, *trained, *models, *results], signed=models)
 
 
 def run(config: Config, size: Size = FULL) -> DemoResult:

@@ -215,15 +215,15 @@ def test_the_state_of_another_request_is_refused(tmp_path: Path) -> None:
     inputs = ((maps[0], "0"), (maps[1], "1"))
 
     def run(settings: dict[str, int], inputs: tuple[tuple[Path, str], ...]) -> Run:
-        return Run(tmp_path, "cpu", True, Request(settings, inputs))
+        return Run(tmp_path, "cpu", Request(settings, inputs))
 
     train(Line(), line_losses, Numbers(), QUICK, run({"seed": 0}, inputs))
     for settings, given, other in (
         ({"seed": 1}, inputs, "seed"),
         ({"seed": 0, "optim.steps": 2}, inputs, "optim.steps"),
         ({"seed": 0}, ((maps[0], "0"), (maps[1], "2")), "content of b.nii"),
-        ({"seed": 0}, inputs[::-1], "number or order of inputs (2, now 2)"),
-        ({"seed": 0}, inputs[:1], "number or order of inputs (2, now 1)"),
+        ({"seed": 0}, inputs[::-1], "order of inputs"),
+        ({"seed": 0}, inputs[:1], "number of inputs (2, now 1)"),
     ):
         message = re.escape(f"last.pt: found the state of another training (other {other}), need")
         with pytest.raises(ConfigError, match=message):
@@ -231,7 +231,7 @@ def test_the_state_of_another_request_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_state_is_forgotten_when_its_model_is_written(tmp_path: Path) -> None:
-    train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu", is_quiet=True))
+    train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu"))
     forget(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]
     forget(tmp_path)
