@@ -114,7 +114,7 @@ def claimed(path: Path) -> Iterator[bool]:
                 yield True
             finally:
                 lock.unlink(missing_ok=True)
-                _remove_empty(made)
+                remove_empty(made)
             return
         finally:
             os.close(descriptor)
@@ -148,6 +148,13 @@ def check_writable(folder: Path) -> None:
         raise OutputError(f"{there}: found a file, need a folder to write to. Name another OUT.")
     with writing(folder), staging(there / "seg-prior") as probe:
         (probe / "probe").write_bytes(bytes(_PROBE_BYTES))
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders as far as they are empty, each before the one it is in."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def sha256_of(path: Path) -> str:
@@ -192,12 +199,6 @@ def _make_folder(folder: Path) -> None:
         except FileNotFoundError:
             continue
         return
-
-
-def _remove_empty(folders: Iterable[Path]) -> None:
-    with contextlib.suppress(OSError):
-        for folder in folders:
-            folder.rmdir()
 
 
 def _host() -> str:

@@ -8,12 +8,12 @@ and what they held when the command ended. What tells of itself whose it is need
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, absolute, check_writable, sha256_of, writing
+from seg_prior.files import Files, absolute, check_writable, remove_empty, sha256_of, writing
 
 RECORD = ".seg-prior.sha256"
 _BEING_WRITTEN = "-"
@@ -37,11 +37,15 @@ def guarded(files: Files) -> Iterator[None]:
         _check_ours(path)
     for folder in dict.fromkeys(path.parent for path in files.writes):
         check_writable(folder)
+    folders = dict.fromkeys(path.parent for path in recorded)
+    new = [folder for folder in folders if not (folder / RECORD).exists()]
+    made = [f for folder in folders for f in (folder, *folder.parents) if not f.exists()]
     _note(dict.fromkeys(recorded, _BEING_WRITTEN))
     try:
         yield
     finally:
         _note({path: sha256_of(path) for path in recorded if path.is_file()})
+        _clear(new, recorded, made)
 
 
 def _check_inputs(files: Files) -> None:
@@ -83,6 +87,14 @@ def _recorded(folder: Path) -> dict[str, str]:
         return {}
     pairs = (line.partition("  ") for line in lines)
     return {name: sha256 for sha256, _, name in pairs}
+
+
+def _clear(new: Iterable[Path], recorded: Sequence[Path], made: Iterable[Path]) -> None:
+    """Remove records where nothing came of the command, and the folders they were made in."""
+    for folder in new:
+        if not any(path.exists() for path in recorded if path.parent == folder):
+            (folder / RECORD).unlink(missing_ok=True)
+    remove_empty(made)
 
 
 def _note(sums: dict[Path, str]) -> None:

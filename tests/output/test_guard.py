@@ -64,6 +64,12 @@ def test_what_fails_keeps_a_record_of_what_it_wrote(tmp_path: Path) -> None:
     write(second, "again")
 
 
+def test_where_nothing_came_of_it_nothing_is_left(tmp_path: Path) -> None:
+    with guarded(Files([], [tmp_path / "new" / "deep" / "a", tmp_path / "new" / "b"])):
+        assert (tmp_path / "new" / "deep" / RECORD).exists()
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("kind", ["same", "symbolic", "hard"])
 def test_an_input_is_not_written_by_any_name(tmp_path: Path, kind: str) -> None:
     source, other = tmp_path / "a", tmp_path / "b"
