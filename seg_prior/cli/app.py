@@ -118,8 +118,10 @@ def _add(app: App, name: str, command: ModuleType) -> None:
         given |= place(paths, name, command.OPERANDS)
         settings = resolve(command.Config, config, given)
         if dry_run:
-            print(foresee(settings, command.files(settings)))
-            return DONE
+            files = command.files(settings)
+            print(foresee(settings, files))
+            dead = [path for path in files.reads if not path.exists()]
+            return _tell_failures([(path, f"{path}: no such file.") for path in dead])
         level = logging.DEBUG if verbose else logging.WARNING if quiet else logging.INFO
         from seg_prior.output.guard import guarded
 
@@ -155,13 +157,13 @@ def foresee(settings: BaseModel, files: Files) -> str:
     """The settings as YAML that `--config` takes, and below it, as comments, the files.
 
     Raises:
-        ConfigError: A file to read does not exist.
+        ConfigError: A file that the settings name does not exist.
     """
     import yaml
 
-    for path in files.reads:
-        if not path.exists():
-            raise ConfigError(f"{path}: no such file. Check the path.")
+    for _, value in settings:
+        if value in files.reads and not value.exists():
+            raise ConfigError(f"{value}: no such file. Check the path.")
     lines = [yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip()]
     lines += [f"# reads {path}" for path in files.reads]
     lines += [f"# writes {path}" for path in files.writes]

@@ -77,3 +77,16 @@ def test_a_dry_run_refuses_what_a_run_would(
     shown = capsys.readouterr()
     assert shown.out == ""
     assert f"{tmp_path / 'none.safetensors'}: no such file" in shown.err
+
+
+def test_a_dry_run_counts_what_leads_nowhere(
+    phantom_folder: Path, tiny_atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sub-01_T1w.nii.gz").symlink_to(phantom_folder / "sub-001_phantom.nii.gz")
+    (tmp_path / "sub-02_T1w.nii.gz").symlink_to(".git/annex/objects/aa")
+    argv = ["segment", str(tmp_path), str(tmp_path / "out"), "--model", str(tiny_atlas)]
+    assert main([*argv, "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert "sub-02_space-T1w_dseg.nii.gz" in shown.out
+    assert f"{tmp_path / 'sub-02_T1w.nii.gz'}: no such file" in shown.err
+    assert "seg-prior: 1 failed" in shown.err
