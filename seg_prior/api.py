@@ -14,7 +14,7 @@ from seg_prior.core.volume import Volume, stem
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.nifti import Image, as_volume
-from seg_prior.output import writers
+from seg_prior.output import ownership, writers
 from seg_prior.output.notebook import volumes_frame
 from seg_prior.quality.verdict import Quality, Verdict, quality_of
 from seg_prior.registration.pipeline import Conformed, conform
@@ -73,10 +73,14 @@ class Segmentation(Prediction):
 
         Args:
             path: Ends in .html; None is `<scan>_report.html` in the working directory.
+
+        Raises:
+            ConfigError: A file of another program stands there.
         """
         target = writers.target_in(Path(), self.volume)
         name = f"{stem(target).removesuffix('_dseg')}_report.html"
         page = target.with_name(name) if path is None else Path(path)
+        ownership.check_page(page)
         writers.write_report(self, self.qc, page)
         return page
 

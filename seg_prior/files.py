@@ -177,7 +177,8 @@ def _refusal(path: Path, error: OSError) -> str:
     if error.errno in _NO_LEAVE:
         need = "need leave to write there. Name another OUT, or change the folder's rights"
     else:
-        there = next(folder for folder in shown.absolute().parents if folder.exists())
+        places = (shown.absolute(), *shown.absolute().parents)
+        there = next(place for place in places if place.exists())
         free = shutil.disk_usage(there).free / 1e6
         need = f"need room, {free:.1f} MB are free there. Make some, or name another OUT"
     return f"{shown}: cannot be written ({error.strerror}), {need}; what stood there still stands."

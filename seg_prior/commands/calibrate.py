@@ -24,6 +24,8 @@ SUMMARY = "Teach a model how far to trust it: intervals of volumes, quality cont
 EXAMPLE = "seg-prior calibrate model.safetensors maps/"
 OPERANDS = "model labels..."
 MIN_SCANS = 8
+KEPT = ".calibration.jsonl"
+"""In place of the model's suffix: what was measured so far, until all is."""
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,8 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_label_maps
 
     reads = [config.model, *find_label_maps(config.labels)]
-    return Files(reads, [config.model], updates=[config.model])
+    kept = config.model.with_suffix(KEPT)
+    return Files(reads, [config.model, kept], updates=[config.model])
 
 
 def run(config: Config) -> Calibration:
@@ -74,7 +77,7 @@ def run(config: Config) -> Calibration:
         model=config.model, device=config.device, threads=config.threads, seed=config.seed
     )
     segmenter = Segmenter.of(reading)
-    kept = config.model.with_suffix(".calibration.jsonl")
+    kept = config.model.with_suffix(KEPT)
     records = _measure_all(config, segmenter, kept)
     calibration = fit(records).model_copy(update={"check": check(records)})
     write_reference(config.model, {KEY: calibration.model_dump(mode="json")})

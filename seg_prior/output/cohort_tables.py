@@ -18,7 +18,7 @@ from seg_prior.files import whole_file
 from seg_prior.io.sidecar import is_ours, read_json
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort
-from seg_prior.output.ownership import REPLACED
+from seg_prior.output.ownership import GENERATOR, REPLACED
 
 VOLUMES, FAILED = "volumes.tsv", "failed.tsv"
 VOLUMES_HEADER = ("scan", *layout.VOLUME_COLUMNS)
@@ -26,7 +26,7 @@ FAILED_HEADER = ("scan", "message")
 _BEGINS = {
     VOLUMES: "\t".join(VOLUMES_HEADER),
     FAILED: "\t".join(FAILED_HEADER),
-    COHORT_PAGE: '<meta name="generator" content="seg-prior">',
+    COHORT_PAGE: GENERATOR.decode(),
 }
 """What a table of ours has at its beginning."""
 _FOLDERS = ("", "sub-*/anat/", "sub-*/ses-*/anat/")

@@ -21,6 +21,10 @@ EARLIER = "earlier_files"
 """Key of a sidecar for files of requests before, which the last one did not ask for."""
 
 
+GENERATOR = b'<meta name="generator" content="seg-prior">'
+"""What a page of ours has at its beginning."""
+
+
 class Scan(NamedTuple):
     """What tells one scan from another; its content, wherever a copy of it lies.
 
@@ -101,6 +105,19 @@ def check_replaceable(
         f"{target}: found {whose}, need a place for that of {scan.path or 'this one'}. "
         "Name another OUT, or both scans at once."
     )
+
+
+def check_page(path: Path) -> None:
+    """Refuse to replace a page that this program did not write.
+
+    Raises:
+        ConfigError: There is one.
+    """
+    if path.exists() and not (path.is_file() and GENERATOR in path.read_bytes()[:4096]):
+        raise ConfigError(
+            f"{path}: found a file that seg-prior did not write, need a place for the page. "
+            "Name another, or rename it."
+        )
 
 
 def _is_record(sidecar: dict[str, Any]) -> bool:

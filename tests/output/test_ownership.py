@@ -161,3 +161,19 @@ def test_python_does_not_replace_another_scan_either(
     assert sums(tmp_path) == before
     results[2].save(tmp_path)
     assert len(times(tmp_path)) == 1
+
+
+def test_a_page_of_somebody_else_is_not_replaced(
+    phantom_folder: Path, tiny_atlas: Path, tmp_path: Path
+) -> None:
+    result = Segmenter.load(tiny_atlas, device="cpu", threads=1).segment(
+        phantom_folder / "sub-001_phantom.nii.gz"
+    )
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    with pytest.raises(ConfigError, match=r"page\.html: found a file that seg-prior did not write"):
+        result.report(page)
+    assert page.read_text() == "mine"
+    page.unlink()
+    for _ in range(2):
+        assert result.report(page) == page
