@@ -9,7 +9,6 @@ the last saved step or the last painted scan.
 import argparse
 from pathlib import Path
 
-from seg_prior.checkpoints.calibration import calibration_of
 from seg_prior.checkpoints.header import read_header
 from seg_prior.cli.settings import resolve
 from seg_prior.cli.talk import talking
@@ -34,7 +33,7 @@ def main() -> None:
     if not out.exists():
         request = {"labels": [given.labels], "threads": given.threads, "out": out}
         train_prior.run(resolve(TrainPriorConfig, given.config, request))
-    if calibration_of(read_header(out)) is None:
+    if read_header(out).calibration is None:
         calibrate.run(CalibrateConfig(model=out, labels=[given.labels], threads=given.threads))
 
 

@@ -50,7 +50,7 @@ def tiny_atlas(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="session")
 def tiny_prior(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of kind prior, of the same heads: three steps, so it has learned nothing."""
+    """A checkpoint of kind vae, of the same heads: three steps, so it has learned nothing."""
     return _train(phantom_folder, tmp_path_factory.mktemp("prior") / "prior.safetensors", "vae")
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from seg_prior.checkpoints.header import Header
-from seg_prior.errors import CheckpointError
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class VolumeError(NamedTuple):
@@ -21,10 +17,6 @@ class VolumeError(NamedTuple):
 
     bias: float
     sd: float
-
-
-KEY = "calibration"
-"""Of a header's `reference`."""
 
 
 class Spread(BaseModel):
@@ -67,25 +59,3 @@ class Calibration(BaseModel):
     log_volume: dict[str, Spread]
     measures: dict[str, Spread]
     check: dict[str, float]
-
-
-def calibration_of(header: Header, source: Path | None = None) -> Calibration | None:
-    """The calibration in a header; None where nobody has made one.
-
-    Args:
-        header: Of a checkpoint.
-        source: Its file, for the message.
-
-    Raises:
-        CheckpointError: There is one of another form.
-    """
-    if KEY not in header.reference:
-        return None
-    try:
-        return Calibration.model_validate(header.reference[KEY])
-    except ValidationError as error:
-        where = "" if source is None else f"{source}: "
-        raise CheckpointError(
-            f"{where}calibration: found one of another form ({error.error_count()} faults). "
-            "Run seg-prior calibrate again."
-        ) from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 import numpy as np
 import torch
@@ -13,11 +14,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.checkpoints.digest import digest_of
 from seg_prior.checkpoints.header import (
     DIGEST_KEY,
+    FORMAT_VERSION,
     METADATA_KEY,
     Header,
+    Kind,
     read_header,
     read_metadata,
 )
@@ -31,7 +35,7 @@ from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
 from seg_prior.models.locator import Locator
 
-KINDS = ("atlas", "pca", "prior", "model")
+log = logging.getLogger(__name__)
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
 
@@ -46,7 +50,7 @@ class Model:
     Attributes:
         header: Everything but the weights.
         prior: What decodes z; on the CPU, in eval mode, without gradients.
-        image_encoder: q(z | x); None unless the kind is model.
+        image_encoder: q(z | x); None unless the kind is vae_encoder.
         locator: What sees the anatomy in an image; None unless one has been trained.
         sha256: Of the file.
     """
@@ -82,18 +86,18 @@ def save_model(
     _write(path, header, tensors)
 
 
-def write_reference(path: Path, more: dict[str, Any]) -> None:
-    """Add figures to the reference of a checkpoint that exists; its weights stay bit for bit.
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Put a calibration into a checkpoint that exists; its weights stay bit for bit.
 
     Raises:
         CheckpointError: As `read_header`.
     """
     header = read_header(path)
-    header = header.model_copy(update={"reference": header.reference | more})
+    header = header.model_copy(update={"calibration": calibration})
     _write(path, header, _read_tensors(path))
 
 
-def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
+def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
     """Read a checkpoint.
 
     Args:
@@ -105,6 +109,8 @@ def load_model(path: Path, kinds: tuple[str, ...] = KINDS) -> Model:
             those of another network.
     """
     header = read_header(path)
+    if header.format_version != FORMAT_VERSION:
+        log.info("%s: format %d, read as %d", path, header.format_version, FORMAT_VERSION)
     if header.kind not in kinds:
         raise CheckpointError(
             f"{path}: found a checkpoint of kind '{header.kind}', need "
@@ -133,7 +139,7 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     else:
         prior = LabelVAE(location, header.vae)
         _load_weights(prior, tensors, "prior.", path)
-        if header.kind == "model":
+        if header.kind == "vae_encoder":
             image_encoder = ImageEncoder(prior)
             _load_weights(image_encoder, tensors, "image_encoder.", path)
             image_encoder.requires_grad_(False).eval()
@@ -147,7 +153,7 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
 
 def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     """Header, tensors and a digest of both."""
-    text = header.model_dump_json()
+    text = header.model_copy(update={"format_version": FORMAT_VERSION}).model_dump_json()
     metadata = {METADATA_KEY: text, DIGEST_KEY: digest_of(text, tensors)}
     with whole_file(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=metadata))

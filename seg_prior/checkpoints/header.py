@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.config.base import misfit
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig, VAEConfig
@@ -17,10 +18,10 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.pose_prior import PosePrior
 from seg_prior.errors import CheckpointError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 METADATA_KEY = "seg_prior"
 DIGEST_KEY = "seg_prior_sha256"
-Kind = Literal["atlas", "pca", "prior", "model"]
+Kind = Literal["atlas", "pca", "vae", "vae_encoder"]
 
 Row = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
 Side = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
@@ -32,8 +33,9 @@ class Header(BaseModel):
     """What a checkpoint says of itself, stored as JSON.
 
     Attributes:
-        format_version: Of this layout.
-        kind: atlas (no latent), pca (linear latent), prior (label VAE), model (with image encoder).
+        format_version: Of the file; 2 is read as 3, which is what is written.
+        kind: atlas (no latent), pca (linear latent), vae (label VAE), vae_encoder (and an image
+            encoder).
         shape, affine: Prior grid.
         label_table: The labels in index order.
         intensity: Classes, ties and Gaussians of the likelihood.
@@ -42,7 +44,8 @@ class Header(BaseModel):
         locator: Form of the network that sees the anatomy in an image; None where there is none.
         training: The resolved configuration of the stage that wrote the file.
         provenance: Versions, subjects, dates; for people.
-        reference: Figures of held-out or training subjects that a new result is judged by.
+        reference: Figures of held-out or training subjects; for people.
+        calibration: What a new result is judged by; None where nobody has run `calibrate`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -59,6 +62,7 @@ class Header(BaseModel):
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _has_boxes_for_voxels(self) -> Self:
@@ -97,13 +101,17 @@ def read_header(path: Path) -> Header:
         raise CheckpointError(
             f"{path}: its header is not JSON ({error}). The file is damaged; copy it again."
         ) from error
-    if found.get("format_version") != FORMAT_VERSION:
+    if found.get("format_version") not in (2, FORMAT_VERSION):
         raise CheckpointError(
             f"{path}: found checkpoint version {found.get('format_version')}, need "
-            f"{FORMAT_VERSION}. Train it again or install the matching seg-prior."
+            f"{FORMAT_VERSION} or 2. Train it again or install the matching seg-prior."
         )
     try:
-        return Header.model_validate(found)
+        return Header.model_validate(found if found["format_version"] != 2 else _from_2(found))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: its header does not fit ({error}). The file is damaged; copy it again."
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -111,6 +119,20 @@ def read_header(path: Path) -> Header:
             f"{path}: its header does not fit: {key}: {misfit(first)} The file is damaged or of "
             "another seg-prior."
         ) from error
+
+
+def _from_2(header: dict[str, Any]) -> dict[str, Any]:
+    """A header of format 2 as format 3 has it: other words, and a place for the calibration."""
+    kinds = {"prior": "vae", "model": "vae_encoder"}
+    reference, intensity = dict(header["reference"]), dict(header["intensity"])
+    if "evidence" in intensity:
+        intensity["likelihood_power"] = intensity.pop("evidence")
+    return header | {
+        "kind": kinds.get(header["kind"], header["kind"]),
+        "intensity": intensity,
+        "calibration": reference.pop("calibration", None),
+        "reference": reference,
+    }
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -64,8 +64,7 @@ def run(config: Config) -> Calibration:
         SegPriorError: An input does not fit.
     """
     from seg_prior.api import Segmenter
-    from seg_prior.checkpoints.calibration import KEY
-    from seg_prior.checkpoints.file import write_reference
+    from seg_prior.checkpoints.file import write_calibration
     from seg_prior.config.inference import ReadingConfig
     from seg_prior.core.device import start
     from seg_prior.quality.calibrate import check, describe, fit
@@ -80,7 +79,7 @@ def run(config: Config) -> Calibration:
     kept = config.model.with_suffix(KEPT)
     records = _measure_all(config, segmenter, kept)
     calibration = fit(records).model_copy(update={"check": check(records)})
-    write_reference(config.model, {KEY: calibration.model_dump(mode="json")})
+    write_calibration(config.model, calibration)
     kept.unlink()
     for line in describe(calibration):
         log.info(line)

@@ -86,6 +86,7 @@ def describe(model: Model, file: Path) -> dict[str, Any]:
         "training": header.training,
         "provenance": header.provenance,
         "reference": header.reference,
+        "calibration": header.calibration and header.calibration.model_dump(mode="json"),
     }
 
 

@@ -30,7 +30,7 @@ class Config(EncoderConfig):
     """Unlabelled scans: files, folders, patterns or .txt lists. May be empty with
     `synthetic_only`."""
     prior: Path
-    """Checkpoint of kind prior."""
+    """Checkpoint of kind vae."""
     labels: list[Path] = []
     """Label maps that painted images are made of; without them the prior draws its own."""
     out: Path
@@ -79,7 +79,7 @@ def run(config: Config) -> Header:
         log.info("%s is finished, of the same prior, scans and settings", config.out)
         return read_header(config.out)
     device = start(config)
-    model = load_model(config.prior, kinds=("prior", "model"))
+    model = load_model(config.prior, kinds=("vae", "vae_encoder"))
     assert isinstance(model.prior, LabelVAE)
     vae = model.prior.to(device)
     classes = intensity_classes(model.header.label_table, model.header.intensity)
@@ -98,7 +98,7 @@ def run(config: Config) -> Header:
         classes = replace(classes, is_stripped=are_stripped)
         adapt(config, vae, encoder, scans, classes, Run(folder / "adapt", device, request))
         log.info("adapted to %d scans", num_scans)
-    header = model.header.model_copy(update={"kind": "model"})
+    header = model.header.model_copy(update={"kind": "vae_encoder"})
     header = signed(header, "train-encoder", config, num_scans, request.record())
     if is_first_process():
         save_model(config.out, header, vae, encoder, model.locator)

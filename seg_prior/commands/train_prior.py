@@ -12,7 +12,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import Files
 
 if TYPE_CHECKING:
-    from seg_prior.checkpoints.header import Header, Kind
+    from seg_prior.checkpoints.header import Header
     from seg_prior.checkpoints.request import Request
     from seg_prior.core.pose_prior import PosePrior
     from seg_prior.models.label_vae import LabelVAE
@@ -150,11 +150,10 @@ def _header(
     from seg_prior.checkpoints.header import FORMAT_VERSION, Header
     from seg_prior.checkpoints.provenance import provenance, settings_of
 
-    kinds: dict[str, Kind] = {"vae": "prior", "pca": "pca", "atlas": "atlas"}
     grid = anatomies.grid
     return Header(
         format_version=FORMAT_VERSION,
-        kind=kinds[config.kind],
+        kind=config.kind,
         shape=grid.shape,
         affine=tuple(tuple(float(v) for v in row) for row in grid.affine),
         label_table=anatomies.table,

@@ -17,7 +17,7 @@ class IntensityConfig(FrozenModel):
     typical: dict[str, float] = {}
     """Class -> relative intensity in the image that registration compares with; spread evenly
     where none is named. Mutual information is used, so only which classes differ matters."""
-    evidence: float = Field(1.0, gt=0, le=1)
+    likelihood_power: float = Field(1.0, gt=0, le=1)
     """Power of the likelihood in the posterior of a prior with detail. Its f(z) has read every
     voxel already, and 1 lets each speak a second time as loudly: right where Gaussians tell
     tissues apart, too loud where neighbours share one intensity."""

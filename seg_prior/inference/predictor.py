@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self, TypedDict, Unpack
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
-from seg_prior.checkpoints.calibration import Calibration, calibration_of
+from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.checkpoints.file import Model, load_model
 from seg_prior.config.base import misfit
 from seg_prior.config.inference import (
@@ -110,17 +109,13 @@ class Predictor:
             model.image_encoder.to(device)
         return cls(model, classes.to(device), atlas, device, config)
 
-    @cached_property
+    @property
     def calibration(self) -> Calibration | None:
         """What the model has measured of itself, reading scans as it usually does.
 
         None where nobody has run `calibrate`, and for the outline of the prior alone.
         """
-        return (
-            None
-            if self.config.output == "prior"
-            else calibration_of(self.model.header, self.config.model)
-        )
+        return None if self.config.output == "prior" else self.model.header.calibration
 
     @property
     def temperature(self) -> float:
@@ -180,7 +175,7 @@ class Predictor:
         weight = channel_weight(observed[None].float())[0]
         intensities = estimate.intensities if self.config.output == "posterior" else None
         location = self.model.location
-        power = self.model.header.intensity.evidence if self.has_detail else 1.0
+        power = self.model.header.intensity.likelihood_power if self.has_detail else 1.0
         return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, power)
 
 

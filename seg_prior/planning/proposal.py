@@ -24,7 +24,7 @@ MAX_VOXELS = 350_000
 MAX_GAUSSIANS = 6
 MIN_GAIN_NATS = 0.01
 """A further Gaussian must raise the held-out log likelihood by so much per voxel."""
-EVIDENCE = 0.5
+LIKELIHOOD_POWER = 0.5
 """Where every structure has Gaussians of its own, many share one intensity. Chosen on images that
 are not scored: a mouse gains 0.014; 18 hippocampi, 6 hearts and a fetal brain move by 0.001."""
 
@@ -117,7 +117,7 @@ def propose_intensity(predictor: Predictor, images: Sequence[Path]) -> dict[str,
     return {
         "components": {classes.ties[0]: count},
         "typical": {classes.names[0]: 0.0} | dict(zip(inside, painted, strict=True)),
-        "evidence": EVIDENCE,
+        "likelihood_power": LIKELIHOOD_POWER,
     }
 
 

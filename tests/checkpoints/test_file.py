@@ -15,7 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model, write_reference
+from seg_prior.checkpoints.calibration import Calibration, Spread, VolumeError
+from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model, write_calibration
 from seg_prior.checkpoints.header import (
     DIGEST_KEY,
     FORMAT_VERSION,
@@ -34,6 +35,18 @@ from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.locator import Locator
 from tests.models import toy
 
+CALIBRATION = Calibration(
+    num_scans=8,
+    quantile=2.0,
+    warn_z=3.0,
+    fail_z=6.0,
+    temperature=1.5,
+    volume_error={"outer": VolumeError(0.1, 0.2)},
+    log_volume={"outer": Spread(mean=7.0, sd=0.1)},
+    measures={"size": Spread(mean=0.0, sd=0.2)},
+    check={"volume_coverage": 0.9},
+)
+
 
 def header(kind: Kind) -> Header:
     return Header(
@@ -43,7 +56,7 @@ def header(kind: Kind) -> Header:
         affine=tuple(tuple(float(v) for v in row) for row in toy.grid().affine),
         label_table=toy.table(),
         intensity=IntensityConfig(ties={"tissue": ["outer", "inner"]}, components={"tissue": 2}),
-        vae=toy.TINY if kind in ("prior", "model") else None,
+        vae=toy.TINY if kind in ("vae", "vae_encoder") else None,
         training={"train-prior": {"seed": 3}},
         provenance={"subjects": ["sub-1"]},
         reference={"prior": {"dice": 0.75}},
@@ -68,7 +81,7 @@ def new_prior(kind: Kind, location: LocationPrior | None = None) -> LabelVAE | L
 def saved(folder: Path, kind: Kind) -> tuple[Path, LabelVAE | LinearPrior, ImageEncoder | None]:
     path = folder / f"{kind}.safetensors"
     prior, encoder = new_prior(kind), None
-    if kind == "model":
+    if kind == "vae_encoder":
         assert isinstance(prior, LabelVAE)
         encoder = ImageEncoder(prior)
         with torch.no_grad():
@@ -93,7 +106,7 @@ def maps(location: LocationPrior) -> Tensor:
     return one_hot(labels, toy.NUM_LABELS)
 
 
-@pytest.mark.parametrize("kind", ["atlas", "pca", "prior", "model"])
+@pytest.mark.parametrize("kind", ["atlas", "pca", "vae", "vae_encoder"])
 def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generator) -> None:
     path, prior, encoder = saved(tmp_path, kind)
     model = load_model(path)
@@ -113,7 +126,7 @@ def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generat
 
 
 def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> None:
-    path, _, encoder = saved(tmp_path, "model")
+    path, _, encoder = saved(tmp_path, "vae_encoder")
     assert encoder is not None
     model = load_model(path)
     assert model.image_encoder is not None
@@ -130,9 +143,9 @@ def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> No
 def test_a_locator_comes_back_with_its_own_weights(tmp_path: Path) -> None:
     form = LocatorConfig(spacing_mm=2.5, widths=(8, 8, 16))
     locator = Locator(toy.NUM_LABELS, form)
-    content = header("prior").model_copy(update={"locator": form})
+    content = header("vae").model_copy(update={"locator": form})
     path = tmp_path / "located.safetensors"
-    save_model(path, content, new_prior("prior"), locator=locator)
+    save_model(path, content, new_prior("vae"), locator=locator)
     model = load_model(path)
     assert model.header.locator == form
     assert model.locator is not None
@@ -182,25 +195,28 @@ def test_a_label_beside_forty_maps_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_the_header_is_read_without_weights(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "prior")
-    assert read_header(path) == header("prior")
+    path, _, _ = saved(tmp_path, "vae")
+    assert read_header(path) == header("vae")
     assert read_header(path).label_table.partner.tolist() == [0, 1, 2, 4, 3]
 
 
 def test_nothing_is_left_when_writing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(tensors: object, path: Path, metadata: object) -> None:
-        path.write_bytes(b"half")
+    def full(path: Path, content: bytes) -> None:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("seg_prior.checkpoints.file.save_file", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="no space"):
         saved(tmp_path, "atlas")
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [("atlas", ("prior", "model")), ("model", ("pca",))])
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("atlas", ("vae", "vae_encoder")), ("vae_encoder", ("pca",))]
+)
 def test_the_wrong_kind_is_refused_by_name(
     tmp_path: Path, kind: Kind, wanted: tuple[str, ...]
 ) -> None:
@@ -211,7 +227,7 @@ def test_the_wrong_kind_is_refused_by_name(
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, FORMAT_VERSION + 1, "1.0", None])
+@pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1, "1.0", None])
 def test_another_version_is_refused(tmp_path: Path, version: Any) -> None:
     path, _, _ = saved(tmp_path, "atlas")
     other = rewritten(path, tmp_path / "other.safetensors", format_version=version)
@@ -237,7 +253,7 @@ def test_a_header_that_is_no_json_object_is_refused(tmp_path: Path, content: str
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "prior")
+    path, _, _ = saved(tmp_path, "vae")
     wider = toy.TINY.model_copy(update={"widths": (8, 16, 16)}).model_dump(mode="json")
     deeper = toy.TINY.model_copy(update={"num_blocks": 2}).model_dump(mode="json")
     for vae in (wider, deeper):
@@ -258,10 +274,10 @@ def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
-    path, _, _ = saved(tmp_path, "prior")
+    path, _, _ = saved(tmp_path, "vae")
     whole = path.read_bytes()
     path.write_bytes(whole[: math.floor(share * len(whole))])
-    with pytest.raises(CheckpointError, match=r"prior\.safetensors: found no safetensors file"):
+    with pytest.raises(CheckpointError, match=r"vae\.safetensors: found no safetensors file"):
         load_model(path)
 
 
@@ -293,7 +309,7 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("kind", ["atlas", "pca", "model"])
+@pytest.mark.parametrize("kind", ["atlas", "pca", "vae_encoder"])
 def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: Kind) -> None:
     path, _, _ = saved(tmp_path, kind)
     whole = path.read_bytes()
@@ -313,14 +329,38 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: Kind) -> None:
     load_model(path)
 
 
+@pytest.mark.parametrize(("old", "kind"), [("prior", "vae"), ("model", "vae_encoder")])
+def test_a_checkpoint_of_format_2_is_read_and_one_line_says_so(
+    tmp_path: Path, old: str, kind: Kind, talk: pytest.LogCaptureFixture
+) -> None:
+    path, _, _ = saved(tmp_path, kind)
+    changes = {
+        "format_version": 2,
+        "kind": old,
+        "intensity": {"components": {"background": 2}, "evidence": 0.5},
+        "reference": {"dice": 0.9, "calibration": CALIBRATION.model_dump(mode="json")},
+        "calibration": None,
+    }
+    before = rewritten(path, tmp_path / "before.safetensors", **changes)
+    found = load_model(before).header
+    assert (found.format_version, found.kind) == (2, kind)
+    assert found.calibration == CALIBRATION
+    assert found.reference == {"dice": 0.9}
+    assert found.intensity.likelihood_power == 0.5
+    (line,) = talk.messages
+    assert line == f"{before}: format 2, read as {FORMAT_VERSION}"
+    write_calibration(before, CALIBRATION)
+    assert read_header(before) == found.model_copy(update={"format_version": FORMAT_VERSION})
+
+
 def test_a_checkpoint_from_before_the_digest_is_read_and_gains_one(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "prior")
+    path, _, _ = saved(tmp_path, "vae")
     before = rewritten(path, tmp_path / "before.safetensors")
     assert DIGEST_KEY not in read_metadata(before)
     load_model(before)
-    write_reference(before, {"figure": 1})
+    write_calibration(before, CALIBRATION)
     assert len(read_metadata(before)[DIGEST_KEY]) == 64
-    assert load_model(before).header.reference["figure"] == 1
+    assert load_model(before).header.calibration == CALIBRATION
 
 
 @pytest.mark.parametrize("name", ["prior.center", "prior.basis", "location.cells"])
@@ -359,14 +399,14 @@ FLAT = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
 def test_a_header_out_of_bounds_is_refused_by_its_key(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    path, _, _ = saved(tmp_path, "prior")
+    path, _, _ = saved(tmp_path, "vae")
     other = rewritten(path, tmp_path / "other.safetensors", **changes)
     with pytest.raises(CheckpointError, match=message):
         load_model(other)
 
 
 def test_a_label_name_with_a_line_end_is_refused_by_its_key(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "prior")
+    path, _, _ = saved(tmp_path, "vae")
     table = toy.table().model_dump(mode="json")
     table["labels"][2]["name"] = "line\nbreak"
     other = rewritten(path, tmp_path / "other.safetensors", label_table=table)

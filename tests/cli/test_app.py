@@ -170,7 +170,7 @@ def another_kind(path: Path, good: Path) -> None:
 
 
 CHECKPOINT_DOORS: dict[Callable[[Path, Path], None], str] = {
-    another_version: "found checkpoint version 99, need 2",
+    another_version: "found checkpoint version 99, need 3 or 2",
     another_program: "safetensors file of another program",
     no_checkpoint: "found no safetensors file",
     another_kind: "found a checkpoint of kind 'atlas'",

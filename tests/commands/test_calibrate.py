@@ -8,11 +8,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from seg_prior.api import Segmenter
-from seg_prior.checkpoints.calibration import KEY, calibration_of
 from seg_prior.checkpoints.header import read_header
 from seg_prior.commands import calibrate
 from seg_prior.commands.calibrate import Config as CalibrateConfig
-from seg_prior.errors import CheckpointError, ConfigError
+from seg_prior.errors import ConfigError
 from seg_prior.quality import calibrate as quality
 from seg_prior.quality.calibrate import Record, check, fit
 
@@ -100,9 +99,8 @@ def test_the_header_changes_and_the_weights_do_not(calibrated: Path, tiny_prior:
     before, after = load_file(tiny_prior), load_file(calibrated)
     assert before.keys() == after.keys()
     assert all(np.array_equal(before[name], after[name]) for name in before)
-    reference = read_header(calibrated).reference
-    assert reference["prior"] == read_header(tiny_prior).reference["prior"]
-    found = calibration_of(read_header(calibrated))
+    assert read_header(calibrated).reference == read_header(tiny_prior).reference
+    found = read_header(calibrated).calibration
     assert found is not None
     assert found.num_scans == 8
     assert found.check["num_volumes"] > 20
@@ -154,11 +152,3 @@ def test_a_stopped_run_goes_on(tiny_prior: Path, phantom_folder: Path, tmp_path:
 def test_too_few_scans_are_refused(tmp_path: Path, phantom_folder: Path) -> None:
     with pytest.raises(ConfigError, match="num_scans: found 3, need at least 8"):
         calibrate.run(request(tmp_path / "m.safetensors", phantom_folder, 3))
-
-
-def test_a_calibration_of_another_form_is_refused(tiny_prior: Path) -> None:
-    header = read_header(tiny_prior)
-    assert calibration_of(header) is None
-    odd = header.model_copy(update={"reference": {KEY: {"num_scans": 3}}})
-    with pytest.raises(CheckpointError, match="Run seg-prior calibrate again"):
-        calibration_of(odd)

@@ -16,7 +16,7 @@ def test_json_holds_the_facts(tiny_prior: Path, capsys: pytest.CaptureFixture[st
     facts = run(Config(file=tiny_prior, format="json"))
     assert json.loads(capsys.readouterr().out) == facts
     model = load_model(tiny_prior)
-    assert facts["kind"] == "prior"
+    assert facts["kind"] == "vae"
     assert facts["sha256"] == hashlib.sha256(tiny_prior.read_bytes()).hexdigest()
     assert facts["grid"]["shape"] == list(model.header.shape)
     assert facts["grid"]["spacing_mm"] == pytest.approx([5.0, 5.0, 5.0])
@@ -37,7 +37,7 @@ def test_people_read_the_same(tiny_prior: Path, capsys: pytest.CaptureFixture[st
     run(Config(file=tiny_prior))
     shown = capsys.readouterr().out
     lines = shown.splitlines()
-    assert "kind: prior" in lines
+    assert "kind: vae" in lines
     assert "labels: 10" in lines
     assert "  spacing_mm: [5, 5, 5]" in lines
     [nucleus] = [line for line in lines if "Left-Medial-Nucleus" in line]

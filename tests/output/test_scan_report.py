@@ -41,8 +41,8 @@ def calibrated(result: Segmentation, shift: float) -> Segmentation:
         check={},
     )
     header = segmenter.model.header
-    reference = {**header.reference, "calibration": calibration.model_dump()}
-    model = replace(segmenter.model, header=header.model_copy(update={"reference": reference}))
+    header = header.model_copy(update={"calibration": calibration})
+    model = replace(segmenter.model, header=header)
     return replace(result, predictor=replace(segmenter, model=model))
 
 

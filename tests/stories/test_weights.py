@@ -9,7 +9,7 @@ MAX_BYTES = 25_000_000
 
 def test_the_brain_model_is_small_complete_and_names_no_machine() -> None:
     assert BRAIN_MODEL.stat().st_size <= MAX_BYTES
-    model = load_model(BRAIN_MODEL, kinds=("prior",))
+    model = load_model(BRAIN_MODEL, kinds=("vae",))
     ids = set(model.header.label_table.ids.tolist())
     assert {id_ for ids_ in MEAN17.values() for id_ in ids_} <= ids
     assert len(model.header.provenance["subjects"]) == 20
