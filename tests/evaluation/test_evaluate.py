@@ -164,6 +164,18 @@ def test_two_label_maps_of_a_subject_are_refused(save: Save, tmp_path: Path) -> 
         evaluate.run([tmp_path / "p"], [ref], None, None)
 
 
+def test_results_of_two_contrasts_share_a_reference(save: Save, tmp_path: Path) -> None:
+    for suffix in ("T1w", "T2w"):
+        save(f"p/sub-1_space-{suffix}_dseg.nii.gz", cubes())
+    save("p/sub-2_space-T1w_dseg.nii.gz", cubes())
+    for name in ("sub-1", "sub-2_space-T1w", "sub-2"):  # its own comes first
+        save(f"r/{name}_dseg.nii.gz", cubes())
+    result = evaluate.run([tmp_path / "p"], [tmp_path / "r"], None, None)
+    names = ["sub-1_space-T1w", "sub-1_space-T2w", "sub-2_space-T1w"]
+    assert list(dict.fromkeys(score.subject for score in result.scores)) == names
+    assert result.references_without_prediction == ("sub-2",)
+
+
 def test_one_bad_subject_stops_no_other_and_is_told(
     save: Save, tmp_path: Path, talk: pytest.LogCaptureFixture
 ) -> None:
