@@ -95,12 +95,8 @@ def files(config: Config) -> Files:
     """What `run` writes; it reads nothing."""
     from seg_prior.checkpoints.provenance import training_files
 
-    out, folders = config.out, {"maps": FULL.num_maps, "scans": FULL.num_scans, "new": FULL.num_new}
-    heads = [
-        file
-        for name, num in folders.items()
-        for file in make_phantoms.files(make_phantoms.Config(out=out / name, num=num)).writes
-    ]
+    out = config.out
+    heads = [file for heads in _heads(config, FULL) for file in make_phantoms.files(heads).writes]
     logs = [out / "prior", out / "model" / "pretrain", out / "model" / "adapt"]
     new = [out / f"sub-{number:03d}_phantom" for number in range(1, FULL.num_new + 1)]
     results = [base.with_name(base.name + end) for base in new for end in ("_dseg.nii.gz", ".png")]
@@ -124,10 +120,8 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
     config = config.model_copy(update={"threads": config.threads or 1})
     start(config)
     maps, scans, new = make_heads(config, size)
-    log.info(
-        f"made {size.num_maps} label maps, {size.num_scans} unlabelled scans and "
-        f"{size.num_new} new scans, all of different heads"
-    )
+    made = "made %d label maps, %d unlabelled scans and %d new scans, all of different heads"
+    log.info(made, size.num_maps, size.num_scans, size.num_new)
     models = _train(config, size, maps, scans)
     segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
@@ -147,20 +141,22 @@ def make_heads(config: Config, size: Size) -> list[PhantomFiles]:
 
     The air of the scans is set to 0, as if a tool had cut out the head.
     """
-    seeds = range(3 * config.seed, 3 * config.seed + 3)
-    numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
     with _warnings_only():
-        folders = [
-            make_phantoms.run(
-                make_phantoms.Config(
-                    out=config.out / name, num=num, seed=seed, spacing_mm=size.spacing_mm
-                )
-            )
-            for (name, num), seed in zip(numbers.items(), seeds, strict=True)
-        ]
+        folders = [make_phantoms.run(heads) for heads in _heads(config, size)]
     for heads in folders[1:]:
         _strip(heads)
     return folders
+
+
+def _heads(config: Config, size: Size) -> list[make_phantoms.Config]:
+    """What `make-phantoms` is asked for, folder by folder."""
+    numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
+    return [
+        make_phantoms.Config(
+            out=config.out / name, num=num, seed=3 * config.seed + n, spacing_mm=size.spacing_mm
+        )
+        for n, (name, num) in enumerate(numbers.items())
+    ]
 
 
 def prior_settings(config: Config, size: Size, maps: PhantomFiles, kind: str) -> dict[str, Any]:
