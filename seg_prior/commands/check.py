@@ -100,7 +100,7 @@ def run(config: Config) -> Report:
             f"{'subject' if len(people) == 1 else 'subjects'}, need at least {check.MIN_PEOPLE}: "
             "one anatomy shows nothing of how others differ. Add label maps."
         )
-    looks = (check.odd_grids, check.cut_maps, check.outliers)
+    looks = (check.odd_grids, check.odd_sides, check.cut_maps, check.outliers)
     report = Report(
         fingerprint=found,
         problems=(*found.unread, *(one.problem for one in found.images if one.problem)),

@@ -187,7 +187,7 @@ def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, 
     written = result.write(job.target, config, request, config.overwrite)
     if not bids.is_file(config.out):
         cohort.forget_failure(job)
-    for warning in result.volume.warnings:
+    for warning in result.remarks:
         log.warning("%s: %s", job.image, warning)
     steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
     log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)

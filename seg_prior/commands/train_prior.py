@@ -88,6 +88,8 @@ def run(config: Config) -> Header:
         f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
         f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
     )
+    for remark in anatomies.remarks:
+        log.warning("%s", remark)
     people = {person_of(Path(name)) for name in anatomies.names}
     if len(people) < FEW_PEOPLE:
         log.warning(

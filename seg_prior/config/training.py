@@ -26,7 +26,8 @@ class PriorConfig(RuntimeConfig):
     """as_maps if scans have the label maps' field of view, such as crops around an organ: where it
     lies in the image is then learned from them. any makes no such claim."""
     holdout: list[str] = []
-    """Subjects (file names up to the suffix) kept out of training, to measure reconstruction on."""
+    """Subjects (file names up to the suffix) kept out of training, with all sessions of the same
+    people, to measure reconstruction on."""
     num_components: int = Field(19, ge=0)
     """Of kind pca; at most one less than there are maps and mirror images."""
     kl_warmup_steps: int = Field(200, ge=0)

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Affine = NDArray[np.float64]
+MAX_SHIFT_VOXELS = 0.02
+"""Grids that differ by less are one: a header that was written twice moves corners by a thousandth,
+a quaternion of single precision by a hundredth."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +72,21 @@ class Grid:
         middle = (np.asarray(self.shape) - 1) / 2
         return np.asarray(self.affine[:3, :3] @ middle + self.affine[:3, 3])
 
-    def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Whether both grids have one shape and no corner moves by more than the tolerance."""
-        if self.shape != other.shape:
-            return False
+    def shift_mm(self, other: Grid) -> float:
+        """How far the corner that moves most lies from its place on a grid of the same shape."""
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1)
         shift = apply_affine(self.affine, corners.T) - apply_affine(other.affine, corners.T)
-        return bool(np.abs(shift).max() <= tolerance_mm)
+        return float(np.linalg.norm(shift, axis=1).max())
+
+    def same_as(self, other: Grid, tolerance_voxels: float = MAX_SHIFT_VOXELS) -> bool:
+        """Whether both grids have one shape and no corner moves by more than a share of a voxel.
+
+        Of the shortest edge: headers round, and what they round to depends on the size of voxels.
+        """
+        if self.shape != other.shape:
+            return False
+        edge_mm = min(self.spacing_mm.min(), other.spacing_mm.min())
+        return bool(self.shift_mm(other) <= tolerance_voxels * edge_mm)
 
     def crop(self, start: NDArray[np.int_], stop: NDArray[np.int_]) -> Grid:
         """The sub-lattice of voxels start <= index < stop; both (3,).

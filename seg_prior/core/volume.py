@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ class Volume:
 
     def __repr__(self) -> str:
         return f"Volume({self.source}: {self.grid.size}, {self.data.dtype})"
+
+
+def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
+    """One line for each text: `a.nii.gz and 3 more: text`.
+
+    Args:
+        remarks: (source, text) pairs.
+    """
+    sources: dict[str, list[str]] = {}
+    for source, text in remarks:
+        sources.setdefault(text, []).append(source)
+    return [
+        f"{first}{f' and {len(others)} more' if others else ''}: {text}"
+        for text, (first, *others) in sources.items()
+    ]
 
 
 def stem(path: Path) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.core.freesurfer import intracranial_ids
+from seg_prior.core.labels import few
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
@@ -26,6 +27,7 @@ from seg_prior.inference.uncertainty import (
     softened_entropy,
     softened_probability,
 )
+from seg_prior.registration.laterality import MIRRORED
 from seg_prior.registration.pipeline import Conformed
 
 NUM_DRAWS = 4
@@ -235,8 +237,30 @@ class Prediction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
+        return (*self.remarks, *self.conformed.registration.warnings)
+
+    @cached_property
+    def remarks(self) -> tuple[str, ...]:
+        """Those that are no doubts of the registration, which quality control tells."""
         of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
-        return (*self.volume.warnings, *of_contrasts, *self.conformed.registration.warnings)
+        predictor = self.predictor
+        of_model = (f"{predictor.config.model}: {MIRRORED}",) if predictor.is_mirrored else ()
+        return (*self.volume.warnings, *of_contrasts, *of_model, *self._without_voxels())
+
+    def _without_voxels(self) -> tuple[str, ...]:
+        """One line where structures are counted as 0 mm^3."""
+        is_there = set(np.unique(self.summary.best.cpu().numpy()).tolist())
+        names = [
+            label.name
+            for index, label in enumerate(self._labels)
+            if label.is_structure and index not in is_there
+        ]
+        if not names:
+            return ()
+        return (
+            f"counted as 0 mm3: {few(names)}; nowhere the likeliest label, by too large voxels, a "
+            "field of view without it or a wrong result",
+        )
 
     @property
     def _labels(self) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ from seg_prior.config.inference import (
 )
 from seg_prior.core.device import autocast, find_device
 from seg_prior.core.labels import LabelTable
+from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import ConfigError
 from seg_prior.inference.amortized import budget, read
 from seg_prior.inference.locator_likelihood import LocatorSight
@@ -32,6 +33,8 @@ from seg_prior.inference.posterior import NativeVoxels, log_joints
 from seg_prior.inference.refine import Estimate, Observation, climb
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
+from seg_prior.registration.groupwise import find_landmarks
+from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, Conformed
 from seg_prior.registration.pose_search import PoseGuide
 
@@ -126,6 +129,18 @@ class Predictor:
     def has_detail(self) -> bool:
         """Whether z says more than where structures lie."""
         return self.model.prior.num_coarse < self.model.prior.num_latents
+
+    @cached_property
+    def is_mirrored(self) -> bool:
+        """Whether what its labels call left lies on the right of its prior."""
+        table, location = self.model.header.label_table, self.model.location
+        pairs = left_right_pairs(table)
+        if not pairs:
+            return False
+        likeliest = location.likeliest(location.log_prob[None])[None]
+        mean_map = location.scatter(likeliest, 0)[0, 0].cpu().numpy()
+        marks = find_landmarks(mean_map, self.model.header.grid.affine, table.is_structure)
+        return is_mirrored(marks, pairs)
 
     @property
     def label_table(self) -> LabelTable:

@@ -19,6 +19,7 @@ from seg_prior.core.labels import (
     few,
     is_kind_of,
 )
+from seg_prior.core.sides import mirrored_name, name_without_side
 from seg_prior.errors import LabelsError
 
 _MAX_BYTES = 10_000_000
@@ -64,7 +65,7 @@ def read_label_table(path: Path, occurring: Collection[int] | None = None) -> La
     rows = [_Row(BACKGROUND, "Background", BACKGROUND, "background", None)]
     for id_, name in names:
         if id_ != BACKGROUND and (occurring is None or id_ in occurring):
-            rows.append(_Row(id_, name, id_, _without_side(name), None))
+            rows.append(_Row(id_, name, id_, name_without_side(name), None))
     return _from_rows(rows, str(path))
 
 
@@ -171,7 +172,7 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
     labels = []
     for target in sorted(members):
         row = by_id[target]
-        mirror_id = ids_by_name.get(_mirrored(row.name), target)
+        mirror_id = ids_by_name.get(mirrored_name(row.name), target)
         is_structure = row.scored_as != BACKGROUND
         labels.append(
             {
@@ -208,18 +209,3 @@ def _valid(labels: list[dict[str, object]], source: str) -> LabelTable:
             label = labels[int(loc[1])]
             text = f"label {label['id']}: {loc[2]}: {misfit(first)}"
         raise LabelsError(f"{source}: {text.rstrip('.')}. Mend the table.") from error
-
-
-_SIDES = {"Left": "Right", "left": "right", "lh": "rh"}
-_OTHER_SIDE = _SIDES | {right: left for left, right in _SIDES.items()}
-_SIDE = re.compile(
-    r"^(?:Left|Right|left|right)|(?<![A-Za-z])(?:Left|Right|left|right|lh|rh)(?![A-Za-z])"
-)
-
-
-def _mirrored(name: str) -> str:
-    return _SIDE.sub(lambda match: _OTHER_SIDE[match[0]], name, count=1)
-
-
-def _without_side(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", _SIDE.sub("", name, count=1).lower()).strip("_") or name

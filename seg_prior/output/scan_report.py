@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from seg_prior.checkpoints.calibration import Spread
+from seg_prior.core.figures import told_apart
 from seg_prior.core.volume import Volume
 from seg_prior.inference.posterior import log_joints, summarise
 from seg_prior.inference.prediction import LabelVolume, Prediction
@@ -137,17 +138,18 @@ def _checks(result: Prediction, quality: Quality) -> tuple[Check, ...]:
     for name, value in quality.measures.items():
         usual = None if calibration is None else calibration.measures.get(name)
         if calibration is None or usual is None:
-            limit, otherwise = NOT_MEASURED, NOT_MEASURED
+            figure, limit, otherwise = f"{value:.3g}", NOT_MEASURED, NOT_MEASURED
         else:
             low, _, high = _range(usual, calibration.warn_z)
+            figure, lowest, highest = told_apart(value, low, high, digits=3)
             limit = {
-                "high": f"at most {high:.3g}",
-                "low": f"at least {low:.3g}",
-                "both": f"{low:.3g} to {high:.3g}",
+                "high": f"at most {highest}",
+                "low": f"at least {lowest}",
+                "both": f"{lowest} to {highest}",
             }[MEASURES[name].bad]
             otherwise = "PASS"
         verdict = verdict_of.pop(name, otherwise)
-        checks.append(Check(f"{name}: {MEASURES[name].text}", f"{value:.3g}", limit, verdict))
+        checks.append(Check(f"{name}: {MEASURES[name].text}", figure, limit, verdict))
     # Rules without a figure appear when they fire.
     checks += [Check(rule, "yes", "no", verdict) for rule, verdict in verdict_of.items()]
     return tuple(checks)

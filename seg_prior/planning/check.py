@@ -10,15 +10,24 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from seg_prior.core.figures import told_apart
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
+from seg_prior.core.sides import left_right_pairs
+from seg_prior.core.volume import gathered
 from seg_prior.files import whole_file
 from seg_prior.io.find import person_of
 from seg_prior.planning.fingerprint import Fingerprint
+from seg_prior.registration.laterality import (
+    MIRRORED,
+    is_mirrored,
+    partners_on_one_side,
+    unlike_the_others,
+)
 
 MIN_PEOPLE = 3
 _MIN_THICK_RATIO = 4  # of the in-plane side to the stack of slices, with cubic voxels
-_MAX_CUT_SHARE = 0.02
+_MAX_CUT_SHARE = 0.1
 _MAX_VOLUME_RATIO = 3.0
 _MAX_SPREADS = 6.0  # of robust standard deviations
 
@@ -126,9 +135,30 @@ def cut_maps(print_: Fingerprint) -> Iterator[str]:
     for one in print_.maps:
         if one.cut_share > _MAX_CUT_SHARE:
             yield (
-                f"{one.path.name}: {one.cut_share:.0%} of the anatomy lies on the border of the "
-                "field of view: the crop cuts it, and so will what is learned from it."
+                f"{one.path.name}: the border of the field of view cuts the anatomy where it has "
+                f"{one.cut_share:.0%} of its largest section, and so will what is learned from it."
             )
+
+
+def odd_sides(print_: Fingerprint) -> Iterator[str]:
+    """Partners that are none, maps that lie the other way round, headers that name no side."""
+    marks = [one.landmarks for one in print_.maps]
+    for one, other in partners_on_one_side(marks, print_.table):
+        yield (
+            f"{one} and its partner, {other}, lie on one side, need one on each. Mend the column "
+            "partner of the label table."
+        )
+    pairs = left_right_pairs(print_.table)
+    remarks = [(one.path.name, text) for one in print_.maps for text in one.warnings]
+    remarks += [
+        (one.path.name, MIRRORED) for one in print_.maps if is_mirrored(one.landmarks, pairs)
+    ]
+    yield from gathered(remarks)
+    for index in unlike_the_others(marks, print_.table.partner):
+        yield (
+            f"{print_.maps[index].path.name}: its sides lie the other way round than in most maps. "
+            "Is its header, or are its labels, mirrored?"
+        )
 
 
 def outliers(print_: Fingerprint) -> Iterator[str]:
@@ -143,7 +173,8 @@ def outliers(print_: Fingerprint) -> Iterator[str]:
         if not 1 / _MAX_VOLUME_RATIO < ratio < _MAX_VOLUME_RATIO:
             yield f"{one.path.name}: the anatomy has {ratio:.2g} times the usual volume."
         if residual_mm > usual + _MAX_SPREADS * spread:
+            found, usually = told_apart(residual_mm, usual)
             yield (
-                f"{one.path.name}: centroids lie {residual_mm:.2g} mm from the mean anatomy's, "
-                f"usual are {usual:.2g} mm. Are its labels, sides and header right?"
+                f"{one.path.name}: centroids lie {found} mm from the mean anatomy's, "
+                f"usual are {usually} mm. Are its labels, sides and header right?"
             )

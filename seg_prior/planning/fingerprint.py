@@ -54,7 +54,9 @@ class MapPrint:
         grid: Its lattice.
         landmarks: Centroids and volumes of its labels.
         box_mm: (3,) sides of the anatomy's box along the world's axes.
-        cut_share: Share of the anatomy's voxels that lie on the outer faces of the grid.
+        cut_share: Of the anatomy's section with the outer face of the grid that cuts it most, the
+            size beside its largest section parallel to that face.
+        warnings: Of the file, one line each.
         prior_from_native: To the common frame of all maps.
         residual_mm: Of its centroids in that frame.
     """
@@ -66,6 +68,7 @@ class MapPrint:
     cut_share: float
     prior_from_native: Affine
     residual_mm: float
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,8 +148,9 @@ def read_fingerprint(
     if label_table is None:
         table = with_sides(table, sides)
     frame = groupwise.fit_group(marks, table.partner)
+    warnings_of = {path: volume.warnings for path, volume in volumes}
     maps = [
-        _map_print(*file, landmarks, move, residual_mm, table)
+        _map_print(*file, landmarks, move, residual_mm, table, warnings_of[file[0]])
         for file, landmarks, move, residual_mm in zip(
             found, marks, frame.prior_from_native, frame.residual_mm, strict=True
         )
@@ -174,12 +178,11 @@ def _map_print(
     move: Affine,
     residual_mm: float,
     table: LabelTable,
+    warnings: tuple[str, ...],
 ) -> MapPrint:
     is_anatomy = table.is_structure[indices]
     places = apply_affine(grid.affine, np.argwhere(is_anatomy))
-    faces = np.zeros(indices.shape, dtype=bool)
-    for axis in range(3):
-        np.moveaxis(faces, axis, 0)[[0, -1]] = True
-    cut_share = float(is_anatomy[faces].sum() / is_anatomy.sum())
+    sections = [is_anatomy.sum(axis=tuple({0, 1, 2} - {axis})) for axis in range(3)]
+    cut_share = max(float(max(s[0], s[-1]) / s.max()) for s in sections)
     box_mm = places.max(axis=0) - places.min(axis=0) + grid.spacing_mm.min()
-    return MapPrint(path, grid, landmarks, box_mm, cut_share, move, residual_mm)
+    return MapPrint(path, grid, landmarks, box_mm, cut_share, move, residual_mm, warnings)

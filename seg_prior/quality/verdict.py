@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from seg_prior.checkpoints.calibration import Calibration
+from seg_prior.core.figures import told_apart
 from seg_prior.inference.prediction import Prediction
 from seg_prior.quality.measures import MEASURES, Evidence, gather, log_of, volume_deviation
 
@@ -98,6 +99,7 @@ def _outliers(measures: dict[str, float], calibration: Calibration) -> list[Find
             continue
         verdict: Verdict = "FAIL" if badness > calibration.fail_z else "WARN"
         low, high = (math.exp(spread.mean + s * calibration.warn_z * spread.sd) for s in (-1, 1))
-        text = f"{name} {value:.2g}, usual {low:.2g} to {high:.2g} ({MEASURES[name].text})"
+        shown = told_apart(value, low, high)
+        text = f"{name} {shown[0]}, usual {shown[1]} to {shown[2]} ({MEASURES[name].text})"
         found.append((badness, Finding(verdict, name, text)))
     return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]

@@ -9,15 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import Affine, apply_affine
+from seg_prior.core.labels import LabelTable
+from seg_prior.core.sides import Pairs, side_of
 from seg_prior.registration.groupwise import Landmarks
 
 Floats = NDArray[np.float64]
 
+MIRRORED = (
+    "what its labels call left lies on the right by its header, so sides are a guess; mend the "
+    "header or the labels"
+)
 _MAX_COST = 1.0  # of a pair: distance of the mirrored centroids in cube roots of the volume, ...
 _VOLUME_COST = 1.0  # ... and so much for each factor e of volume between the two
 _MIN_VOTES = 0.5  # of the maps that hold both labels
 _MIN_AGREEMENT = 0.5  # of the anatomy's voxels must find their partner across the plane
 _NUM_POINTS = 5000
+_BESIDE = 0.05  # of the anatomy's radius: nearer to the middle, no side is sure
 
 
 class Sides(NamedTuple):
@@ -125,3 +132,66 @@ def _agreement(
     there = indices[tuple(index[is_inside].T)]
     here = indices[tuple(places[is_inside].T)]
     return float((partner[here] == there).sum() / len(places))
+
+
+def is_mirrored(marks: Landmarks, pairs: Pairs) -> bool:
+    """Whether most pairs that lie side by side have their left one on the right of the world."""
+    x_mm = _shifts_x(marks, pairs)
+    return bool((x_mm < 0).sum() > (x_mm > 0).sum())
+
+
+def unlike_the_others(landmarks: Sequence[Landmarks], partner: NDArray[np.int64]) -> list[int]:
+    """Maps whose pairs lie the other way round than in most maps, whatever they are called."""
+    pairs = [(a, int(b)) for a, b in enumerate(partner) if a < b]
+    if not pairs:
+        return []
+    signs = np.sign([_shifts_x(marks, pairs, keep=True) for marks in landmarks])
+    usual = np.sign(signs.sum(axis=0))
+    agreement = (signs * usual).sum(axis=1)
+    return np.flatnonzero(agreement < 0).tolist()
+
+
+def partners_on_one_side(
+    landmarks: Sequence[Landmarks], table: LabelTable
+) -> list[tuple[str, str]]:
+    """Names of partners that are none: both called left, or on one side of most maps.
+
+    Names that say left and right are believed; how the header has them, `is_mirrored` says. The
+    middle of a map is that of its pairs and of its labels without a partner.
+    """
+    votes = np.array([_are_on_one_side(marks, table.partner) for marks in landmarks])  # (N, L)
+    found = []
+    for a, b in enumerate(table.partner.tolist()):
+        if a >= b:
+            continue
+        sides = side_of(table.names[a]), side_of(table.names[b])
+        known = votes[np.isfinite(votes[:, a]), a]
+        is_wrong = known.sum() > known.size / 2 if None in sides else sides[0] == sides[1]
+        if is_wrong:
+            found.append((table.names[a], table.names[b]))
+    return found
+
+
+def _are_on_one_side(marks: Landmarks, partner: NDArray[np.int64]) -> Floats:
+    """(L,) whether a label and its partner lie on one side; NaN where one is absent."""
+    x_mm = marks.centroids_mm[:, 0]
+    middles_mm = (x_mm + x_mm[partner]) / 2
+    away_mm = x_mm - np.nanmedian(middles_mm[np.arange(partner.size) <= partner])
+    is_beside = np.minimum(np.abs(away_mm), np.abs(away_mm[partner])) > _BESIDE * marks.radius_mm
+    on_one_side = (away_mm * away_mm[partner] > 0) & is_beside
+    return np.where(np.isfinite(middles_mm), on_one_side, np.nan)
+
+
+def _shifts_x(marks: Landmarks, pairs: Pairs, keep: bool = False) -> Floats:
+    """(P,) how far to the right the second of each pair lies, of those that lie side by side.
+
+    Args:
+        marks: Of one map.
+        pairs: Indices of labels.
+        keep: Whether those that do not stay, as 0.
+    """
+    if not pairs:
+        return np.zeros(0)
+    away = np.array([marks.centroids_mm[b] - marks.centroids_mm[a] for a, b in pairs])
+    is_beside = np.abs(away[:, 0]) > np.linalg.norm(away[:, 1:], axis=1)  # false where absent
+    return np.where(is_beside, away[:, 0], 0.0) if keep else away[is_beside, 0]

@@ -12,15 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from seg_prior.config.training import PriorConfig
-from seg_prior.core.grid import MIRROR, Grid, apply_affine
+from seg_prior.core.grid import MIRROR, Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.io.find import find_label_maps, subject_key
+from seg_prior.io.find import find_label_maps, person_of, subject_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
-from seg_prior.models.blocks import COARSENING
 from seg_prior.models.label_vae import LabelVAE, fit_surprise, one_hot
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas
@@ -36,6 +35,7 @@ from seg_prior.synthesis.anatomies import (
 from seg_prior.training.curves import draw_log
 from seg_prior.training.loop import Run, train
 from seg_prior.training.losses import stage1_losses
+from seg_prior.training.prior_space import check_partners, prior_grid, remarks_on
 
 ACTIVE_NATS = 0.05
 """A latent dimension with less KL than this, on average, is unused."""
@@ -51,6 +51,7 @@ class Anatomies:
         table: Their labels.
         grid: Prior space.
         residual_mm: Of each training map's centroids after alignment.
+        remarks: What a person should know of the maps, one line each.
         radius_mm: Root mean square radius of the mean anatomy.
     """
 
@@ -61,6 +62,7 @@ class Anatomies:
     grid: Grid
     residual_mm: tuple[float, ...]
     radius_mm: float
+    remarks: tuple[str, ...] = ()
 
 
 def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig) -> Anatomies:
@@ -77,6 +79,7 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         groupwise.find_landmarks(index, volume.grid.affine, table.is_structure)
         for index, volume in zip(indices, volumes, strict=True)
     ]
+    check_partners(landmarks, table, label_table)
     out = _held_out([subject_key(path) for path in paths], config.holdout)
     kept = [n for n in range(len(paths)) if n not in out]
     fitted = groupwise.fit_group([landmarks[n] for n in kept], table.partner)
@@ -104,9 +107,10 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         tuple(maps[n] for n in kept),
         tuple(maps[n] for n in sorted(out)),
         table,
-        _prior_grid(config, [maps[n] for n in kept], table),
+        prior_grid(config, label_table, [maps[n] for n in kept], table),
         fitted.residual_mm,
         fitted.reference.radius_mm,
+        remarks_on(volumes, landmarks, table),
     )
 
 
@@ -210,13 +214,16 @@ def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dic
 
 def _held_out(subjects: Sequence[str], holdout: Sequence[str]) -> set[int]:
     """Positions of the held-out subjects; somebody must be left to train on."""
-    unknown = set(holdout) - set(subjects)
+    person = {subject: person_of(Path(subject)) for subject in subjects}
+    unknown = set(holdout) - set(subjects) - set(person.values())
     if unknown:
         raise ConfigError(
             f"holdout: found '{min(unknown)}', need subjects of the label maps, such as "
             f"'{subjects[0]}'."
         )
-    out = {n for n, subject in enumerate(subjects) if subject in holdout}
+    # With one session of a person the others go, too.
+    people = {person.get(name, name) for name in holdout}
+    out = {n for n, subject in enumerate(subjects) if person[subject] in people}
     if len(out) == len(subjects):
         raise ConfigError("holdout: names every label map, need at least one to train on.")
     return out
@@ -227,19 +234,6 @@ def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
     if path is not None:
         return read_label_table(path, occurring)
     return label_table_from_ids(occurring)
-
-
-def _prior_grid(config: PriorConfig, maps: Sequence[AlignedLabelMap], table: LabelTable) -> Grid:
-    extents = []
-    for label_map in maps:
-        voxels = np.argwhere(table.is_structure[label_map.indices.numpy()])
-        points = apply_affine(label_map.prior_from_native @ label_map.grid.affine, voxels)
-        extents.append((points.min(axis=0), points.max(axis=0)))
-    spacing_mm = config.spacing_mm
-    if spacing_mm is None:
-        longest_mm = max(float((high - low).max()) for low, high in extents)
-        spacing_mm = float(f"{longest_mm / 104:.2g}")
-    return groupwise.bounding_grid(extents, spacing_mm, config.margin_mm, COARSENING)
 
 
 def _views(anatomies: Anatomies) -> list[Tensor]:

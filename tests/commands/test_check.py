@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
@@ -10,11 +11,14 @@ from seg_prior.commands import check
 from seg_prior.commands.check import Config as CheckConfig
 from seg_prior.commands.check import Report
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
+from seg_prior.config.training import PriorConfig
+from seg_prior.core.grid import MIRROR
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, write_volume
 from seg_prior.planning.check import orientation
+from seg_prior.training.prior import align
 
 
 def look(labels: Path, out: Path, images: list[Path] | None = None, **more: object) -> Report:
@@ -92,7 +96,92 @@ def test_a_crop_that_cuts_the_anatomy_is_doubtful(heads: Path, tmp_path: Path) -
     cropped = Volume(volume.data[start[0] :], volume.grid.crop(start, stop))
     spoil(path, cropped.data, cropped)
     report = look(heads, tmp_path / "out")
-    assert any(path.name in line and "crop cuts it" in line for line in report.doubts)
+    assert any(path.name in line and "of the field of view cuts" in line for line in report.doubts)
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_cut_vertex_is_told_with_the_share_of_its_section(
+    heads: Path, tmp_path: Path, share: float
+) -> None:
+    path = sorted(heads.glob("*"))[0]
+    volume = read_label_map(path)
+    known = read_label_table(look(heads, tmp_path / "out").table)
+    is_anatomy = known.is_structure[known.remap(volume.data, "map")]
+    sections = is_anatomy.sum(axis=(0, 1))
+    # The highest slice that still has so much of the largest section.
+    last = int(np.flatnonzero(sections >= share * sections.max()).max())
+    spoil(path, volume.data[:, :, : last + 1], cropped(volume, last + 1))
+    report = look(heads, tmp_path / "out")
+    (line,) = [line for line in report.doubts if path.name in line and "cuts the anatomy" in line]
+    assert f"where it has {sections[last] / sections.max():.0%} of its largest section" in line
+
+
+def cropped(volume: Volume, stop: int) -> Volume:
+    i, j, _ = volume.grid.shape
+    data = volume.data[:, :, :stop]
+    return Volume(data, volume.grid.crop(np.zeros(3, int), np.array([i, j, stop])))
+
+
+def mirrored(volume: Volume) -> Volume:
+    return Volume(volume.data, type(volume.grid)(volume.grid.shape, MIRROR @ volume.grid.affine))
+
+
+def test_the_one_mirrored_map_is_found(heads: Path, tmp_path: Path) -> None:
+    path = sorted(heads.glob("*"))[1]
+    volume = read_label_map(path)
+    spoil(path, volume.data, mirrored(volume))
+    report = look(heads, tmp_path / "out")
+    assert [line for line in report.doubts if "sides lie the other way round" in line] == [
+        f"{path.name}: its sides lie the other way round than in most maps. Is its header, or are "
+        "its labels, mirrored?"
+    ]
+
+
+def test_maps_whose_left_lies_on_the_right_and_headers_without_sides_are_one_line_each(
+    phantom_folder: Path, heads: Path, tmp_path: Path
+) -> None:
+    table = phantom_folder / "labels.tsv"
+    assert not any("guess" in d for d in look(heads, tmp_path / "a", label_table=table).doubts)
+    paths = sorted(heads.glob("*"))
+    for path in paths:
+        volume = read_label_map(path)
+        spoil(path, volume.data, mirrored(volume))
+    doubts = look(heads, tmp_path / "b", label_table=table).doubts
+    (line,) = [line for line in doubts if "sides are a guess" in line]
+    assert line.startswith(f"{paths[0].name} and 3 more: what its labels call left lies on the")
+    for path in paths:
+        image = nib.load(path)
+        image.set_sform(None, 0)
+        image.set_qform(None, 0)
+        nib.save(image, path)
+    doubts = look(heads, tmp_path / "c", label_table=table).doubts
+    assert any(
+        line.startswith(f"{paths[0].name} and 3 more: its header does not") for line in doubts
+    )
+
+
+def test_partners_on_one_side_are_told(heads: Path, tmp_path: Path) -> None:
+    table = look(heads, tmp_path / "a").table
+    text = table.read_text()
+    rows = [line.split("\t") for line in text.splitlines()]
+    assert [row[4] for row in rows if row[0] in ("61", "62", "71", "72")] == [
+        "62",
+        "61",
+        "72",
+        "71",
+    ]
+    partner = {"61": "71", "71": "61", "62": "72", "72": "62"}  # of one side name each other
+    slip = [[*row[:4], partner.get(row[0], row[4])] for row in rows]
+    table.write_text("\n".join("\t".join(row) for row in slip) + "\n")
+    doubts = look(heads, tmp_path / "b", label_table=table).doubts
+    assert [line.partition(", lie on one side")[0] for line in doubts if "one side" in line] == [
+        "label-61 and its partner, label-71",
+        "label-62 and its partner, label-72",
+    ]
+    with pytest.raises(
+        LabelsError, match=r"labels\.tsv: label-61 and its partner, label-71, lie on"
+    ):
+        align([heads], table, PriorConfig(kind="atlas"))
 
 
 def test_a_shrunken_map_is_an_outlier(heads: Path, tmp_path: Path) -> None:

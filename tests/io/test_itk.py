@@ -25,7 +25,7 @@ def test_array_and_grid_come_back() -> None:
     data = np.arange(60, dtype=np.float32).reshape(grid.shape)
     back, back_grid = from_itk(to_itk(data, grid))
     np.testing.assert_array_equal(back, data)
-    assert back_grid.same_as(grid, tolerance_mm=1e-9)
+    assert back_grid.same_as(grid, tolerance_voxels=1e-9)
 
 
 def test_a_voxel_keeps_its_value_and_its_place_in_lps() -> None:

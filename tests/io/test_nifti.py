@@ -118,7 +118,7 @@ def test_a_label_map_goes_home_with_its_header(tmp_path: Path, header: str, suff
     assert written.header.get_xyzt_units() == (unit, "sec")
     again = read_label_map(path)
     assert again.grid.shape == volume.grid.shape
-    assert again.grid.same_as(volume.grid, tolerance_mm=1e-4)
+    assert again.grid.same_as(volume.grid, tolerance_voxels=1e-4)
     assert np.array_equal(again.data, label_map())
 
 
@@ -130,7 +130,7 @@ def test_mgz_goes_home_too(tmp_path: Path, name: str) -> None:
     for suffix in (".mgz", ".nii.gz"):
         write_volume(tmp_path / f"result{suffix}", label_map(), volume)
         again = read_label_map(tmp_path / f"result{suffix}")
-        assert again.grid.same_as(volume.grid, tolerance_mm=1e-3)
+        assert again.grid.same_as(volume.grid, tolerance_voxels=1e-3)
         assert np.array_equal(again.data, label_map())
 
 

@@ -118,7 +118,7 @@ def test_a_result_lies_where_its_scan_lies(
         result = folder / f"result{suffix}"
         write_volume(result, ids, scan)
         again = read_label_map(result)
-        assert again.grid.same_as(scan.grid, tolerance_mm=5e-3)
+        assert again.grid.same_as(scan.grid, tolerance_voxels=5e-3)
         assert np.array_equal(again.data, ids)
     if header.suffix != ".mgz":
         same_header(nib.load(path), nib.load(folder / "result.nii.gz"))
@@ -216,7 +216,7 @@ def test_the_command_takes_and_gives_every_file_type(
     files = [str(tmp_path / f"scan{suffix}"), str(tmp_path / f"result{out}")]
     assert main(["segment", *files, "--model", str(tiny_atlas), "--threads", "1", "--quiet"]) == 0
     result = read_label_map(tmp_path / f"result{out}")
-    assert result.grid.same_as(read_volume(tmp_path / f"scan{suffix}").grid, tolerance_mm=1e-2)
+    assert result.grid.same_as(read_volume(tmp_path / f"scan{suffix}").grid, tolerance_voxels=1e-2)
     assert (result.data == label_map).mean() > 0.99
 
 
