@@ -7,18 +7,21 @@ import json
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from seg_prior.core.grid import Grid
-from seg_prior.core.labels import BACKGROUND, LabelTable
-from seg_prior.core.volume import Volume, stem
+from seg_prior.core.labels import BACKGROUND, LabelTable, few
+from seg_prior.core.sides import left_right_pairs
+from seg_prior.core.volume import Volume, gathered, stem
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
+from seg_prior.evaluation.dice_table import BRAIN_IDS
 from seg_prior.files import whole_file
 from seg_prior.io.find import find_label_maps, subject_key
+from seg_prior.io.label_tables import label_table_from_ids
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.metrics.scores import (
@@ -29,6 +32,8 @@ from seg_prior.metrics.scores import (
     score_label_maps,
     summarise,
 )
+from seg_prior.registration.groupwise import find_landmarks
+from seg_prior.registration.laterality import MIRRORED, is_mirrored
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +88,10 @@ def run(
         raise ConfigError(f"{out}: found a name ending in '{out.suffix}', need one in '.csv'.")
     pairs, failures, spare = _pair(find_label_maps(pred), find_label_maps(ref))
     scores: list[Score] = []
+    remarks: list[tuple[str, str]] = []
     for pair in pairs:
         try:
-            of_subject = _score(pair, label_table, surface)
+            of_subject = _score(pair, label_table, surface, remarks)
         except SegPriorError as error:
             if len(pairs) == 1 and not failures:
                 raise
@@ -99,9 +105,10 @@ def run(
         _write(result, out)
     for line in _report(result):
         log.info(line)
+    for remark in gathered(remarks):
+        log.warning("%s", remark)
     if spare:
-        few = ", ".join(spare[:8])
-        log.warning("references without a prediction, not counted: %d (%s)", len(spare), few)
+        log.warning("references without a prediction, not counted: %d (%s)", len(spare), few(spare))
     return result
 
 
@@ -157,12 +164,17 @@ def _by_subject(paths: Sequence[Path]) -> dict[str, Path]:
     return chosen
 
 
-def _score(pair: _Pair, table: LabelTable | None, surface: bool) -> list[Score]:
+def _score(
+    pair: _Pair, table: LabelTable | None, surface: bool, remarks: list[tuple[str, str]]
+) -> list[Score]:
+    """The scores of one subject; what is odd about its files joins the remarks."""
     pred, ref = read_label_map(pair.pred), read_label_map(pair.ref)
+    for volume in (pred, ref):
+        remarks += [(volume.source, text) for text in _warnings(volume, table)]
     if not pred.grid.same_as(ref.grid):
         raise LabelsError(_mismatch(pred, ref))
     if surface and _is_sheared(ref.grid):
-        log.warning("%s: its axes are sheared, surface distances are approximate", pair.ref)
+        remarks.append((ref.source, "its axes are sheared, surface distances are approximate"))
     if table is None:
         maps = (pred.data, ref.data)
         names = {i: f"label-{i}" for i in np.union1d(*maps).tolist() if i != BACKGROUND}
@@ -176,12 +188,27 @@ def _score(pair: _Pair, table: LabelTable | None, surface: bool) -> list[Score]:
     return score_label_maps(pair.subject, maps, ref.grid, names, surface)
 
 
+def _warnings(volume: Volume, table: LabelTable | None) -> Iterator[str]:
+    yield from volume.warnings
+    ids = volume.data
+    if table is None:  # FreeSurfer's ids speak for themselves, and others do not
+        ids = np.where(np.isin(ids, list(BRAIN_IDS)), ids, BACKGROUND)
+    found = table or label_table_from_ids(np.unique(ids).tolist())
+    pairs = left_right_pairs(found)
+    indices = found.remap(ids, volume.source) if pairs else None
+    if indices is not None and found.is_structure[indices].any():
+        marks = find_landmarks(indices, volume.grid.affine, found.is_structure)
+        if is_mirrored(marks, pairs):
+            yield MIRRORED
+
+
 def _mismatch(pred: Volume, ref: Volume) -> str:
     found, needed = pred.grid.shape, ref.grid.shape
     if found == needed:
-        corner, wanted = (grid.affine[:3, 3].round(3).tolist() for grid in (pred.grid, ref.grid))
-        found_text = f"another affine (first voxel at {corner} mm)"
-        needed_text = f"the affine of {ref.source} (first voxel at {wanted} mm)"
+        shift_mm = pred.grid.shift_mm(ref.grid)
+        voxels = shift_mm / ref.grid.spacing_mm.min()
+        found_text = f"corners that lie up to {shift_mm:.3g} mm, {voxels:.3g} voxels, away"
+        needed_text = f"the affine of {ref.source}"
     else:
         found_text, needed_text = f"shape {found}", f"shape {needed} of {ref.source}"
     return (
@@ -207,6 +234,10 @@ def _report(result: EvaluateResult) -> list[str]:
     missed = sum(score.is_missed for score in result.scores)
     if missed:
         lines.append(f"structures missed by the prediction: {missed} (Dice 0, no distance)")
+    spurious = [score for score in result.scores if score.is_spurious]
+    if spurious:
+        names = few(list(dict.fromkeys(score.name for score in spurious)))
+        lines.append(f"structures only in the prediction, not scored: {len(spurious)} ({names})")
     return lines
 
 

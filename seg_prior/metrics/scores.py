@@ -41,6 +41,11 @@ class Score(NamedTuple):
         """Whether the reference has the structure and the prediction does not."""
         return self.reference_volume_mm3 > 0 and self.volume_mm3 == 0
 
+    @property
+    def is_spurious(self) -> bool:
+        """Whether the prediction has the structure and the reference does not."""
+        return math.isnan(self.reference_volume_mm3) and self.volume_mm3 > 0
+
 
 class Spread(NamedTuple):
     """Mean, sample standard deviation (nan where n < 2) and count of the values that are known."""

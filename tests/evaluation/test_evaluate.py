@@ -209,8 +209,8 @@ def test_grids_that_differ_are_refused_by_both_names(save: Save, tmp_path: Path)
     ref = save("ref.nii", cubes())
     with pytest.raises(
         LabelsError,
-        match=r"moved\.nii: found another affine .*\[1\.0, 0\.0, 0\.0\].*"
-        r"need the affine of .*ref\.nii \(first voxel at \[0\.0, 0\.0, 0\.0\] mm\)",
+        match=r"moved\.nii: found corners that lie up to 1 mm, 1 voxels, away, "
+        r"need the affine of .*ref\.nii\. Resample",
     ):
         evaluate.run([save("moved.nii", cubes(), moved)], [ref], None, None)
     out = tmp_path / "scores.csv"
@@ -271,3 +271,69 @@ def test_a_real_label_map_moved_by_one_voxel_is_1_mm_off(tmp_path: Path) -> None
         assert 0.2 < s.mean_surface_distance_mm < 0.9
         assert s.volume_error_mm3 == 0.0
     assert mean17({s.id: s.dice for s in found}) == pytest.approx(0.852, abs=0.001)
+
+
+def lines_of(pred: Path, ref: Path, table: Any = None) -> list[str]:
+    lines: list[str] = []
+    evaluate.run([pred], [ref], None, table, show=lines.append)
+    return lines
+
+
+@pytest.mark.parametrize(("unit", "per_mm"), [("meter", 1e-3), ("micron", 1e3)])
+def test_maps_in_metres_and_microns_are_scored_in_mm(save: Save, unit: str, per_mm: float) -> None:
+    pred, ref = (save(f"{name}.nii", cubes(at)) for name, at in (("pred", 3), ("ref", 2)))
+    expected = evaluate.run([pred], [ref], None, None, show=ignore).scores
+    for path in (pred, ref):
+        image = nib.load(path)
+        scaled = nib.Nifti1Image(np.array(image.dataobj), np.diag([per_mm] * 3 + [1]) @ AFFINE)
+        scaled.header.set_xyzt_units(unit)
+        nib.save(scaled, path)
+    found = evaluate.run([pred], [ref], None, None, show=ignore).scores
+    for one, other in zip(found, expected, strict=True):
+        assert one[3:] == pytest.approx(other[3:], rel=1e-6)
+
+
+def test_grids_are_compared_by_a_share_of_a_voxel(save: Save) -> None:
+    moved = AFFINE.copy()
+    moved[0, 3] = 0.015
+    result = evaluate.run([save("a.nii", cubes(), moved)], [save("b.nii", cubes())], None, None)
+    assert result.scores[0].dice == 1
+    fine = np.diag([1e-3, 1e-3, 1e-3, 1]) @ AFFINE
+    fine_moved = fine.copy()
+    fine_moved[0, 3] = 0.0005
+    pred, ref = save("c.nii", cubes(), fine_moved), save("d.nii", cubes(), fine)
+    with pytest.raises(LabelsError, match=r"lie up to 0\.0005 mm, 0\.5 voxels, away"):
+        evaluate.run([pred], [ref], None, None)
+
+
+def test_what_only_the_prediction_has_is_told(save: Save) -> None:
+    pred = cubes()
+    pred[0, 0, 0], pred[11, 7, 15] = 7, 8
+    lines = lines_of(save("pred.nii", pred), save("ref.nii", cubes()))
+    assert "structures only in the prediction, not scored: 2 (label-7, label-8)" in lines
+    same = lines_of(save("pred.nii", cubes()), save("ref.nii", cubes()))
+    assert not any("only in the prediction" in line for line in same)
+
+
+def brain_like() -> NDArray[np.int32]:
+    """Three of FreeSurfer's pairs, left at low i."""
+    data = np.zeros((14, 8, 12), dtype=np.int32)
+    for n, (left, right) in enumerate(((10, 49), (11, 50), (12, 51))):
+        data[1:4, 2:6, 4 * n : 4 * n + 3] = left
+        data[10:13, 2:6, 4 * n : 4 * n + 3] = right
+    return data
+
+
+def test_sides_that_are_a_guess_are_told_in_one_line(save: Save) -> None:
+    right_way, wrong_way = np.eye(4), AFFINE
+    sound = save("a.nii", brain_like(), right_way)
+    assert not any("guess" in line for line in lines_of(sound, sound))
+    mirrored = save("b.nii", brain_like(), wrong_way)
+    (line,) = [line for line in lines_of(mirrored, mirrored) if "sides are a guess" in line]
+    assert line.startswith(f"warning: {mirrored} and 1 more: what its labels call left lies on")
+    image = nib.load(sound)
+    image.set_sform(None, 0)
+    image.set_qform(None, 0)
+    nib.save(image, sound)
+    (line,) = [line for line in lines_of(sound, sound) if "does not say where left" in line]
+    assert line.startswith(f"warning: {sound} and 1 more: ")
