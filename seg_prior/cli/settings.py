@@ -41,17 +41,9 @@ def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:
     Raises:
         ConfigError: The file is missing or no YAML; a key is unknown or its value does not fit.
     """
-    import yaml
+    from seg_prior.io.settings_file import read_yaml
 
-    if not file.is_file():
-        raise ConfigError(f"{file}: no such file, need a YAML file of settings. Check the path.")
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigError(f"{file}: {line}not YAML ({error.problem}); mend the line.") from error
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: not text in UTF-8, need a YAML file of settings.") from error
+    found = read_yaml(file)
     if found is None:
         return {}
     if not isinstance(found, dict):

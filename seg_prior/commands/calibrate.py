@@ -36,9 +36,9 @@ class Config(RuntimeConfig):
     """Checkpoint of any kind; its header is written anew, its weights stay as they are."""
     labels: list[Path]
     """Label maps that scans are painted from."""
-    num_scans: int = 32
+    num_scans: int = Field(32, le=100_000)
     """How many, at least 8; the maps take turns."""
-    spacing_mm: float | None = Field(None, gt=0)
+    spacing_mm: float | None = Field(None, gt=0, le=1000)
     """Of the painted scans; None is half of prior space's."""
     augment: AugmentConfig = AugmentConfig()
     """Of the anatomies."""

@@ -27,9 +27,9 @@ class Config(FrozenModel):
 
     out: Path
     """Folder to write to, made if it is missing; files of the same names are replaced."""
-    num: int = Field(20, ge=1)
+    num: int = Field(20, ge=1, le=100_000)
     """Number of heads, each with a shape, contrast, bias field, pose and grid of its own."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Another seed gives other heads throughout."""
     # Coarser voxels would step over the small nuclei; finer ones fill the memory.
     spacing_mm: float = Field(3.0, ge=1, le=8)

@@ -35,7 +35,7 @@ class Config(RuntimeConfig):
     """Checkpoint of kind vae, vae_encoder or pca."""
     out: Path
     """Folder for the label maps, on the prior grid, and a picture of them."""
-    num: int = Field(default=6, ge=1)
+    num: int = Field(default=6, ge=1, le=100_000)
     """How many to draw; the first ten of twenty are the ten one gets by asking for ten."""
 
 

@@ -40,7 +40,7 @@ class Config(RuntimeConfig):
     """Checkpoint of any kind, trained with `pose: as_maps`."""
     out: Path
     """Checkpoint to write: the same prior and the network."""
-    spacing_mm: float | None = Field(None, gt=0)
+    spacing_mm: float | None = Field(None, gt=0, le=1000)
     """Of the grid that the network sees images on; None takes the finest on which the median scan
     has 400,000 voxels, and none finer than prior space."""
     optim: OptimConfig = OptimConfig(steps=800, batch_size=2, learning_rate=2e-3, warmup_steps=50)

@@ -22,9 +22,9 @@ class InferenceConfig(FrozenModel):
 
     likelihood: Literal["exact", "jensen"] = "exact"
     """exact mixture, or the jensen bound of 2018."""
-    refine_rate: float = Field(0.1, gt=0)
+    refine_rate: float = Field(0.1, gt=0, le=100)
     """Of the Adam steps on z."""
-    image_weight: float = Field(0.05, gt=0)
+    image_weight: float = Field(0.05, gt=0, le=1000)
     """Of log p(x | z) beside log p(z) in those steps. Neighbouring voxels share their errors, so a
     scan holds fewer independent observations than voxels; 1 takes each voxel at its word."""
 

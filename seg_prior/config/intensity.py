@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from seg_prior.config.base import FrozenModel
@@ -12,7 +14,7 @@ class IntensityConfig(FrozenModel):
 
     ties: dict[str, list[str]] = {}
     """New name -> intensity classes that share its Gaussians, each mixing them by own weights."""
-    components: dict[str, int] = {"background": 3}
+    components: dict[str, Annotated[int, Field(ge=1, le=64)]] = {"background": 3}
     """Tie, or class that stands alone -> number of Gaussians; 1 where none is named."""
     typical: dict[str, float] = {}
     """Class -> relative intensity in the image that registration compares with; spread evenly

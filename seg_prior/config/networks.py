@@ -8,26 +8,26 @@ from pydantic import Field
 
 from seg_prior.config.base import FrozenModel
 
-Width = Annotated[int, Field(gt=0, multiple_of=8)]
+Width = Annotated[int, Field(gt=0, le=2048, multiple_of=8)]
 
 
 class VAEConfig(FrozenModel):
     """Shape of the label VAE."""
 
-    latent_channels: int = Field(8, ge=3)
+    latent_channels: int = Field(8, ge=3, le=256)
     """C; z has C numbers for each block of 8 x 8 x 8 voxels of prior space."""
-    detail_channels: int = Field(0, ge=0)
+    detail_channels: int = Field(0, ge=0, le=256)
     """F; z has F more for each 2 x 2 x 2 voxels; 0 for few or small maps, which teach none."""
     widths: tuple[Width, Width, Width] = (32, 64, 128)
     """Channels at 1/2, 1/4 and 1/8 of the grid, each a multiple of 8."""
-    num_blocks: int = Field(2, ge=0)
+    num_blocks: int = Field(2, ge=0, le=32)
     """Residual blocks at 1/4 and at 1/8, in encoder and decoder each."""
 
 
 class LocatorConfig(FrozenModel):
     """Form of the network that sees which labels lie where in an image."""
 
-    spacing_mm: float = Field(gt=0)
+    spacing_mm: float = Field(gt=0, le=1000)
     """Of the grid that it sees images on."""
     widths: tuple[Width, Width, Width] = (32, 64, 96)
     """Channels at a half, a quarter and an eighth of that grid; multiples of 8."""

@@ -12,7 +12,7 @@ class RuntimeConfig(FrozenModel):
 
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda or cuda:N."""
-    threads: int = Field(0, ge=0)
+    threads: int = Field(0, ge=0, le=1024)
     """CPU threads; 0 leaves the choice to torch. One thread repeats bit for bit."""
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     """Of everything random."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import VAEConfig
-from seg_prior.config.optim import OptimConfig
+from seg_prior.config.optim import MAX_STEPS, OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, PaintConfig
 
@@ -18,9 +18,9 @@ class PriorConfig(RuntimeConfig):
 
     kind: Literal["vae", "pca", "atlas"] = "vae"
     """vae, pca (linear latent) or atlas (no latent)."""
-    spacing_mm: float | None = Field(None, gt=0)
+    spacing_mm: float | None = Field(None, gt=0, le=1000)
     """Of prior space; None takes a 104th of the anatomy's longest side."""
-    margin_mm: float = Field(6.0, ge=0)
+    margin_mm: float = Field(6.0, ge=0, le=1000)
     """Of prior space around the anatomy."""
     pose: Literal["any", "as_maps"] = "any"
     """as_maps if scans have the label maps' field of view, such as crops around an organ: where it
@@ -28,9 +28,9 @@ class PriorConfig(RuntimeConfig):
     holdout: list[str] = []
     """Subjects (file names up to the suffix) kept out of training, with all sessions of the same
     people, to measure reconstruction on."""
-    num_components: int = Field(19, ge=0)
+    num_components: int = Field(19, ge=0, le=1000)
     """Of kind pca; at most one less than there are maps and mirror images."""
-    kl_warmup_steps: int = Field(200, ge=0)
+    kl_warmup_steps: int = Field(200, ge=0, le=MAX_STEPS)
     """The KL term is ramped up (quadratically) over so many steps: with the full term from the
     start, q collapses onto N(0, I) before the decoder has learned to listen."""
     decoded_share: float = Field(1.0, gt=0, le=1)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from seg_prior.errors import LabelsError
 
@@ -67,6 +67,7 @@ class LabelTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MAX_LABELS)
+    _source: str = PrivateAttr("")
 
     @model_validator(mode="after")
     def _is_one_to_one(self) -> Self:
@@ -86,6 +87,12 @@ class LabelTable(BaseModel):
                     "it back"
                 )
         return self
+
+    def from_file(self, source: str) -> Self:
+        """The same table, which names its file in messages."""
+        named = self.model_copy()
+        named._source = source
+        return named
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -211,8 +218,9 @@ class LabelTable(BaseModel):
         unknown = [value for value in found.tolist() if value not in index_of]
         if unknown:
             raise LabelsError(
-                f"{source}: found label ids {few(unknown)} that are not in the label "
-                "table. Add them to the table given with --label-table."
+                f"{source}: found label ids {few(unknown)} that are not in the label table"
+                f"{' ' if self._source else ''}{self._source}. Add them to the table given with "
+                "--label-table."
             )
         indices = np.array([index_of[value] for value in found.tolist()], dtype=np.uint8)
         return np.asarray(indices[np.searchsorted(found, ids)])

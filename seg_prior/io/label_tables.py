@@ -200,7 +200,7 @@ def _from_rows(rows: Sequence[_Row], source: str) -> LabelTable:
 def _valid(labels: list[dict[str, object]], source: str) -> LabelTable:
     """The labels, if no two are one and each pair is a pair."""
     try:
-        return LabelTable.model_validate({"labels": labels})
+        return LabelTable.model_validate({"labels": labels}).from_file(source)
     except ValidationError as error:
         first = error.errors()[0]
         loc = first["loc"]

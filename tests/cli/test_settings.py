@@ -121,3 +121,34 @@ def test_the_line_under_a_field_is_its_help() -> None:
 
 def test_what_a_model_adds_comes_before_what_it_inherits() -> None:
     assert list(partial(_Derived).model_fields) == ["two", "three", "one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", r"line 2: not YAML \(an alias, write the value\)"),
+        ("seed: " + "[" * 300 + "]" * 300 + "\n", r"s\.yaml: "),
+        ("seed: -1\n", "seed: found -1, need to be greater than or equal to 0|seed: found -1"),
+        ("margin_mm: .nan\n", "margin_mm: found nan, need a finite number"),
+        ("spacing_mm: .inf\n", "spacing_mm: found inf"),
+        ("threads: 100000\n", "threads: found 100000"),
+        ("optim:\n  steps: 1000000000000\n", r"optim\.steps: found 1000000000000"),
+        ("vae:\n  widths: [8, 8, 80000]\n", r"vae\.widths\.2: found 80000"),
+        ("augment:\n  warp_sd_mm: [3.0]\n", "need as many warp_knots_mm as warp_sd_mm"),
+        ("intensity:\n  components: {a: 1000}\n", "intensity.components.a: found 1000"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused_by_key(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(text)
+    needed = {"labels": [Path("maps")], "out": Path("a.safetensors")}
+    with pytest.raises(ConfigError, match=message) as error:
+        resolve(TrainPriorConfig, path, needed)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_megabytes_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("#" * 1_000_001)
+    with pytest.raises(ConfigError, match="found more than 1000000 bytes"):
+        read_settings(path, TrainPriorConfig)

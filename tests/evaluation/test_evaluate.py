@@ -273,22 +273,24 @@ def test_a_real_label_map_moved_by_one_voxel_is_1_mm_off(tmp_path: Path) -> None
     assert mean17({s.id: s.dice for s in found}) == pytest.approx(0.852, abs=0.001)
 
 
-def lines_of(pred: Path, ref: Path, table: Any = None) -> list[str]:
-    lines: list[str] = []
-    evaluate.run([pred], [ref], None, table, show=lines.append)
-    return lines
+def lines_of(pred: Path, ref: Path, talk: pytest.LogCaptureFixture) -> list[str]:
+    talk.clear()
+    evaluate.run([pred], [ref], None, None)
+    return list(talk.messages)
 
 
 @pytest.mark.parametrize(("unit", "per_mm"), [("meter", 1e-3), ("micron", 1e3)])
 def test_maps_in_metres_and_microns_are_scored_in_mm(save: Save, unit: str, per_mm: float) -> None:
     pred, ref = (save(f"{name}.nii", cubes(at)) for name, at in (("pred", 3), ("ref", 2)))
-    expected = evaluate.run([pred], [ref], None, None, show=ignore).scores
+    expected = evaluate.run([pred], [ref], None, None).scores
     for path in (pred, ref):
         image = nib.load(path)
-        scaled = nib.Nifti1Image(np.array(image.dataobj), np.diag([per_mm] * 3 + [1]) @ AFFINE)
+        scaled = nib.Nifti1Image(
+            np.asanyarray(image.dataobj).copy(), np.diag([per_mm] * 3 + [1]) @ AFFINE
+        )
         scaled.header.set_xyzt_units(unit)
         nib.save(scaled, path)
-    found = evaluate.run([pred], [ref], None, None, show=ignore).scores
+    found = evaluate.run([pred], [ref], None, None).scores
     for one, other in zip(found, expected, strict=True):
         assert one[3:] == pytest.approx(other[3:], rel=1e-6)
 
@@ -306,12 +308,12 @@ def test_grids_are_compared_by_a_share_of_a_voxel(save: Save) -> None:
         evaluate.run([pred], [ref], None, None)
 
 
-def test_what_only_the_prediction_has_is_told(save: Save) -> None:
+def test_what_only_the_prediction_has_is_told(save: Save, talk: pytest.LogCaptureFixture) -> None:
     pred = cubes()
     pred[0, 0, 0], pred[11, 7, 15] = 7, 8
-    lines = lines_of(save("pred.nii", pred), save("ref.nii", cubes()))
+    lines = lines_of(save("pred.nii", pred), save("ref.nii", cubes()), talk)
     assert "structures only in the prediction, not scored: 2 (label-7, label-8)" in lines
-    same = lines_of(save("pred.nii", cubes()), save("ref.nii", cubes()))
+    same = lines_of(save("pred.nii", cubes()), save("ref.nii", cubes()), talk)
     assert not any("only in the prediction" in line for line in same)
 
 
@@ -324,16 +326,18 @@ def brain_like() -> NDArray[np.int32]:
     return data
 
 
-def test_sides_that_are_a_guess_are_told_in_one_line(save: Save) -> None:
+def test_sides_that_are_a_guess_are_told_in_one_line(
+    save: Save, talk: pytest.LogCaptureFixture
+) -> None:
     right_way, wrong_way = np.eye(4), AFFINE
-    sound = save("a.nii", brain_like(), right_way)
-    assert not any("guess" in line for line in lines_of(sound, sound))
-    mirrored = save("b.nii", brain_like(), wrong_way)
-    (line,) = [line for line in lines_of(mirrored, mirrored) if "sides are a guess" in line]
-    assert line.startswith(f"warning: {mirrored} and 1 more: what its labels call left lies on")
+    sound = save("a.nii.gz", brain_like(), right_way)
+    assert not any("guess" in line for line in lines_of(sound, sound, talk))
+    mirrored = save("b.nii.gz", brain_like(), wrong_way)
+    (line,) = [line for line in lines_of(mirrored, mirrored, talk) if "sides are a guess" in line]
+    assert line.startswith(f"{mirrored} and 1 more: what its labels call left lies on")
     image = nib.load(sound)
     image.set_sform(None, 0)
     image.set_qform(None, 0)
     nib.save(image, sound)
-    (line,) = [line for line in lines_of(sound, sound) if "does not say where left" in line]
-    assert line.startswith(f"warning: {sound} and 1 more: ")
+    (line,) = [line for line in lines_of(sound, sound, talk) if "does not say where left" in line]
+    assert line.startswith(f"{sound} and 1 more: ")
