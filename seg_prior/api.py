@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg_prior.config.output import OutputOptions
-from seg_prior.core.device import cpu_threads
+from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume, stem
 from seg_prior.inference.prediction import Prediction, timed
@@ -27,6 +27,7 @@ class Segmentation(Prediction):
     """A prediction, what quality control says of it, and how it is written."""
 
     @cached_property
+    @on_own_threads
     def qc(self) -> Quality:
         """What quality control says; `not measured` where the model has no calibration."""
         return quality_of(self)
@@ -42,6 +43,7 @@ class Segmentation(Prediction):
         """
         return self.write(writers.target_in(Path(folder), self.volume), OutputOptions(volumes=True))
 
+    @on_own_threads
     def write(
         self,
         target: Path,
@@ -68,6 +70,7 @@ class Segmentation(Prediction):
         """PASS, WARN, FAIL, or `not measured` where the model has no calibration."""
         return self.qc.verdict
 
+    @on_own_threads
     def report(self, path: str | Path | None = None) -> Path:
         """Write the page of the scan, which opens offline in a browser; its path.
 
@@ -84,6 +87,7 @@ class Segmentation(Prediction):
         writers.write_report(self, self.qc, page)
         return page
 
+    @on_own_threads
     def to_dataframe(self) -> pd.DataFrame:
         """The table of volumes as a pandas data frame, one row a label.
 
@@ -94,6 +98,7 @@ class Segmentation(Prediction):
         """
         return volumes_frame(self, self.qc)
 
+    @on_own_threads
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, warnings and slices."""
         from seg_prior.output.scan_report import report_of

@@ -1,12 +1,17 @@
 """The Python interface: what it takes, what it gives, and that it leaves nothing behind."""
 
+import gc
 import os
+import pickle
 import re
 import resource
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +20,7 @@ import torch
 
 import seg_prior
 from seg_prior import Segmentation, Segmenter
+from seg_prior.checkpoints.file import write_reference
 from seg_prior.errors import (
     CheckpointError,
     ConfigError,
@@ -264,3 +270,91 @@ def test_the_package_offers_it_without_importing_it() -> None:
     assert done.stdout == "False ['Segmentation', 'Segmenter', '__version__']\n"
     with pytest.raises(AttributeError, match="has no attribute 'Segmentr'"):
         _ = seg_prior.Segmentr
+
+
+def test_one_thread_asked_for_is_one_thread_in_all_that_a_result_makes(
+    segmenter: Segmenter, scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    plain = Segmenter.joints
+
+    def watched(*args: Any) -> Iterator[torch.Tensor]:
+        for joint in plain(*args):
+            seen.append(torch.get_num_threads())
+            yield joint
+
+    monkeypatch.setattr(Segmenter, "joints", watched)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        result = segmenter.segment(scan)
+        name = segmenter.label_table.names[1]
+        makes: list[Callable[[], object]] = [
+            lambda: result.volumes,
+            lambda: result.posterior(name),
+            lambda: list(result.posteriors()),
+            lambda: result.qc,
+            lambda: result.background_probability,
+            lambda: result.save(tmp_path),
+        ]
+        for make in makes:
+            seen.append(1)
+            make()
+            assert set(seen) == {1}
+            assert torch.get_num_threads() == 2  # what the caller has is the caller's
+            seen.clear()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_result_pickles_without_the_model(
+    segmenter: Segmenter, tiny_atlas: Path, result: Segmentation
+) -> None:
+    raw = pickle.dumps(result)
+    assert len(raw) < len(pickle.dumps(segmenter.model.prior)) + 100 * result.volume.data.size
+    again = pickle.loads(raw)
+    assert again.predictor is segmenter  # and not another copy of it
+    assert np.array_equal(again.label_map, result.label_map)
+    assert again.volumes == result.volumes
+    assert again.verdict == result.verdict
+    assert len(pickle.dumps(segmenter)) < 5000
+    assert pickle.loads(pickle.dumps(segmenter)) is segmenter
+
+
+def test_a_pickled_result_of_a_model_that_changed_is_refused(
+    tiny_atlas: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.safetensors"
+    shutil.copy(tiny_atlas, path)
+    raw = pickle.dumps(Segmenter.load(path, device="cpu", threads=1))
+    assert isinstance(pickle.loads(raw), Segmenter)
+    gc.collect()
+    write_reference(path, {"figure": 1})
+    with pytest.raises(CheckpointError, match=r"a\.safetensors: found another model than the res"):
+        pickle.loads(raw)
+
+
+_FORK = """
+import sys
+from multiprocessing import get_context
+import torch
+from seg_prior import Segmenter
+torch.set_num_threads(2)
+segmenter = Segmenter.load(sys.argv[1], device="cpu", threads=1)
+def volumes_of(path):
+    return [volume.hard_mm3 for volume in segmenter.segment(path).volumes]
+here = volumes_of(sys.argv[2])
+with get_context("fork").Pool(1) as pool:
+    there = pool.map_async(volumes_of, [sys.argv[2]]).get(timeout=float(sys.argv[3]))[0]
+assert here == there, (here, there)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_worker_returns_after_the_parent_has_used_the_model(
+    tiny_atlas: Path, scan: Path
+) -> None:
+    argv = [sys.executable, "-c", _FORK, str(tiny_atlas), str(scan), "600"]
+    ran = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

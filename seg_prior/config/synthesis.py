@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from seg_prior.config.base import FrozenModel
 
-Knots = Annotated[float, Field(ge=1, le=1000)]
+Knots = Annotated[float, Field(gt=0, le=1000)]
 Deviation = Annotated[float, Field(ge=0, le=1000)]
 Blur = Annotated[float, Field(ge=0, le=10)]
 

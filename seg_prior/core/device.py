@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import torch
 
@@ -61,6 +63,34 @@ def cpu_threads(num: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+class Threaded(Protocol):
+    """What knows how many CPU threads it may use."""
+
+    @property
+    def num_threads(self) -> int:
+        """0 leaves the choice to torch."""
+
+
+S = TypeVar("S", bound=Threaded)
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def on_own_threads(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method that runs on as many CPU threads as its object may use.
+
+    Whatever a result makes later obeys as well: a pool of threads that was once started does not
+    survive a fork, and who waits for it waits for ever.
+    """
+
+    @functools.wraps(method)
+    def limited(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        with cpu_threads(self.num_threads):
+            return method(self, *args, **kwargs)
+
+    return limited
 
 
 def is_first_process() -> bool:

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.labels import few
 from seg_prior.core.volume import Volume
@@ -95,6 +96,11 @@ class Prediction:
             f"{type(self).__name__}({self.volume.source}: {self.volume.grid.size}, {labels}{noted})"
         )
 
+    @property
+    def num_threads(self) -> int:
+        """CPU threads of whatever is made of it; 0 leaves the choice to torch."""
+        return self.predictor.num_threads
+
     @classmethod
     def of(
         cls,
@@ -133,6 +139,7 @@ class Prediction:
         )
 
     @cached_property
+    @on_own_threads
     def label_map(self) -> NDArray[np.int32]:
         """(I, J, K) label ids on the scan's grid."""
         indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
@@ -141,12 +148,14 @@ class Prediction:
         return np.asarray(ids)
 
     @property
+    @on_own_threads
     def entropy(self) -> NDArray[np.float32]:
         """(I, J, K) entropy of the posterior, in nats; 0 where anatomy cannot be."""
         temperature = self.predictor.temperature
         summary = self.summary
         return self._whole(softened_entropy(summary.entropy, summary.confidence, temperature))
 
+    @on_own_threads
     def posterior(self, label: str | int) -> NDArray[np.float32]:
         """(I, J, K) probability of one label, by its id or its name, upper or lower case.
 
@@ -164,9 +173,12 @@ class Prediction:
         """(I, J, K) probability of every label but background, in the label table's order."""
         for index, probability in enumerate(self._probabilities()):
             if index > 0:
-                yield self._whole(self._softened(index, probability))
+                with cpu_threads(self.num_threads):
+                    whole = self._whole(self._softened(index, probability))
+                yield whole
 
     @cached_property
+    @on_own_threads
     def soft_mm3(self) -> tuple[float, ...]:
         """(L,) posterior volume of every label, before its confidence is softened.
 
@@ -176,6 +188,7 @@ class Prediction:
         return tuple(float(p.double().sum()) * voxel_mm3 for p in self._probabilities())
 
     @cached_property
+    @on_own_threads
     def volumes(self) -> tuple[LabelVolume, ...]:
         """One record for each label but background."""
         voxel_mm3 = self.volume.grid.voxel_volume_mm3
@@ -197,6 +210,7 @@ class Prediction:
             if index > 0
         )
 
+    @on_own_threads
     def log_volume_spread(self, num_draws: int) -> NDArray[np.float64]:
         """(L,) deviation of each label's log posterior volume over draws of z from q(z | x)."""
         predictor, estimate = self.predictor, self.estimate
@@ -213,11 +227,13 @@ class Prediction:
         )
 
     @property
+    @on_own_threads
     def background_probability(self) -> Tensor:
         """(N,) at the scan's voxels."""
         return next(self._probabilities())
 
     @property
+    @on_own_threads
     def intracranial(self) -> LabelVolume | None:
         """The labels inside the skull together; None where the labels do not define it."""
         ids = intracranial_ids(self.predictor.label_table)
@@ -240,6 +256,7 @@ class Prediction:
         return (*self.remarks, *self.conformed.registration.warnings)
 
     @cached_property
+    @on_own_threads
     def remarks(self) -> tuple[str, ...]:
         """Those that are no doubts of the registration, which quality control tells."""
         of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
@@ -282,8 +299,14 @@ class Prediction:
 
     def _probabilities(self) -> Iterator[Tensor]:
         """(N,) posterior probability of one label after the other at the scan's voxels."""
-        for joint in self.predictor.joints(self.conformed, self.estimate, self.voxels):
-            yield torch.exp(joint - self.summary.log_evidence)
+        joints = self.predictor.joints(self.conformed, self.estimate, self.voxels)
+        while True:  # not a loop over joints: what the caller does meanwhile is not ours to limit
+            with cpu_threads(self.num_threads):
+                joint = next(joints, None)
+                if joint is None:
+                    return
+                probability = torch.exp(joint - self.summary.log_evidence)
+            yield probability
 
     def _softened(self, index: int, probability: Tensor) -> Tensor:
         """Of (N,) probabilities of one label, what the model's calibration leaves."""

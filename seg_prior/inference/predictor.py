@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Self, TypedDict, Unpack
+from typing import Any, Literal, Self, TypedDict, Unpack
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from seg_prior.config.inference import (
     ReadingConfig,
     Refine,
 )
-from seg_prior.core.device import autocast, find_device
+from seg_prior.core.device import autocast, cpu_threads, find_device
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
-from seg_prior.errors import ConfigError
+from seg_prior.errors import CheckpointError, ConfigError
 from seg_prior.inference.amortized import budget, read
 from seg_prior.inference.locator_likelihood import LocatorSight
 from seg_prior.inference.pose_likelihood import PoseLikelihood
@@ -103,14 +104,27 @@ class Predictor:
     @classmethod
     def of(cls, config: ReadingConfig) -> Self:
         """As `load`, from a config."""
-        device = find_device(config.device)
-        model = load_model(config.model)
-        classes = intensity_classes(model.header.label_table, model.header.intensity)
-        atlas = atlas_of(model, device)
-        model.prior.to(device)
-        if model.image_encoder is not None:
-            model.image_encoder.to(device)
-        return cls(model, classes.to(device), atlas, device, config)
+        with cpu_threads(config.threads):
+            device = find_device(config.device)
+            model = load_model(config.model)
+            classes = intensity_classes(model.header.label_table, model.header.intensity)
+            atlas = atlas_of(model, device)
+            model.prior.to(device)
+            if model.image_encoder is not None:
+                model.image_encoder.to(device)
+            found = cls(model, classes.to(device), atlas, device, config)
+        _LIVING[_key_of(cls, config, model.sha256)] = found
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled is where the model lies, not the model: a result that travels stays small."""
+        config = self.config.model_copy(update={"model": self.config.model.absolute()})
+        return _again, (type(self), config, self.model.sha256)
+
+    @property
+    def num_threads(self) -> int:
+        """CPU threads; 0 leaves the choice to torch."""
+        return self.config.threads
 
     @property
     def calibration(self) -> Calibration | None:
@@ -192,6 +206,34 @@ class Predictor:
         location = self.model.location
         power = self.model.header.intensity.likelihood_power if self.has_detail else 1.0
         return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, power)
+
+
+_LIVING: WeakValueDictionary[tuple[type[Predictor], str, str], Predictor] = WeakValueDictionary()
+"""So that results that come back from other processes share the model that is here."""
+
+
+def _key_of(
+    kind: type[Predictor], config: ReadingConfig, sha256: str
+) -> tuple[type[Predictor], str, str]:
+    return kind, config.model_dump_json(exclude={"model"}), sha256
+
+
+def _again(kind: type[Predictor], config: ReadingConfig, sha256: str) -> Predictor:
+    """The predictor that was pickled: one that lives, or loaded anew.
+
+    Raises:
+        CheckpointError: Its model is not there any more, or another one is.
+    """
+    living = _LIVING.get(_key_of(kind, config, sha256))
+    if living is not None:
+        return living
+    found = kind.of(config)
+    if found.model.sha256 != sha256:
+        raise CheckpointError(
+            f"{config.model}: found another model than the result was made by, need that of "
+            f"sha256 {sha256[:12]}. Put it back."
+        )
+    return found
 
 
 def typical_intensities(model: Model) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
+from seg_prior.io.itk import one_thread
 from seg_prior.registration.affine import Registration, register
 from seg_prior.registration.intensity import correct_bias, normalise, observed
 from seg_prior.registration.pose_search import PoseGuide
@@ -66,6 +67,7 @@ class Conformed:
     registration: Registration
 
 
+@one_thread()
 def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Conformed:
     """Bring a subject to prior space.
 

@@ -77,6 +77,12 @@ def prior_grid(
             f"take {size_mm:.3g} mm where their labels meet, need maps of one kind. Are the "
             "partners, and the ids of each map, right?"
         )
+    finest_mm = min(config.augment.warp_knots_mm, default=spacing_mm)
+    if finest_mm < spacing_mm / 2:
+        raise ConfigError(
+            f"augment.warp_knots_mm: found {finest_mm:.3g} mm, need at least half a voxel of prior "
+            f"space, {spacing_mm / 2:.3g} mm. Choose a larger distance."
+        )
     grid = groupwise.bounding_grid(extents, spacing_mm, config.margin_mm, COARSENING)
     refusal = too_much(_BYTES_PER_VOXEL * float(len(table)) * math.prod(grid.shape))
     if refusal:

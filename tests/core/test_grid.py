@@ -43,15 +43,16 @@ def test_apply_affine_by_hand_and_back() -> None:
 
 def test_same_as_tolerates_rounding_and_no_more() -> None:
     grid = Grid((4, 5, 6), OBLIQUE)
-    assert grid.same_as(Grid((4, 5, 6), shifted(OBLIQUE, 5e-4)))
-    assert not grid.same_as(Grid((4, 5, 6), shifted(OBLIQUE, 5e-3)))
+    assert grid.same_as(Grid((4, 5, 6), shifted(OBLIQUE, 9e-3)))  # of 0.5 mm, the shortest edge
+    assert not grid.same_as(Grid((4, 5, 6), shifted(OBLIQUE, 11e-3)))
+    assert grid.shift_mm(Grid((4, 5, 6), shifted(OBLIQUE, 11e-3))) == pytest.approx(11e-3)
     assert not grid.same_as(Grid((4, 6, 5), OBLIQUE))
 
 
 def test_same_as_looks_at_the_far_corners() -> None:
-    # 1e-5 mm a voxel is nothing at the origin and 2.6e-3 mm at voxel 255.
+    # 1e-4 mm a voxel is nothing at the origin and 0.026 mm at voxel 255.
     stretched = np.eye(4)
-    stretched[0, 0] += 1e-5
+    stretched[0, 0] += 1e-4
     assert not Grid((256, 4, 4), np.eye(4)).same_as(Grid((256, 4, 4), stretched))
     assert Grid((50, 4, 4), np.eye(4)).same_as(Grid((50, 4, 4), stretched))
 
