@@ -110,7 +110,9 @@ def test_a_label_is_found_by_id_and_by_name_in_any_case(table: LabelTable) -> No
 
 
 def test_names_that_differ_in_case_alone_are_told_apart(table: LabelTable) -> None:
-    twin = table.labels[2].model_copy(update={"id": 99, "name": "stem"})
+    twin = table.labels[2].model_copy(
+        update={"id": 99, "name": "stem", "source_ids": (99,), "partner_id": 99}
+    )
     both = LabelTable(labels=(*table.labels, twin))
     assert both.index_of("Stem") == 2
     assert both.index_of("stem") == len(table)
