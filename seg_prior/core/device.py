@@ -86,7 +86,7 @@ def on_own_threads(method: Callable[Concatenate[S, P], R]) -> Callable[Concatena
     """
 
     @functools.wraps(method)
-    def limited(self: S, *args: P.args, **kwargs: P.kwargs) -> R:
+    def limited(self: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
         with cpu_threads(self.num_threads):
             return method(self, *args, **kwargs)
 
