@@ -14,6 +14,7 @@ from experiments.hostile_files import KINDS, make
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 def test_a_hundred_hostile_files_are_refused_in_one_line_or_read(tmp_path: Path) -> None:
     out = tmp_path / "hostile"
