@@ -30,10 +30,13 @@ from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
 from seg_prior.files import sha256_of, whole_file
 from seg_prior.models.image_encoder import ImageEncoder
+from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
+from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
 from seg_prior.models.locator import Locator
+from seg_prior.models.reader_input import ReaderSpace
 
 log = logging.getLogger(__name__)
 LOG_STEPS = 25
@@ -52,6 +55,7 @@ class Model:
         prior: What decodes z; on the CPU, in eval mode, without gradients.
         image_encoder: q(z | x); None unless the kind is vae_encoder.
         locator: What sees the anatomy in an image; None unless one has been trained.
+        image_reader: What corrects f(z) by the image; None unless one has been trained.
         sha256: Of the file.
     """
 
@@ -59,6 +63,7 @@ class Model:
     prior: LabelVAE | LinearPrior
     image_encoder: ImageEncoder | None
     locator: Locator | None
+    image_reader: ImageReader | None
     sha256: str
 
     @property
@@ -73,13 +78,15 @@ def save_model(
     prior: LabelVAE | LinearPrior,
     image_encoder: ImageEncoder | None = None,
     locator: Locator | None = None,
+    image_reader: ImageReader | None = None,
 ) -> None:
     """Write one file, whole or not at all; weights in half precision, log p_loc sparsely coded."""
     tensors = _pack_location(prior.location)
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
             tensors[f"prior.{name}"] = _half(tensor)
-    for prefix, network in (("image_encoder", image_encoder), ("locator", locator)):
+    networks = {"image_encoder": image_encoder, "locator": locator, "image_reader": image_reader}
+    for prefix, network in networks.items():
         if network is not None:
             for name, tensor in network.state_dict().items():
                 tensors[f"{prefix}.{name}"] = _half(tensor)
@@ -129,7 +136,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
 def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     location = _unpack_location(tensors, header.label_table, header.shape)
     prior: LabelVAE | LinearPrior
-    image_encoder = locator = None
+    image_encoder = locator = image_reader = None
     if header.vae is None:
         center, basis = tensors["prior.center"].float(), tensors["prior.basis"].float()
         needed = (len(location.groups), location.cells.numel())
@@ -147,8 +154,13 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         locator = Locator(len(header.label_table.written), header.locator)
         _load_weights(locator, tensors, "locator.", path)
         locator.requires_grad_(False).eval()
+    if header.reader is not None:
+        space = ReaderSpace.of(location, intensity_classes(header.label_table, header.intensity))
+        image_reader = ImageReader(space.num_inputs, len(location.groups), header.reader)
+        _load_weights(image_reader, tensors, "image_reader.", path)
+        image_reader.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
-    return Model(header, prior, image_encoder, locator, sha256_of(path))
+    return Model(header, prior, image_encoder, locator, image_reader, sha256_of(path))
 
 
 def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.config.base import misfit
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import LocatorConfig, VAEConfig
+from seg_prior.config.networks import LocatorConfig, ReaderConfig, VAEConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.pose_prior import PosePrior
@@ -42,6 +42,7 @@ class Header(BaseModel):
         vae: Form of the network; None for atlas and pca.
         pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
         locator: Form of the network that sees the anatomy in an image; None where there is none.
+        reader: Form of the network that corrects f(z) by the image; None where there is none.
         training: The resolved configuration of the stage that wrote the file.
         provenance: Versions, subjects, dates; for people.
         reference: Figures of held-out or training subjects; for people.
@@ -59,6 +60,7 @@ class Header(BaseModel):
     vae: VAEConfig | None
     pose_prior: PosePrior | None = None
     locator: LocatorConfig | None = None
+    reader: ReaderConfig | None = None
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]

@@ -29,14 +29,14 @@ class Budget(NamedTuple):
     num_steps: int
 
 
-def budget(refine: Refine | None, has_detail: bool) -> Budget:
+def budget(refine: Refine | None, has_detail: bool, has_reader: bool = False) -> Budget:
     """Readings and steps of a wish; None is what pays (docs/benchmark.md).
 
     A prior with detail is read again and again, and the climb hardly betters that; a prior without
-    is climbed.
+    is climbed. An image reader has learned from one reading what it leaves open.
     """
     if refine is None:
-        refine = "fast" if has_detail else "full"
+        refine = "0" if has_reader else "fast" if has_detail else "full"
     if has_detail:
         return {"0": Budget(1, 0), "fast": Budget(3, 0), "full": Budget(3, 30)}[refine]
     return {"0": Budget(0, 0), "fast": Budget(0, 10), "full": Budget(0, 30)}[refine]

@@ -104,7 +104,7 @@ class LocatorSight:
         world_mm = apply_affine(seen_on.affine, np.argwhere(in_view))
         anatomy = (1 - labels[0]).numpy().astype(np.float64)
         atlas_mm3, _, radius_mm = self._atlas_moments
-        center_mm = _densest(world_mm, anatomy, radius_mm)
+        center_mm = densest(world_mm, anatomy, radius_mm)
         for _ in range(_CENTERINGS):
             near = np.linalg.norm(world_mm - center_mm, axis=1) < _REACH * radius_mm
             seen = anatomy[near].sum()
@@ -164,7 +164,7 @@ def sight_grid(grid: Grid, spacing_mm: float) -> Grid:
     return Grid((int(shape[0]), int(shape[1]), int(shape[2])), affine)
 
 
-def _densest(world_mm: Floats, weight: Floats, edge_mm: float) -> Floats:
+def densest(world_mm: Floats, weight: Floats, edge_mm: float) -> Floats:
     """(3,) the middle of what weighs most of cubes that tile space; (N, 3) places, (N,) weights."""
     cubes, owner = np.unique(np.floor(world_mm / edge_mm), axis=0, return_inverse=True)
     owner = owner.ravel()

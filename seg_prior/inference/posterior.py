@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.core.grid import Grid
-from seg_prior.models.likelihood import Intensities, class_log_likelihood
+from seg_prior.inference.correction import Correction, parts_of
+from seg_prior.models.likelihood import Intensities, tabulated_class_log_likelihood
 from seg_prior.models.location import FLOOR, LocationPrior
 
 
@@ -21,7 +22,8 @@ class NativeVoxels:
 
     Attributes:
         index: (N,) flat index into the native grid.
-        position: (1, N, 1, 1, 3) place in the prior grid, as `grid_sample` wants it.
+        position: (1, N, 1, 1, 3) place in the prior grid as `grid_sample` wants it, -1 and 1 its
+            outer faces: on a grid of half the spacing it is the same place.
     """
 
     index: Tensor
@@ -74,7 +76,7 @@ def find_native_voxels(
         index_parts.append(i * height * width + flat[inside])
         position_parts.append(place[inside])
     position = torch.cat(position_parts)
-    unit = 2 * position / (sizes - 1) - 1
+    unit = (2 * position + 1) / sizes - 1
     return NativeVoxels(torch.cat(index_parts), unit.flip(1)[None, :, None, None])
 
 
@@ -86,30 +88,41 @@ def log_joints(
     observed: Tensor,
     intensities: Intensities | None,
     evidence: float = 1.0,
+    correction: Correction | None = None,
 ) -> Iterator[Tensor]:
     """log f + evidence log N(x) at the native voxels, for one label of results after the other.
 
     Args:
-        log_prior: (1, L, V) log f(z) in prior space; interpolated in log space.
+        log_prior: (1, L, V) log f(z) in prior space, or the corrected one; interpolated in log
+            space.
         location: Where the V voxels lie, and which labels count as one.
         where: The N native voxels.
         image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
         evidence: Power of the likelihood.
+        correction: What a network has added to `log_prior`, told apart by half voxels.
 
     Yields:
         (N,), G times.
     """
     by_class = None
     if intensities is not None:
-        by_class = evidence * class_log_likelihood(image[None], observed[None], intensities)[0]
+        by_class = tabulated_class_log_likelihood(image[None], observed[None], intensities)[0]
+        by_class *= evidence
     floor = float(np.log(FLOOR))
+    parts = parts_of(location)
 
     def joint_of(label: int) -> Tensor:
         """(N,), the label's prior interpolated between voxels of prior space."""
-        grid = location.scatter(log_prior[:, label : label + 1], 0.0 if label == 0 else floor)
+        values = log_prior[:, label : label + 1]
+        group = int(location.group_of_label[label])
+        if correction is not None:
+            values = values - correction.mean[group]
+        grid = location.scatter(values, 0.0 if label == 0 else floor)
+        if correction is not None:
+            grid = correction.on_fine_grid(grid, group, parts)
         joint = F.grid_sample(
-            grid, where.position, padding_mode="border", align_corners=True
+            grid, where.position, padding_mode="border", align_corners=False
         ).flatten()
         if by_class is not None and intensities is not None:
             joint = joint + by_class[int(intensities.classes.class_of_label[label])]

@@ -215,13 +215,19 @@ class Prediction:
         """(L,) deviation of each label's log posterior volume over draws of z from q(z | x)."""
         predictor, estimate = self.predictor, self.estimate
         assert estimate.log_var is not None
+        location, correction = predictor.model.location, estimate.correction
+
+        def decode(z: Tensor) -> Tensor:
+            log_prior = predictor.decode(z)
+            return log_prior if correction is None else correction.corrected(log_prior, location)
+
         return log_volume_spread(
-            predictor.decode,
+            decode,
             self.seen,
             estimate.z,
             estimate.log_var,
             estimate.intensities,
-            predictor.model.location,
+            location,
             num_draws,
             predictor.config.seed,
         )

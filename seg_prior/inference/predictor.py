@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,12 +29,23 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import CheckpointError, ConfigError
 from seg_prior.inference.amortized import budget, read
+from seg_prior.inference.correction import correct
+from seg_prior.inference.finder import Finder
 from seg_prior.inference.locator_likelihood import LocatorSight
 from seg_prior.inference.pose_likelihood import PoseLikelihood
 from seg_prior.inference.posterior import NativeVoxels, log_joints
-from seg_prior.inference.refine import Estimate, Observation, climb
+from seg_prior.inference.refine import (
+    EM_ROUNDS,
+    Estimate,
+    Observation,
+    climb,
+    fit_intensities,
+)
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
+from seg_prior.models.locator import Locator
+from seg_prior.models.reader_input import FineImage
+from seg_prior.registration.affine import Find
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, Conformed
@@ -111,8 +122,9 @@ class Predictor:
             classes = intensity_classes(model.header.label_table, model.header.intensity)
             atlas = atlas_of(model, device)
             model.prior.to(device)
-            if model.image_encoder is not None:
-                model.image_encoder.to(device)
+            for network in (model.image_encoder, model.image_reader):
+                if network is not None:
+                    network.to(device)
             found = cls(model, classes.to(device), atlas, device, config)
         _LIVING[_key_of(cls, config, model.sha256)] = found
         return found
@@ -169,15 +181,19 @@ class Predictor:
 
     def observe(self, conformed: Conformed) -> Observation:
         """The image on the voxels of the anatomy mask."""
-        location = self.model.location
+        location, fine = self.model.location, None
+        if conformed.fine is not None:
+            image, observed = conformed.fine.to(self.device)
+            fine = FineImage(image, channel_weight(observed[None].flatten(2))[0].view_as(observed))
         return Observation(
             location.gather(conformed.image[None].to(self.device)),
             channel_weight(location.gather(conformed.observed[None].to(self.device))),
             replace(self.classes, is_stripped=is_stripped(conformed, location)),
+            fine,
         )
 
     def infer(self, seen: Observation) -> Estimate:
-        """z of q(z | x), then climbed on this image's ELBO."""
+        """z of q(z | x), climbed on this image's ELBO; f(z) corrected by what a network sees."""
         model, location, config = self.model, self.model.location, self.config
 
         def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -188,12 +204,20 @@ class Predictor:
                     mean, log_var = model.image_encoder(soft_labels, location)
             return mean.float(), log_var.float()
 
-        allowed = budget(config.refine, self.has_detail)
+        allowed = budget(config.refine, self.has_detail, model.image_reader is not None)
         atlas, num_coarse = location.log_prob[None], model.prior.num_coarse
         with torch.no_grad():
             mean, log_var = read(encode, self.decode, seen, atlas, num_coarse, allowed.num_readings)
         found = climb(self.decode, seen, mean, allowed.num_steps, config.inference)
-        return replace(found, log_var=log_var)
+        found = replace(found, log_var=log_var)
+        if model.image_reader is None or seen.fine is None:
+            return found
+        correction = correct(
+            model.image_reader, location, seen.fine, found.log_prior, found.intensities
+        )
+        log_prior = correction.corrected(found.log_prior, location)
+        intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+        return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
     def joints(
         self, conformed: Conformed, estimate: Estimate, voxels: NativeVoxels
@@ -206,7 +230,16 @@ class Predictor:
         intensities = estimate.intensities if self.config.output == "posterior" else None
         location = self.model.location
         power = self.model.header.intensity.likelihood_power if self.has_detail else 1.0
-        return log_joints(estimate.log_prior, location, voxels, image, weight, intensities, power)
+        return log_joints(
+            estimate.log_prior,
+            location,
+            voxels,
+            image,
+            weight,
+            intensities,
+            power,
+            estimate.correction,
+        )
 
 
 _LIVING: WeakValueDictionary[tuple[type[Predictor], str, str], Predictor] = WeakValueDictionary()
@@ -257,8 +290,14 @@ def atlas_of(model: Model, device: str) -> Atlas:
     values = torch.from_numpy(typical_intensities(model)).to(probability.device)
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
     painted, anatomy = location.scatter(pair, 0.0)[0].cpu()
-    guide = _guide_of(model, device)
-    return Atlas(painted.numpy(), anatomy.numpy() > 0, model.header.grid, guide)
+    return Atlas(
+        painted.numpy(),
+        anatomy.numpy() > 0,
+        model.header.grid,
+        guide=_guide_of(model, device),
+        find=_find_of(model, device),
+        is_read_finely=model.image_reader is not None,
+    )
 
 
 def _guide_of(model: Model, device: str) -> PoseGuide | None:
@@ -271,6 +310,23 @@ def _guide_of(model: Model, device: str) -> PoseGuide | None:
     way = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).way
     if locator is None:
         return PoseGuide(prior, way)
+    location = model.location.of_groups()
+    see = _see_by(locator, device)
+    seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
+    return PoseGuide(prior, way, seen.sight)
+
+
+def _find_of(model: Model, device: str) -> Find | None:
+    """A locator without a pose prior has learned from heads in any pose; it finds by itself."""
+    header, locator = model.header, model.locator
+    if locator is None or header.pose_prior is not None:
+        return None
+    see, spacing_mm = _see_by(locator, device), locator.config.spacing_mm
+    return Finder.of(see, spacing_mm, model.location, header.grid, header.label_table.written).find
+
+
+def _see_by(locator: Locator, device: str) -> Callable[[Tensor], Tensor]:
+    """(2, D, H, W) standardised image -> (G, D, H, W) log label probabilities on the CPU."""
     locator.to(device)
 
     def see(image: Tensor) -> Tensor:
@@ -278,9 +334,7 @@ def _guide_of(model: Model, device: str) -> PoseGuide | None:
             log_prob: Tensor = locator(image[None].to(device))
         return log_prob[0].cpu()
 
-    location = model.location.of_groups()
-    seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
-    return PoseGuide(prior, way, seen.sight)
+    return see
 
 
 def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from seg_prior.config.inference import InferenceConfig
+from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.objective import log_prob_of_image
+from seg_prior.models.reader_input import FineImage
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +24,13 @@ class Observation:
         image: (1, H, V) normalised intensity of each contrast.
         observed: (1, H, V), how much each says: above 0 inside its field of view.
         classes: Which Gaussians there are.
+        fine: The image as a network looks at it; None where none does.
     """
 
     image: Tensor
     observed: Tensor
     classes: IntensityClasses
+    fine: FineImage | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +40,11 @@ class Estimate:
     Attributes:
         z: (1, K).
         intensities: The fitted Gaussians.
-        log_prior: (1, L, V) log f(z).
+        log_prior: (1, L, V) log f(z), or what a network has made of it.
         elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
         trace: What was climbed, before every step and at the end.
         log_var: (1, K) log variance of q(z | x) around z; None where nothing encoded the image.
+        correction: What the network has added to log f(z); None where there is none.
     """
 
     z: Tensor
@@ -48,6 +53,7 @@ class Estimate:
     elbo: float
     trace: tuple[float, ...]
     log_var: Tensor | None = None
+    correction: Correction | None = None
 
 
 EM_ROUNDS = 20

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from seg_prior.models.likelihood import (
     Intensities,
     IntensityClasses,
-    class_log_likelihood,
+    tabulated_class_log_likelihood,
 )
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
 
@@ -143,7 +143,7 @@ def features(
     image = torch.where(
         in_view, ((seen.image[0] - mean) / sd).clamp(-_IMAGE_RANGE, _IMAGE_RANGE), 0.0
     )
-    by_class = class_log_likelihood(
+    by_class = tabulated_class_log_likelihood(
         seen.image.flatten(1)[None], seen.weight.flatten(1)[None], intensities
     )[0].view(-1, *image.shape)
     log_kind = space.log_kind[:, *box]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -57,6 +58,10 @@ _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clear
 _DEEP_SHARE, _SURFACE_SHARE = 0.3, 0.05
 _BINS = 32
 
+_LEAST_SHARE_STRIPPED = 0.6
+"""Of a field of view that is anatomy, where the rest of the head was cut away: a defaced head in
+zeros has 0.3 to 0.4, a brain in a generous mask 0.8."""
+
 _UNSEEN = "registration is doubtful: the locator sees hardly any of the anatomy in the image"
 _MIN_OVERLAP = 0.85
 _MIN_SHARE_TOLD = 0.08
@@ -90,6 +95,23 @@ class Registration:
     failure: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where a network sees the anatomy.
+
+    Attributes:
+        prior_from_native: (4, 4), world mm -> world mm; right within a few mm.
+        share: Of the field of view that is anatomy: most of a stripped brain, a third of a head.
+    """
+
+    prior_from_native: Affine
+    share: float
+
+
+Find = Callable[[NDArray[np.float32], Mask, Grid], Found | None]
+"""(I, J, K) image and field of view, their grid -> where the anatomy is seen, if it is."""
+
+
 def register(
     image: NDArray[np.float32],
     observed: Mask,
@@ -99,6 +121,7 @@ def register(
     anatomy: Mask,
     seed: int,
     guide: PoseGuide | None = None,
+    find: Find | None = None,
 ) -> Registration:
     """The affine that lays an image on the prior.
 
@@ -118,12 +141,22 @@ def register(
         anatomy: (D, H, W), the voxels of the prior that are not background.
         seed: Chooses the voxels that are looked at.
         guide: What else leads to the pose, if the field of view is that of the label maps.
+        find: A network that sees the anatomy in any field of view; a whole image is searched from
+            there, and one whose surroundings were cut away along another outline is told.
     """
     anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
     size_mm = float(np.cbrt(anatomy_mm3))
     prior = prior_side(painted, prior_grid, anatomy)
     native = native_side(image, observed, grid, anatomy_mm3)
     view = _view(native, prior_grid)
+    found = find(image, observed, grid) if find is not None else None
+    if found is not None and (view != "stripped" or found.share < _LEAST_SHARE_STRIPPED):
+        native = replace(native, is_stripped=False)
+        fine, medium, _ = levels(prior, native, size_mm, _SURROUND["whole"] * size_mm)
+        pose = np.asarray(np.linalg.inv(found.prior_from_native))
+        for level in (medium, _looking_deep(fine, seed)):
+            pose = _climb(level, pose, sitk.AffineTransform(3))
+        return _judge(fine, "whole", pose, is_odd=False)
     if guide is not None and view != "stripped":
         fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
         sighting = guide.sight(image, observed, grid, seed) if guide.sight else None
@@ -136,14 +169,14 @@ def register(
         return replace(judged, warnings=(*judged.warnings, _UNSEEN))
     fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
 
-    found = []
+    climbed = []
     for start, is_odd in _starts(coarse, view, size_mm):
         pose = _climb(coarse, start, sitk.Euler3DTransform())
         margin = _ODD_MARGIN if is_odd else 1.0
-        found.append((margin * _information(coarse, pose), is_odd, pose))
-    found.sort(key=lambda scored: -scored[0])
+        climbed.append((margin * _information(coarse, pose), is_odd, pose))
+    climbed.sort(key=lambda scored: -scored[0])
     refined = []
-    for _, is_odd, rigid in found[:_NUM_REFINED]:
+    for _, is_odd, rigid in climbed[:_NUM_REFINED]:
         pose = _climb(medium, rigid, sitk.AffineTransform(3))
         refined.append((_information(medium, pose), is_odd, pose))
     _, is_odd, pose = max(refined, key=lambda scored: scored[0])

@@ -16,7 +16,7 @@ from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.io.itk import one_thread
-from seg_prior.registration.affine import Registration, register
+from seg_prior.registration.affine import Find, Registration, register
 from seg_prior.registration.intensity import correct_bias, normalise, observed
 from seg_prior.registration.pose_search import PoseGuide
 from seg_prior.registration.resample import resample_observed
@@ -39,12 +39,16 @@ class Atlas:
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
         guide: What leads to the anatomy's pose, if label maps say where in an image it lies.
+        find: A network that sees the anatomy in any field of view, if there is one.
+        is_read_finely: Whether a network looks at the image at half the spacing of prior space.
     """
 
     painted: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
     guide: PoseGuide | None = None
+    find: Find | None = None
+    is_read_finely: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +61,8 @@ class Conformed:
         moved: The native grid, carried to prior space by the registration.
         image, observed: (H, D, H', W) on the prior grid, float32; observed is 0 or 1.
         registration: How the first was carried, and all with it.
+        fine: (2, H, 2 D, 2 H', 2 W), image and observed at half the spacing of prior space; None
+            where no network looks at it.
     """
 
     native: Tensor
@@ -65,6 +71,7 @@ class Conformed:
     image: Tensor
     observed: Tensor
     registration: Registration
+    fine: Tensor | None = None
 
 
 @one_thread()
@@ -99,6 +106,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         atlas.anatomy,
         seed,
         atlas.guide,
+        atlas.find,
     )
     if registration.failure is not None:
         raise ImageError(
@@ -108,7 +116,10 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     image, in_view = _carry_all(pairs, moved, atlas.grid)
-    return Conformed(native, is_observed, moved[0], image, in_view, registration)
+    fine = None
+    if atlas.is_read_finely:
+        fine = torch.stack(_carry_all(pairs, moved, atlas.grid.halved()))
+    return Conformed(native, is_observed, moved[0], image, in_view, registration, fine)
 
 
 def _normalised(volume: Volume, n4: bool) -> Tensor:
