@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
 
+_PACKED, _LEAST_PACKED, _STEP = ("prior.encoder.", "image_reader."), 4096, ".step"
+"""Whose weights are packed, how many are worth it, and what is stored beside them."""
 _BYTES_PER_VOXEL = 20
 """Of prior space and label, at the peak of making a location prior."""
 
@@ -80,16 +82,16 @@ def save_model(
     locator: Locator | None = None,
     image_reader: ImageReader | None = None,
 ) -> None:
-    """Write one file, whole or not at all; weights in half precision, log p_loc sparsely coded."""
+    """Write one file, whole or not at all; weights in 8 or 16 bits, log p_loc sparsely coded."""
     tensors = _pack_location(prior.location)
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
-            tensors[f"prior.{name}"] = _half(tensor)
+            tensors |= _packed(f"prior.{name}", tensor)
     networks = {"image_encoder": image_encoder, "locator": locator, "image_reader": image_reader}
     for prefix, network in networks.items():
         if network is not None:
             for name, tensor in network.state_dict().items():
-                tensors[f"{prefix}.{name}"] = _half(tensor)
+                tensors |= _packed(f"{prefix}.{name}", tensor)
     _write(path, header, tensors)
 
 
@@ -138,7 +140,7 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     prior: LabelVAE | LinearPrior
     image_encoder = locator = image_reader = None
     if header.vae is None:
-        center, basis = tensors["prior.center"].float(), tensors["prior.basis"].float()
+        center, basis = _unpacked("prior.center", tensors), _unpacked("prior.basis", tensors)
         needed = (len(location.groups), location.cells.numel())
         if tuple(center.shape) != needed or tuple(basis.shape[1:]) != needed:
             raise ValueError(f"a basis that is not of {needed} groups and cells")
@@ -198,7 +200,8 @@ def _first_line(error: Exception) -> str:
 def _load_weights(
     module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path
 ) -> None:
-    state = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+    own = [name for name in tensors if name.startswith(prefix) and not name.endswith(_STEP)]
+    state = {name.removeprefix(prefix): _unpacked(name, tensors) for name in own}
     state |= {k: v for k, v in module.state_dict().items() if k.startswith("location.")}
     try:
         module.load_state_dict(state)
@@ -209,8 +212,25 @@ def _load_weights(
         ) from error
 
 
-def _half(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().to(torch.float16).contiguous()
+def _packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """Under its name: half precision; large matrices of what reads in eight bits, with row steps.
+
+    A row is what one output channel weighs; its step is a 127th of its largest weight.
+    """
+    tensor = tensor.detach().cpu().float().contiguous()
+    is_large = tensor.ndim > 1 and tensor.numel() >= _LEAST_PACKED
+    if not is_large or not name.startswith(_PACKED):
+        return {name: tensor.half()}
+    step = tensor.flatten(1).abs().amax(1).clamp_min(1e-8) / 127
+    code = (tensor / step.view(-1, *[1] * (tensor.ndim - 1))).round().to(torch.int8)
+    return {name: code, name + _STEP: step}
+
+
+def _unpacked(name: str, tensors: dict[str, Tensor]) -> Tensor:
+    """What `_packed` stored, float32."""
+    value = tensors[name].float()
+    step = tensors.get(name + _STEP)
+    return value if step is None else value * step.view(-1, *[1] * (value.ndim - 1))
 
 
 def _pack_location(location: LocationPrior) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from seg_prior.registration.affine import Found
 from seg_prior.registration.groupwise import Landmarks, find_landmarks, fit_affine
 from seg_prior.registration.resample import resample_observed
 
-_REACH = 1.8  # radii of the anatomy: what is seen farther away is taken for something else
+_REACH = 2.4  # radii of the anatomy: what is seen farther away is taken for something else
+_CENTERINGS = 5
 _LEAST_OF_LABEL = 0.3  # of its volume in the atlas: a label cut off has its middle elsewhere
 
 
@@ -86,7 +87,9 @@ class Finder:
         """Of (G, N) probabilities at (N, 3) places."""
         anatomy = labels[self.is_structure].sum(0).astype(np.float64)
         center_mm = densest(world_mm, anatomy, self.reference.radius_mm)
-        near = np.linalg.norm(world_mm - center_mm, axis=1) < _REACH * self.reference.radius_mm
+        for _ in range(_CENTERINGS):
+            near = np.linalg.norm(world_mm - center_mm, axis=1) < _REACH * self.reference.radius_mm
+            center_mm = anatomy[near] @ world_mm[near] / max(anatomy[near].sum(), 1e-12)
         weight = labels[:, near].astype(np.float64)
         places = world_mm[near]
         volumes = weight.sum(1) * voxel_mm3

@@ -26,13 +26,16 @@ from seg_prior.checkpoints.header import (
     read_metadata,
 )
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import LocatorConfig
+from seg_prior.config.networks import LocatorConfig, ReaderConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.models.image_encoder import ImageEncoder
+from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.locator import Locator
+from seg_prior.models.reader_input import ReaderSpace
 from tests.models import toy
 
 CALIBRATION = Calibration(
@@ -138,6 +141,28 @@ def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> No
     own = model.image_encoder.network.stem.weight
     assert isinstance(model.prior, LabelVAE)
     assert not torch.allclose(own, model.prior.encoder.stem.weight)
+
+
+def test_an_image_reader_comes_back_with_its_own_weights(tmp_path: Path) -> None:
+    form = ReaderConfig(widths=(8, 8, 16, 32), num_blocks=(1, 1, 1, 1))
+    content, prior = header("vae").model_copy(update={"reader": form}), new_prior("vae")
+    classes = intensity_classes(content.label_table, content.intensity)
+    space = ReaderSpace.of(prior.location, classes)
+    torch.manual_seed(1)
+    reader = ImageReader(space.num_inputs, toy.NUM_LABELS, form)
+    path = tmp_path / "reading.safetensors"
+    save_model(path, content, prior, image_reader=reader)
+    model = load_model(path)
+    assert model.header.reader == form
+    assert model.image_reader is not None
+    assert not model.image_reader.training
+    packed = 0
+    for name, value in reader.state_dict().items():
+        loaded = model.image_reader.state_dict()[name]
+        step = value.abs().max() / 127
+        torch.testing.assert_close(loaded, value, atol=max(1e-6, float(step)), rtol=1e-3)
+        packed += value.ndim > 1 and value.numel() >= 4096
+    assert packed  # large matrices went through eight bits
 
 
 def test_a_locator_comes_back_with_its_own_weights(tmp_path: Path) -> None:

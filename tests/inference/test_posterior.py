@@ -253,7 +253,9 @@ def test_positions_are_in_the_order_of_grid_sample(location: LocationPrior) -> N
     assert isinstance(where, NativeVoxels)
     flat = where.index
     d, h, w = flat // (16 * 24), flat // 24 % 16, flat % 24
-    expected = torch.stack([2 * w / 23 - 1, 2 * h / 15 - 1, 2 * d / 15 - 1], dim=1)
+    expected = torch.stack(
+        [(2 * w + 1) / 24 - 1, (2 * h + 1) / 16 - 1, (2 * d + 1) / 16 - 1], dim=1
+    )
     torch.testing.assert_close(where.position[0, :, 0, 0], expected, atol=1e-5, rtol=0)
 
 
