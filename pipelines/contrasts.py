@@ -3,41 +3,36 @@
     python pipelines/contrasts.py ../shared/data
 
 Prints mean17 of T2w, FLAIR and all three against T1w of the patient in brain_multicontrast, then
-mean17 of label maps, deformed and painted in three contrasts, read one by one and together. The
-model in the package has seen these maps undeformed.
+mean17 of synthetic scans of deformed label maps in three contrasts, read one by one and together.
+The model in the package has seen these maps undeformed.
 """
 
 import argparse
 from pathlib import Path
 
-import torch
-
 from seg_prior import Segmenter
-from seg_prior.commands.calibrate import Config as CalibrateConfig
 from seg_prior.config.inference import BRAIN_MODEL
-from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.config.synthesis import AugmentConfig, Contrast, SynthesisConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
-from seg_prior.inference.predictor import typical_intensities
 from seg_prior.io.nifti import read_label_map, read_volume
-from seg_prior.synthesis.anatomies import generator_of, sample_labels
-from seg_prior.synthesis.deformation import random_affine, random_warp
+from seg_prior.synthesis.ageing import sample_anatomy
+from seg_prior.synthesis.anatomies import generator_of
+from seg_prior.synthesis.contrast import appearance
 from seg_prior.synthesis.render import render
-from seg_prior.synthesis.scan import (
-    CONTRASTS,
-    as_scanned,
-    centered,
-    shade,
-)
+from seg_prior.synthesis.scan import as_scanned, centered
+from seg_prior.synthesis.view import sample_view
+from seg_prior.training.align import sources_of
 
 MAPS = ("01", "03", "06", "09", "13", "18")
-PAINT = CalibrateConfig.model_fields["paint"].default
+SPREAD = SynthesisConfig()
+CONTRASTS: tuple[Contrast, ...] = ("straight", "inverted", "tent")
 TOGETHER, BEST = "the three together", "the best of the three"
 
 
 def main() -> None:
-    """The patient, then the painted scans."""
+    """The patient, then the synthetic scans."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -50,7 +45,7 @@ def main() -> None:
     rows: dict[str, list[float]] = {name: [] for name in (*CONTRASTS, BEST, TOGETHER)}
     for seed, name in enumerate(MAPS):
         path = given.data / "brain_label_maps" / f"sub-{name}_dseg.nii.gz"
-        for read_from, dice in score_painted(segmenter, path, seed).items():
+        for read_from, dice in score_synthetic(segmenter, path, seed).items():
             rows[read_from].append(dice)
     for read_from, values in rows.items():
         told = " ".join(f"{value:.3f}" for value in values)
@@ -70,24 +65,24 @@ def agree(segmenter: Segmenter, folder: Path) -> None:
         print(f"| {name} | {mean_dice(dice, table):.3f} |", flush=True)
 
 
-def score_painted(segmenter: Segmenter, path: Path, seed: int) -> dict[str, float]:
+def score_synthetic(segmenter: Segmenter, path: Path, seed: int) -> dict[str, float]:
     """mean17 of one stripped anatomy, by what it was read from."""
     table, source, generator = segmenter.label_table, read_label_map(path), generator_of(seed, 0)
-    indices = torch.from_numpy(table.remap(source.data, source.source))
-    head, spread = centered(indices, source.grid), AugmentConfig()
+    sources = sources_of([source], segmenter.model, SPREAD)
+    head = centered(source, sources)
     grid = Grid(source.grid.shape, head.prior_from_native @ source.grid.affine)
-    warp = random_warp(grid.shape, 1.0, spread, generator)
-    moved = sample_labels(head, grid, random_affine(spread, generator), warp)
-    typical = torch.from_numpy(typical_intensities(segmenter.model))
+    augment = AugmentConfig(flip=False)
+    anatomy = sample_anatomy(head, sources, grid, augment, SPREAD.ageing, generator)
     volumes = []
     for contrast in CONTRASTS:
-        mean = shade(typical, contrast, generator)
-        image, in_view = render(moved.long(), moved > 0, mean, PAINT, generator)
+        look = appearance(sources, contrast, SPREAD, generator)
+        image = render(anatomy, sources, look, 1.0, SPREAD, generator)
+        in_view, _ = sample_view(anatomy, sources, grid, SPREAD, generator)
         volumes.append(Volume(as_scanned(image, in_view), grid, source=contrast))
-    known = moved.numpy()
+    known = sources.label[anatomy]
 
     def score(first: Volume, *further: Volume) -> float:
-        found = table.remap(segmenter.segment(first, contrasts=further).label_map, "painted")
+        found = table.remap(segmenter.segment(first, contrasts=further).label_map, "synthetic")
         return mean_dice(dice_of_structures(found, known, table), table)
 
     alone = {volume.source: score(volume) for volume in volumes}

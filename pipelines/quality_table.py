@@ -16,21 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from seg_prior.api import Segmenter
-from seg_prior.commands.calibrate import Config as CalibrateConfig
 from seg_prior.config.inference import BRAIN_MODEL
-from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.volume import Volume, stem
 from seg_prior.errors import SegPriorError
 from seg_prior.files import whole_file
-from seg_prior.inference.predictor import typical_intensities
 from seg_prior.io.nifti import read_label_map, read_volume
 from seg_prior.quality.measures import Evidence, gather
 from seg_prior.quality.verdict import judge, rules
 from seg_prior.synthesis.anatomies import generator_of
-from seg_prior.synthesis.scan import centered, paint_scan
+from seg_prior.synthesis.scan import centered, synthetic_scan
+from seg_prior.training.align import sources_of
 from spoiled_scans import spoiled
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,24 +83,22 @@ def coverage(tables: list[dict[str, list[float]]]) -> str:
 
 
 def good(data: Path, segmenter: Segmenter) -> list[tuple[str, Callable[[], Volume]]]:
-    """Sixteen real scans, four painted ones."""
+    """Sixteen real scans, four synthetic ones."""
     files = sorted(data.glob("brain_t1w/*_T1w.nii.gz"))
     files += sorted(data.glob("brain_t1w_freesurfer/*_T1w.nii.gz"))
     files += [data / f"brain_multicontrast/sub-ms07_{c}.nii.gz" for c in ("FLAIR", "T1w", "T2w")]
     scans = [(stem(file), partial(read_volume, file)) for file in files]
     maps = sorted((data / "brain_label_maps").glob("*_dseg.nii.gz"))[-4:]
-    return scans + [(f"painted {stem(m)}", partial(painted, m, segmenter)) for m in maps]
+    return scans + [(f"synthetic {stem(m)}", partial(synthetic, m, segmenter)) for m in maps]
 
 
-def painted(label_map: Path, segmenter: Segmenter) -> Volume:
-    """A painted scan that no calibration saw."""
-    volume, table = read_label_map(label_map), segmenter.label_table
-    indices = torch.from_numpy(table.remap(volume.data, volume.source))
-    paint = CalibrateConfig.model_fields["paint"].default
-    typical = torch.from_numpy(typical_intensities(segmenter.model))
-    rng = generator_of(SEED, int(indices.sum()))
-    head = centered(indices, volume.grid)
-    return paint_scan(head, typical, table, 1.0, AugmentConfig(), paint, rng).volume
+def synthetic(label_map: Path, segmenter: Segmenter) -> Volume:
+    """A synthetic scan that no calibration saw."""
+    volume, config = read_label_map(label_map), SynthesisConfig()
+    sources = sources_of([volume], segmenter.model, config)
+    rng = generator_of(SEED, int(volume.data.sum()))
+    head = centered(volume, sources)
+    return synthetic_scan(head, sources, 1.0, AugmentConfig(), config, rng).volume
 
 
 def read(segmenter: Segmenter, volume: Volume, reference: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class VolumeError(NamedTuple):
 
 
 class Spread(BaseModel):
-    """Mean and standard deviation of a figure over painted scans."""
+    """Mean and standard deviation of a figure over synthetic scans."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -36,7 +36,7 @@ class Calibration(BaseModel):
     """What new results are judged by.
 
     Attributes:
-        num_scans: Painted scans that it was measured on.
+        num_scans: Synthetic scans that it was measured on.
         quantile: Half width of a 90 % interval, in deviations: Student's t of that many scans.
         warn_z, fail_z: Deviations beyond which a measure is doubtful or wrong; of one new scan,
             with what so few scans leave open included.

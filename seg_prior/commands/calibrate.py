@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.config.synthesis import AugmentConfig, PaintConfig
+from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.files import Files, whole_file
@@ -35,15 +35,15 @@ class Config(RuntimeConfig):
     model: Path
     """Checkpoint of any kind; its header is written anew, its weights stay as they are."""
     labels: list[Path]
-    """Label maps that scans are painted from."""
+    """Label maps that synthetic scans are made from."""
     num_scans: int = Field(32, le=100_000)
     """How many, at least 8; the maps take turns."""
     spacing_mm: float | None = Field(None, gt=0, le=1000)
-    """Of the painted scans; None is half of prior space's."""
+    """Of the scans; None is half of prior space's."""
     augment: AugmentConfig = AugmentConfig()
     """Of the anatomies."""
-    paint: PaintConfig = PaintConfig(max_label_sd=0.05, stripped_share=1.0)
-    """Of the images; its lengths are in voxels of the scan."""
+    synthesis: SynthesisConfig = SynthesisConfig()
+    """Of the scans."""
 
 
 def files(config: Config) -> Files:
@@ -56,7 +56,7 @@ def files(config: Config) -> Files:
 
 
 def run(config: Config) -> Calibration:
-    """Paint scans, read them, write the calibration into the model's header.
+    """Make synthetic scans, read them, write the calibration into the model's header.
 
     What was measured is kept beside the model until then, so a stopped run goes on.
 
@@ -88,39 +88,36 @@ def run(config: Config) -> Calibration:
 
 def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Record]:
     """Scan after scan, each kept in a file at once."""
-    import torch
+    import numpy as np
     from tqdm import tqdm
 
     from seg_prior.checkpoints.request import Request
-    from seg_prior.inference.predictor import typical_intensities
     from seg_prior.io.find import find_label_maps
     from seg_prior.io.nifti import read_label_map
     from seg_prior.quality.calibrate import read_log, record_of
     from seg_prior.synthesis.anatomies import generator_of
-    from seg_prior.synthesis.scan import centered, paint_scan
+    from seg_prior.synthesis.scan import centered, synthetic_scan
+    from seg_prior.training.align import sources_of
 
     paths = find_label_maps(config.labels)
     # More scans than before go on from those that are there.
     asked = Request.of(config.model_copy(update={"num_scans": 0}), [config.model, *paths])
     request = json.dumps(asked.record())
     records = read_log(kept, request)
-    table = segmenter.label_table
-    typical = torch.from_numpy(typical_intensities(segmenter.model))
     spacing_mm = config.spacing_mm or float(segmenter.atlas.grid.spacing_mm.min()) / 2
     numbers = range(len(records), config.num_scans)
-    for n in tqdm(numbers, desc="painted scans", disable=is_silent(log)):
+    for n in tqdm(numbers, desc="synthetic scans", disable=is_silent(log)):
         path = paths[n % len(paths)]
         volume = read_label_map(path)
-        indices = table.remap(volume.data, volume.source)
-        if not table.is_structure[indices].any():
+        sources = sources_of([volume], segmenter.model, config.synthesis)
+        if not sources.is_structure[sources.index(np.unique(volume.data))].any():
             raise LabelsError(f"{path}: found background only, need a label map.")
-        scan = paint_scan(
-            centered(torch.from_numpy(indices), volume.grid),
-            typical,
-            table,
+        scan = synthetic_scan(
+            centered(volume, sources),
+            sources,
             spacing_mm,
             config.augment,
-            config.paint,
+            config.synthesis,
             generator_of(config.seed, n),
         )
         records.append(record_of(segmenter.segment(scan.volume), scan, path.name))

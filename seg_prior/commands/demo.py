@@ -42,7 +42,7 @@ class Size(NamedTuple):
         num_maps, num_scans, num_new: Heads of the label maps, of the unlabelled scans, and heads
             to segment; no head is in two of these.
         spacing_mm, prior_spacing_mm: Of label maps and scans, and of prior space.
-        prior_steps, painted_steps, scan_steps: Of label VAE and image encoder.
+        prior_steps, synthetic_steps, scan_steps: Of label VAE and image encoder.
     """
 
     num_maps: int
@@ -51,7 +51,7 @@ class Size(NamedTuple):
     spacing_mm: float
     prior_spacing_mm: float
     prior_steps: int
-    painted_steps: int
+    synthetic_steps: int
     scan_steps: int
 
 
@@ -250,12 +250,12 @@ def _train(config: Config, size: Size, maps: PhantomFiles, scans: PhantomFiles) 
         "labels": list(maps.label_maps),
         "prior": config.out / "prior.safetensors",
         "out": config.out / "model.safetensors",
-        "pretrain": _optim(size.painted_steps, 1e-3),
+        "pretrain": _optim(size.synthetic_steps, 1e-3),
         "adapt": _optim(size.scan_steps, 3e-4),
     }
     with _warnings_only():
         train_encoder.run(train_encoder.Config.model_validate(settings | _runtime(config)))
-    log.info("trained the image encoder, on painted label maps and on the unlabelled scans")
+    log.info("trained the image encoder, on synthetic and on unlabelled scans")
     return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "model")}
 
 

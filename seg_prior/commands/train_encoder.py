@@ -14,7 +14,9 @@ from seg_prior.files import Files
 if TYPE_CHECKING:
     from seg_prior.checkpoints.header import Header
 
-SUMMARY = "Teach a prior to read scans, from painted label maps and from unlabelled scans."
+SUMMARY = (
+    "Teach a prior to read scans, from synthetic scans of label maps and from unlabelled scans."
+)
 EXAMPLE = (
     "seg-prior train-encoder scans/ --labels maps/ \\\n"
     "    --prior prior.safetensors --out model.safetensors"
@@ -31,12 +33,12 @@ class Config(EncoderConfig):
     `synthetic_only`."""
     prior: Path
     """Checkpoint of kind vae."""
-    labels: list[Path] = []
-    """Label maps that painted images are made of; without them the prior draws its own."""
+    labels: list[Path]
+    """Label maps that synthetic scans are made of."""
     out: Path
     """Checkpoint to write."""
     synthetic_only: bool = False
-    """Stop after the painted images."""
+    """Stop after the synthetic scans."""
 
 
 def files(config: Config) -> Files:
@@ -45,9 +47,8 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_images, find_label_maps
 
     folder = config.out.with_suffix("")
-    reads, writes = [config.prior], training_files(folder / "pretrain")
-    if config.labels:
-        reads += find_label_maps(config.labels)
+    reads = [config.prior, *find_label_maps(config.labels)]
+    writes = training_files(folder / "pretrain")
     if not config.synthetic_only:
         reads += find_images(config.images)
         writes += training_files(folder / "adapt")
@@ -55,7 +56,7 @@ def files(config: Config) -> Files:
 
 
 def run(config: Config) -> Header:
-    """Pre-train q(z | x) on painted label maps, adapt it to the scans, write the model.
+    """Pre-train q(z | x) on synthetic scans, adapt it to the scans, write the model.
 
     Raises:
         SegPriorError: An input does not fit.
@@ -68,7 +69,7 @@ def run(config: Config) -> Header:
     from seg_prior.models.image_encoder import ImageEncoder
     from seg_prior.models.label_vae import LabelVAE
     from seg_prior.models.likelihood import intensity_classes
-    from seg_prior.training.encoder import adapt, anatomies_of, conform_scans, pretrain
+    from seg_prior.training.encoder import adapt, conform_scans, pretrain
     from seg_prior.training.loop import Run, forget
 
     check_checkpoint_name(config.out)
@@ -86,11 +87,10 @@ def run(config: Config) -> Header:
     encoder = model.image_encoder or ImageEncoder(vae)
     encoder.requires_grad_(True)
     folder = config.out.with_suffix("")
-    anatomies = anatomies_of(config.labels, config.prior, model, config)
     first = Run(folder / "pretrain", device, request)
-    pretrain(config, model, anatomies, encoder, classes, first)
-    num_painted = config.pretrain.steps * config.pretrain.batch_size
-    log.info("pre-trained on %d painted images", num_painted)
+    pretrain(config, model, config.labels, encoder, classes, first)
+    num_synthetic = config.pretrain.steps * config.pretrain.batch_size
+    log.info("pre-trained on %d synthetic scans", num_synthetic)
     num_scans = 0
     if not config.synthetic_only:
         scans, are_stripped = conform_scans(config.images, config, model, device)

@@ -1,16 +1,27 @@
-"""Random anatomies, and images painted from them."""
+"""Random anatomies, and synthetic scans of them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from seg_prior.config.base import FrozenModel
 
+Contrast = Literal["straight", "inverted", "tent", "tied", "untied"]
+"""Of the typical intensities, those of T1w for a brain: as they are, upside down (T2w), brightest
+in the middle (FLAIR); or any, one for all labels that share Gaussians, or one for each label."""
+View = Literal["whole", "zeroed", "faceless", "inside", "rim", "tight"]
+"""All that a scanner sees; without air; without air and face; without what is outside the organ;
+the structures in a rim of what surrounds them; the structures alone."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Length = Annotated[float, Field(gt=0, le=1000)]
 Knots = Annotated[float, Field(gt=0, le=1000)]
 Deviation = Annotated[float, Field(ge=0, le=1000)]
-Blur = Annotated[float, Field(ge=0, le=10)]
+Blur = Annotated[float, Field(ge=0, le=100)]
+Spread = Annotated[float, Field(ge=0, le=10)]
+"""Of relative intensities or of factors."""
 
 
 class AugmentConfig(FrozenModel):
@@ -38,24 +49,98 @@ class AugmentConfig(FrozenModel):
         return self
 
 
-class PaintConfig(FrozenModel):
-    """Spread of painted images; means of intensity classes are uniform between 0 and 1."""
+class Growth(FrozenModel):
+    """How a structure changes with age."""
 
-    max_label_sd: float = Field(0.12, ge=0, le=10)
-    """Largest deviation of the means of labels within one class."""
-    max_sd: float = Field(0.1, ge=0, le=10)
+    ids: tuple[int, ...]
+    """Of label maps; together they are the structure."""
+    border_mm: float = Field(ge=-1000, le=1000)
+    """How far age 1 moves its border outwards; negative shrinks it."""
+    reach_mm: Length
+    """How far around the border tissue moves along."""
+
+
+class AgeingConfig(FrozenModel):
+    """What age does to an organ, by the ids of its label maps; nothing where none are named."""
+
+    aged_share: Share = 0.6
+    """Of anatomies that are aged at all."""
+    max_age: Spread = 2.0
+    """In the unit of `Growth.border_mm`; the young are drawn more often than the old."""
+    growth: tuple[Growth, ...] = ()
+    """Of structures, each by a strength of its own."""
+    size_sd: Spread = 0.25
+    """Growth that no age explains, of all anatomies; in parts of `Growth.border_mm`."""
+    cortex: dict[int, int] = {}
+    """Id of cortex -> of the white matter below, which it recedes into where fluid takes it."""
+    fluid: int | None = None
+    """Id of what widens the sulci."""
+    widening_mm: Blur = 1.3
+    """How far fluid grows into cortex at age 1, at most; it varies from place to place."""
+    lesions: dict[int, int] = {}
+    """Id of white matter -> of lesions in it."""
+    lesion_sources: tuple[int, ...] = ()
+    """Ids that lesions lie near to."""
+    lesion_share: Share = 0.3
+    """Of anatomies with lesions."""
+    max_lesion_load: Share = 0.05
+    """Largest share of white matter that lesions take."""
+
+
+class SynthesisConfig(FrozenModel):
+    """Spread of synthetic scans: ageing, contrast, what a scanner does to it, what is in view.
+
+    Intensities are relative: those of anatomy lie between 0 and 1.
+    """
+
+    ageing: AgeingConfig = AgeingConfig()
+    """Of anatomies, beyond what the label maps show."""
+    contrasts: dict[Contrast, Weight] = {"straight": 1, "inverted": 1, "tent": 1}
+    """Contrast -> how often, in proportion."""
+    max_source_sd: Spread = 0.05
+    """Largest deviation of the means of ids from what the contrast says of their label."""
+    free_ids: tuple[int, ...] = ()
+    """Ids of label maps with an intensity that no contrast tells, such as lesions."""
+    lopsided_share: Share = 1.0
+    """Of scans in which the two sides of the body differ in their means."""
+    is_background_air: bool = False
+    """Whether label 0 is air, dark and even; else it is whatever surrounds an organ."""
+    background_sd: Spread = 0.3
+    """How far the outside, but for air, differs from place to place."""
+    max_sd: Spread = 0.1
     """Largest standard deviation within a label."""
-    background_sd: float = Field(0.3, ge=0, le=10)
-    """How far background differs from place to place."""
-    blur_sd_voxels: tuple[Blur, Blur] = (0.3, 0.9)
-    """Range of the Gaussian blur, in voxels of prior space."""
-    thick_share: float = Field(0.2, ge=0, le=1)
-    """Share of images with thick slices along one axis."""
-    max_slice_voxels: float = Field(3.0, ge=1, le=4)
-    """How thick at most, in voxels of prior space, at most 4."""
-    max_log_bias: float = Field(0.2, ge=0, le=10)
-    """Largest standard deviation of the log bias field."""
-    max_noise: float = Field(0.05, ge=0, le=10)
+    patchiness: Spread = 0.0
+    """Deviation of a smooth texture within a label, in parts of its white texture's."""
+    patch_mm: Length | None = None
+    """Between the knots of smooth texture; None puts 12 along each axis."""
+    blur_sd_mm: tuple[Blur, Blur] | None = None
+    """Range of the Gaussian blur; None is 0.3 to 0.9 voxels."""
+    thick_share: Share = 0.2
+    """Of scans with thick slices along one axis."""
+    max_slice_mm: Length | None = None
+    """How thick at most; None is 3 voxels. The thinnest of the thick have 1.5 voxels."""
+    biased_share: Share = 1.0
+    """Of scans with a bias field."""
+    max_log_bias: Spread = 0.45
+    """Largest log of the field; 0.55 is a factor of 3 between its darkest and brightest place."""
+    bias_mm: Length | None = None
+    """Between the knots of the bias field; None puts 4 along each axis."""
+    max_noise: Spread = 0.05
     """Largest standard deviation of white noise."""
-    stripped_share: float = Field(0.5, ge=0, le=1)
-    """Share of images of which only the anatomy is in the field of view."""
+    views: dict[View, Weight] = {"rim": 1}
+    """What is in view -> how often, in proportion."""
+    max_raggedness: Spread = 0.0
+    """How far the border of what is in view strays, in parts of its width at the blur below."""
+    border_sd_mm: Length | None = None
+    """Blur of the border of what is in view; None is one voxel."""
+    cut_share: Share = 0.0
+    """Of whole, zeroed and faceless scans whose field of view ends in the anatomy."""
+    max_cut: Share = 0.2
+    """Largest share of the field of view that is cut away at one end of one axis."""
+
+    @model_validator(mode="after")
+    def _has_something_to_draw(self) -> Self:
+        for name, weights in (("contrasts", self.contrasts), ("views", self.views)):
+            if sum(weights.values()) <= 0:
+                raise ValueError(f"need a weight above 0 among {name}")
+        return self

@@ -10,7 +10,7 @@ from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import VAEConfig
 from seg_prior.config.optim import MAX_STEPS, OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.config.synthesis import AugmentConfig, PaintConfig
+from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 
 
 class PriorConfig(RuntimeConfig):
@@ -47,17 +47,19 @@ class PriorConfig(RuntimeConfig):
 
 
 class EncoderConfig(RuntimeConfig):
-    """How an image encoder is learned from painted images and unlabelled scans."""
+    """How an image encoder is learned from synthetic and unlabelled scans."""
 
     n4: bool = False
     """Correct the bias field of the scans first."""
     likelihood: Literal["exact", "jensen"] = "exact"
     """exact mixture, or the jensen bound of 2018."""
     augment: AugmentConfig = AugmentConfig()
-    """Of the painted anatomies."""
-    paint: PaintConfig = PaintConfig()
-    """Of the painted images."""
+    """Of the synthetic anatomies."""
+    synthesis: SynthesisConfig = SynthesisConfig(
+        contrasts={"tied": 1}, max_source_sd=0.12, views={"whole": 1, "rim": 1}
+    )
+    """Of the synthetic scans."""
     pretrain: OptimConfig = OptimConfig(steps=1500)
-    """On painted images."""
+    """On synthetic scans."""
     adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
     """On real scans."""

@@ -20,7 +20,7 @@ VOLUME_COLUMNS = (
     "z",
     "quality",
 )
-"""z: deviations of log volume from painted scans; quality: the verdict, the scan's in every row."""
+"""z: deviations of log volume from synthetic scans; quality: the scan's verdict, in every row."""
 
 
 def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""What painted scans measured, and the calibration that is fitted to it."""
+"""What synthetic scans measured, and the calibration that is fitted to it."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from seg_prior.inference.uncertainty import (
 )
 from seg_prior.quality.measures import MEASURES, log_of, measure, volume_deviation
 from seg_prior.synthesis.anatomies import generator_of
-from seg_prior.synthesis.scan import PaintedScan
+from seg_prior.synthesis.scan import SyntheticScan
 
 COVERAGE = 0.9
 WARN_RATE, FAIL_RATE = 0.005, 1e-5
-"""Of painted scans, by one measure, on its bad side."""
+"""Of synthetic scans, by one measure, on its bad side."""
 _NUM_VOTES = 4000  # voxels of a scan whose confidence is kept
 _SURELY_BACKGROUND = 0.99
 _NUM_DRAWS = 2  # of z; their mean square over all scans is what counts
 
 
 class Record(BaseModel):
-    """What one painted scan measured.
+    """What one synthetic scan measured.
 
     Attributes:
         map: Name of its label map.
-        contrast: Of the paint.
+        contrast: Of its intensities.
         true_mm3, soft_mm3, spread: By label name: true and posterior volume, and the deviation of
             its log over draws of z.
         measures: As `quality.measure`.
@@ -58,12 +58,12 @@ class Record(BaseModel):
     votes: list[float]
 
 
-def record_of(result: Prediction, scan: PaintedScan, name: str) -> Record:
-    """What the prediction of a painted scan measured.
+def record_of(result: Prediction, scan: SyntheticScan, name: str) -> Record:
+    """What the prediction of a synthetic scan measured.
 
     Args:
         result: The prediction.
-        scan: The scan, and the labels it was painted from.
+        scan: The scan, and the labels it was made from.
         name: Of its label map.
     """
     table = result.predictor.label_table
@@ -83,7 +83,7 @@ def record_of(result: Prediction, scan: PaintedScan, name: str) -> Record:
 
 
 def fit(records: Sequence[Record]) -> Calibration:
-    """Moments of everything over painted scans."""
+    """Moments of everything over synthetic scans."""
     from scipy.stats import t
 
     num = len(records)
@@ -164,7 +164,7 @@ def describe(calibration: Calibration) -> list[str]:
     """For people."""
     held_out = ", ".join(f"{name} {value:.3g}" for name, value in calibration.check.items())
     return [
-        f"calibrated on {calibration.num_scans} painted scans; "
+        f"calibrated on {calibration.num_scans} synthetic scans; "
         f"confidence has temperature {calibration.temperature:.2f}",
         f"on label maps of the other half: {held_out or 'not measured, needs two label maps'}",
     ]
@@ -189,7 +189,7 @@ def read_log(log: Path, request: str) -> list[Record]:
         raise ConfigError(f"{log}: found a damaged log, need its own. Delete it.") from error
 
 
-def _votes(result: Prediction, scan: PaintedScan) -> list[float]:
+def _votes(result: Prediction, scan: SyntheticScan) -> list[float]:
     """Signed confidences of voxels drawn from those that are not surely background."""
     truth = torch.from_numpy(scan.indices).flatten()[result.voxels.index.cpu()]
     is_open = (result.background_probability < _SURELY_BACKGROUND).cpu().nonzero().flatten()

@@ -1,4 +1,4 @@
-"""Quality control: what a reading measured, against what painted scans measured."""
+"""Quality control: what a reading measured, against what synthetic scans measured."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Quality:
             calibration.
         findings: Worst first.
         measures: By name; those that could be taken.
-        volume_z: By label name, deviations of log volume from the painted scans' mean; empty
+        volume_z: By label name, deviations of log volume from the synthetic scans' mean; empty
             without a calibration.
     """
 

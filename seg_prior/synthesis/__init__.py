@@ -1,1 +1,1 @@
-"""Random anatomies and the images painted from them."""
+"""Random anatomies, and synthetic scans of them."""

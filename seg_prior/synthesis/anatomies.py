@@ -12,10 +12,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seg_prior.config.synthesis import AugmentConfig
-from seg_prior.core.grid import MIRROR, Affine, Grid
-from seg_prior.models.label_vae import LabelVAE
+from seg_prior.core.grid import Affine, Grid
 from seg_prior.models.location import LocationPrior
-from seg_prior.synthesis.deformation import random_affine, random_warp
+from seg_prior.synthesis.deformation import random_bend
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +22,7 @@ class AlignedLabelMap:
     """A label map in its own voxels, and the way to prior space.
 
     Attributes:
-        indices: (I, J, K) uint8 label indices.
+        indices: (I, J, K) uint8 label indices, or int16 indices of sources.
         grid: Its native grid.
         prior_from_native: (4, 4), world mm -> world mm.
     """
@@ -48,7 +47,7 @@ def sample_labels(
         displacement: (3, D, H, W) in prior voxels, added before it; none if None.
 
     Returns:
-        (D, H, W) uint8.
+        (D, H, W), as the map's indices are.
     """
     world = torch.eye(4, dtype=torch.float64) if transform is None else transform
     native_from_prior = (
@@ -109,45 +108,13 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         """(V,) uint8 label indices, and (K,) noise."""
         generator = generator_of(self.seed, item)
         choice = int(torch.randint(len(self.maps), (1,), generator=generator))
-        is_flipped = self.config.flip and bool(torch.rand(1, generator=generator) < 0.5)
         has_sides = bool((self.partner != torch.arange(self.partner.numel())).any())
-        transform = random_affine(self.config, generator)
-        if is_flipped and has_sides:
-            transform = torch.from_numpy(MIRROR) @ transform
-        spacing_mm = float(self.prior_grid.spacing_mm[0])
-        warp = random_warp(self.prior_grid.shape, spacing_mm, self.config, generator)
-        labels = sample_labels(self.maps[choice], self.prior_grid, transform, warp)
+        bend = random_bend(self.prior_grid, self.config, has_sides, generator)
+        labels = sample_labels(self.maps[choice], self.prior_grid, bend.transform, bend.warp)
         labels = labels.flatten()[self.voxels]
-        if is_flipped and has_sides:
+        if bend.is_flipped:
             labels = self.partner[labels.long()].to(torch.uint8)
         return labels, torch.randn(self.num_latents, generator=generator)
-
-
-class SampledAnatomies(Dataset[tuple[Tensor, Tensor]]):
-    """Label maps that a prior draws: the likeliest labels of a random z.
-
-    Args:
-        vae: The prior, on the CPU.
-        seed, length: Item n depends on (seed, n) alone.
-    """
-
-    def __init__(self, vae: LabelVAE, seed: int, length: int) -> None:
-        self.vae = vae
-        self.seed = seed
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
-        """(V,) uint8 label indices, and the (K,) z that they were drawn from."""
-        z = torch.randn(self.vae.num_latents, generator=generator_of(self.seed, item))
-        with torch.inference_mode():
-            labels = self.vae.location.likeliest(self.vae.decode(z[None]))[0]
-        return labels.to(torch.uint8), z
-
-
-Anatomies = RandomAnatomies | SampledAnatomies
 
 
 def some_cells(location: LocationPrior, share: float, seed: int, step: int) -> Tensor | None:

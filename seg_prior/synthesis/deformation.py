@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.config.synthesis import AugmentConfig
+from seg_prior.core.grid import MIRROR, Grid
 from seg_prior.models.warp import integrate
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """A random deformation of a label map.
+
+    Attributes:
+        transform: (4, 4) world mm -> world mm; with the mirror, if it is flipped.
+        warp: (3, D, H, W) displacement in voxels.
+        is_flipped: Whether sides are to be swapped.
+    """
+
+    transform: Tensor
+    warp: Tensor
+    is_flipped: bool
+
+
+def random_bend(
+    grid: Grid, config: AugmentConfig, has_sides: bool, generator: torch.Generator
+) -> Bend:
+    """An affine, the mirror image in half of the draws if there are sides, and a warp."""
+    is_flipped = config.flip and bool(torch.rand(1, generator=generator) < 0.5)
+    is_flipped = is_flipped and has_sides
+    transform = random_affine(config, generator)
+    if is_flipped:
+        transform = torch.from_numpy(MIRROR) @ transform
+    warp = random_warp(grid.shape, float(grid.spacing_mm[0]), config, generator)
+    return Bend(transform, warp, is_flipped)
 
 
 def random_affine(config: AugmentConfig, generator: torch.Generator) -> Tensor:

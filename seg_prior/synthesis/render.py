@@ -1,157 +1,103 @@
-"""Painted images: random anatomies in random contrast, so that q(z | x) learns from label maps."""
+"""Images of anatomies whose appearance is known: texture, blur, slices, bias field, noise."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
-from seg_prior.config.synthesis import PaintConfig
-from seg_prior.models.likelihood import IntensityClasses
-from seg_prior.models.location import LocationPrior
-from seg_prior.synthesis.anatomies import Anatomies, generator_of
+from seg_prior.config.synthesis import SynthesisConfig
+from seg_prior.synthesis.contrast import Appearance
+from seg_prior.synthesis.fields import Shape, happens, smooth_field, uniform
+from seg_prior.synthesis.sources import Sources
 
-PaintedSample = tuple[Tensor, Tensor, Tensor]
-
-_MAX_TAPS = 5
-"""Voxels that a blur or a slice reaches along one axis."""
-
-
-class PaintedAnatomies(Dataset[PaintedSample]):
-    """Random anatomies and images painted from them [Billot2023].
-
-    Args:
-        anatomies: Where label maps come from; item n here is painted from item n there.
-        location: The anatomy mask.
-        classes: Classes that share Gaussians.
-        config: Spread of the paint.
-    """
-
-    def __init__(
-        self,
-        anatomies: Anatomies,
-        location: LocationPrior,
-        classes: IntensityClasses,
-        config: PaintConfig,
-    ) -> None:
-        self.anatomies = anatomies
-        self.location = location
-        self.classes = classes
-        self.config = config
-
-    def __len__(self) -> int:
-        return len(self.anatomies)
-
-    def __getitem__(self, item: int) -> PaintedSample:
-        """image (1, V), observed (1, V) 0 or 1, label_map (V,) uint8."""
-        label_map, _ = self.anatomies[item]
-        generator = generator_of(self.anatomies.seed + 1, item)
-        image, observed = paint(label_map, self.location, self.classes, self.config, generator)
-        return image[None], observed[None], label_map
-
-
-def paint(
-    label_map: Tensor,
-    location: LocationPrior,
-    classes: IntensityClasses,
-    config: PaintConfig,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """One image of an anatomy: class means, texture, blur, bias field, noise, field of view.
-
-    Args:
-        label_map: (V,) label indices.
-        location: The anatomy mask; outside it lies background.
-        classes: Labels of one tie have one mean, up to `config.max_label_sd`.
-        config: Spread of the paint.
-        generator: Of everything random.
-
-    Returns:
-        image, observed: (V,), float32.
-    """
-
-    num_labels = classes.class_of_label.numel()
-    of_tie = torch.rand(len(classes.ties), generator=generator)
-    mean = of_tie[classes.tie_of_class[classes.class_of_label]]
-    # Labels of one tie differ, from hardly at all to so much that the tie is wrong.
-    label_sd = _uniform(0.0, config.max_label_sd, generator)
-    mean = mean + label_sd * torch.randn(num_labels, generator=generator)
-    labels = location.scatter(label_map[None, None].float(), 0.0)[0, 0].long()
-    is_inside = ~classes.is_outside[classes.class_of_label]
-    image, in_view = render(labels, is_inside[labels], mean, config, generator)
-    observed = location.gather(in_view[None, None].float())[0, 0]
-    return location.gather(image[None, None])[0, 0] * observed, observed
+_BLUR_VOXELS = (0.3, 0.9)
+_THICK_VOXELS = (1.5, 3.0)
+_PATCH_KNOTS, _BIAS_KNOTS = 12, 4
 
 
 def render(
-    labels: Tensor,
-    kept: Tensor,
-    mean: Tensor,
-    config: PaintConfig,
+    anatomy: NDArray[np.int16],
+    sources: Sources,
+    appearance: Appearance,
+    spacing_mm: float,
+    config: SynthesisConfig,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """One image of labels whose means are known; lengths in the config are in its voxels.
+) -> NDArray[np.float32]:
+    """One image of an anatomy.
 
     Args:
-        labels: (D, H, W) int64 label indices.
-        kept: (D, H, W) bool, what a stripping tool would leave.
-        mean: (L,) intensity of each label.
-        config: Spread of the paint.
+        anatomy: (D, H, W) indices of sources.
+        sources: What they mean.
+        appearance: Means and deviations of the sources.
+        spacing_mm: Of the voxels, along each axis.
+        config: Spread of all else.
         generator: Of everything random.
 
     Returns:
-        image (D, H, W) float32, and in_view (D, H, W) bool: all, or a smooth mask of `kept`.
+        (D, H, W), relative intensity.
     """
-    sd = config.max_sd * torch.rand(mean.numel(), generator=generator)
-    noise = torch.randn(labels.shape, generator=generator)
-    texture = mean[labels] + sd[labels] * noise
-    # Background is a mixture: it changes its mean from place to place.
-    shape = (labels.shape[0], labels.shape[1], labels.shape[2])
-    patches = smooth_field(shape, 12, generator)
-    texture = torch.where(labels == 0, texture + config.background_sd * patches, texture)
-    texture = _blur(texture, _uniform(*config.blur_sd_voxels, generator))
-    if _uniform(0.0, 1.0, generator) < config.thick_share:
+    image = _textured(anatomy, sources, appearance, spacing_mm, config, generator)
+    low, high = config.blur_sd_mm or tuple(spacing_mm * sd for sd in _BLUR_VOXELS)
+    sd_mm = uniform(low, high, generator)
+    image = np.asarray(ndimage.gaussian_filter(image, sd_mm / spacing_mm, truncate=3), np.float32)
+    if happens(config.thick_share, generator):
+        thinnest, default = (spacing_mm * n for n in _THICK_VOXELS)
+        thickest = default if config.max_slice_mm is None else config.max_slice_mm
         axis = int(torch.randint(3, (1,), generator=generator))
-        texture = _thicken(texture, axis, _uniform(1.0, config.max_slice_voxels, generator))
-    field = smooth_field(shape, 4, generator) * _uniform(0.0, config.max_log_bias, generator)
-    noise = torch.randn(labels.shape, generator=generator)
-    image = texture * torch.exp(field) + noise * _uniform(0.0, config.max_noise, generator)
-    if _uniform(0.0, 1.0, generator) >= config.stripped_share:
-        return image, torch.ones(shape, dtype=torch.bool)
-    # Stripped: a smooth mask whose edge lies a little in or out of the anatomy.
-    return image, _blur(kept.float(), 1.0) > _uniform(0.2, 0.6, generator)
-
-
-def _uniform(low: float, high: float, generator: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand(1, generator=generator))
-
-
-def smooth_field(shape: tuple[int, int, int], num_knots: int, generator: torch.Generator) -> Tensor:
-    """(D, H, W) of about unit deviation at its knots, interpolated linearly."""
-    knots = torch.randn(1, 1, num_knots, num_knots, num_knots, generator=generator)
-    return F.interpolate(knots, size=shape, mode="trilinear", align_corners=True)[0, 0]
-
-
-def _thicken(image: Tensor, axis: int, thickness_voxels: float) -> Tensor:
-    """Mean over slices of a thickness along one axis, as a scan of thick slices that has been
-    interpolated shows it."""
-    offset = torch.arange(-(_MAX_TAPS // 2), _MAX_TAPS // 2 + 1.0)
-    weight = (thickness_voxels / 2 + 0.5 - offset.abs()).clamp(0, 1)
-    return _convolve(image, weight / weight.sum(), axis)
-
-
-def _convolve(image: Tensor, kernel: Tensor, axis: int) -> Tensor:
-    """(D, H, W), along one axis; an odd kernel."""
-    size, padding = [1, 1, 1], [0, 0, 0]
-    size[axis], padding[axis] = kernel.numel(), kernel.numel() // 2
-    return F.conv3d(image[None, None], kernel.view(1, 1, *size), padding=padding)[0, 0]
-
-
-def _blur(image: Tensor, sd_voxels: float) -> Tensor:
-    """Gaussian blur of (D, H, W), two voxels to each side."""
-    offset = torch.arange(-(_MAX_TAPS // 2), _MAX_TAPS // 2 + 1.0)
-    kernel = torch.exp(-0.5 * (offset / max(sd_voxels, 1e-3)).square())
-    for axis in range(3):
-        image = _convolve(image, kernel / kernel.sum(), axis)
+        image = in_slices(image, axis, uniform(thinnest, thickest, generator) / spacing_mm)
+    shape = _shape(image)
+    if happens(config.biased_share, generator):
+        image *= bias_field(shape, spacing_mm, config, generator).numpy()
+    noise = uniform(0.0, config.max_noise, generator)
+    image += noise * torch.randn(shape, generator=generator).numpy()
     return image
+
+
+def bias_field(
+    shape: Shape, spacing_mm: float, config: SynthesisConfig, generator: torch.Generator
+) -> Tensor:
+    """(D, H, W) factors, whose logarithm is at most `config.max_log_bias` anywhere."""
+    log_bias = smooth_field(shape, generator, _BIAS_KNOTS, spacing_mm, config.bias_mm)
+    log_bias = log_bias / log_bias.abs().max()
+    return torch.exp(uniform(0.0, config.max_log_bias, generator) * log_bias)
+
+
+def in_slices(
+    image: NDArray[np.float32], axis: int, thickness_voxels: float
+) -> NDArray[np.float32]:
+    """Slices of a thickness along one axis, interpolated to the voxels there were."""
+    shape = _shape(image)
+    i, j, k = (max(3, round(n / thickness_voxels)) if a == axis else n for a, n in enumerate(shape))
+    slices = F.adaptive_avg_pool3d(torch.from_numpy(image)[None, None], (i, j, k))
+    thick = F.interpolate(slices, size=shape, mode="trilinear", align_corners=False)
+    return np.asarray(thick[0, 0].numpy())
+
+
+def _textured(
+    anatomy: NDArray[np.int16],
+    sources: Sources,
+    appearance: Appearance,
+    spacing_mm: float,
+    config: SynthesisConfig,
+    generator: torch.Generator,
+) -> NDArray[np.float32]:
+    """Means of the sources and their texture, white and smooth; the outside is never even."""
+    shape = _shape(anatomy)
+    mean, sd = appearance.mean.numpy(), appearance.sd.numpy()
+    texture = torch.randn(shape, generator=generator)
+    if config.patchiness > 0:
+        smooth = smooth_field(shape, generator, _PATCH_KNOTS, spacing_mm, config.patch_mm)
+        texture = texture + config.patchiness * smooth
+    image = mean[anatomy] + sd[anatomy] * texture.numpy()
+    patches = smooth_field(shape, generator, _PATCH_KNOTS, spacing_mm, config.patch_mm).numpy()
+    is_patchy = sources.is_outside.copy()
+    is_patchy[0] &= not config.is_background_air
+    return np.asarray(image + config.background_sd * is_patchy[anatomy] * patches, dtype=np.float32)
+
+
+def _shape(grid: NDArray[np.generic]) -> Shape:
+    return (grid.shape[0], grid.shape[1], grid.shape[2])

@@ -1,4 +1,4 @@
-"""The network that reads scans: painted ones first, then unlabelled ones."""
+"""The network that reads scans: synthetic ones first, then unlabelled ones."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from seg_prior.checkpoints.file import Model, load_model
+from seg_prior.checkpoints.file import Model
 from seg_prior.config.training import EncoderConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.inference.predictor import atlas_of, is_stripped
@@ -24,14 +25,12 @@ from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.objective import kl_between_normals, kl_to_standard_normal, log_prob_of_image
 from seg_prior.registration.pipeline import conform
-from seg_prior.synthesis.anatomies import (
-    Anatomies,
-    RandomAnatomies,
-    SampledAnatomies,
-    generator_of,
-)
-from seg_prior.synthesis.render import PaintedAnatomies
-from seg_prior.training.align import align_label_maps
+from seg_prior.synthesis.ageing import sample_anatomy
+from seg_prior.synthesis.anatomies import generator_of
+from seg_prior.synthesis.contrast import sample_contrast
+from seg_prior.synthesis.render import render
+from seg_prior.synthesis.view import sample_view
+from seg_prior.training.align import align_sources
 from seg_prior.training.curves import draw_log
 from seg_prior.training.loop import Run, train
 
@@ -41,16 +40,16 @@ log = logging.getLogger(__name__)
 def pretrain(
     config: EncoderConfig,
     model: Model,
-    anatomies: Anatomies,
+    labels: Sequence[Path],
     encoder: ImageEncoder,
     classes: IntensityClasses,
     run: Run,
 ) -> None:
-    """Make q(z | painted x) cover q(z | s): no image-label pair of a real subject is used."""
+    """Make q(z | synthetic x) cover q(z | s): no image-label pair of a real subject is used."""
     vae = model.prior
     assert isinstance(vae, LabelVAE)
     location = model.location
-    painted = PaintedAnatomies(anatomies, location.on_cpu(), classes, config.paint)
+    synthetic = SyntheticScans(find_label_maps(labels), model, config)
     on_device = classes.to(run.device)
 
     def losses_of(network: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
@@ -62,36 +61,43 @@ def pretrain(
         loss = kl_between_normals(mean, log_var, *target).mean() / image.shape[2]
         return {"loss": loss, "mean_error": (mean - target[0]).square().mean()}
 
-    train(encoder, losses_of, painted, config.pretrain, run)
+    train(encoder, losses_of, synthetic, config.pretrain, run)
     draw_log(run.folder)
 
 
-def anatomies_of(
-    labels: Sequence[Path], prior: Path, model: Model, config: EncoderConfig
-) -> Anatomies:
-    """What images are painted from: augmented label maps, or draws from the prior itself.
+class SyntheticScans(Dataset[tuple[Tensor, Tensor, Tensor]]):
+    """Synthetic scans on the voxels of the anatomy mask; item n depends on (seed, n) alone.
 
     Args:
-        labels: Label maps, as `find_images` takes them; none leaves the prior to draw.
-        prior: The checkpoint of `model`.
-        model: Where networks are trained.
-        config: Of the training.
+        labels: Label maps.
+        model: The prior whose frame they are brought to.
+        config: Spread of the scans.
     """
-    length = config.pretrain.steps * config.pretrain.batch_size
-    if labels:
-        return RandomAnatomies(
-            align_label_maps(find_label_maps(labels), model),
-            model.header.grid,
-            model.location.voxels.cpu(),
-            model.header.label_table.partner,
-            config.augment,
-            0,
-            config.seed,
-            length,
-        )
-    vae = load_model(prior).prior  # a copy that stays on the CPU
-    assert isinstance(vae, LabelVAE)
-    return SampledAnatomies(vae, config.seed, length)
+
+    def __init__(self, labels: Sequence[Path], model: Model, config: EncoderConfig) -> None:
+        self.maps, self.sources = align_sources(labels, model, config.synthesis)
+        self.grid, self.voxels = model.header.grid, model.location.voxels.cpu()
+        # Kinds of background count as one.
+        first = np.array([group[0] for group in model.location.groups], dtype=np.uint8)
+        self.label = first[self.sources.label]
+        self.config = config
+
+    def __len__(self) -> int:
+        return self.config.pretrain.steps * self.config.pretrain.batch_size
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor, Tensor]:
+        """image (1, V), observed (1, V) 0 or 1, label_map (V,) uint8."""
+        generator, config = generator_of(self.config.seed, item), self.config.synthesis
+        label_map = self.maps[int(torch.randint(len(self.maps), (1,), generator=generator))]
+        augment, ageing = self.config.augment, config.ageing
+        anatomy = sample_anatomy(label_map, self.sources, self.grid, augment, ageing, generator)
+        look = sample_contrast(self.sources, config, generator)
+        spacing_mm = float(self.grid.spacing_mm[0])
+        image = render(anatomy, self.sources, look, spacing_mm, config, generator)
+        in_view, _ = sample_view(anatomy, self.sources, self.grid, config, generator)
+        observed = torch.from_numpy(in_view).flatten()[None, self.voxels].float()
+        seen = torch.from_numpy(image).flatten()[None, self.voxels] * observed
+        return seen, observed, torch.from_numpy(self.label[anatomy]).flatten()[self.voxels]
 
 
 def adapt(

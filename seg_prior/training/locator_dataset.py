@@ -17,7 +17,7 @@ from seg_prior.models.locator import standardised
 from seg_prior.registration.resample import resample_mean, resample_observed
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.deformation import random_affine
-from seg_prior.synthesis.render import smooth_field
+from seg_prior.synthesis.fields import smooth_field
 
 _TURN_SD_DEG, _LOG_SCALE_SD, _SHEAR_SD = 10.0, 0.1, 0.05
 _SHIFT_SD = 0.06  # of the field of view
@@ -88,7 +88,7 @@ def repaint(image: Tensor, generator: torch.Generator) -> Tensor:
     """(D, H, W) in another gamma, bias field and noise; its usual range, 0 to 1, stays."""
     gamma = torch.exp(_LOG_GAMMA_SD * torch.randn(1, generator=generator))
     shape = (image.shape[0], image.shape[1], image.shape[2])
-    field = smooth_field(shape, _BIAS_KNOTS, generator)
+    field = smooth_field(shape, generator, _BIAS_KNOTS)
     noise = _MAX_NOISE * torch.rand(1, generator=generator)
     noise = noise * torch.randn(image.shape, generator=generator)
     return image.clamp_min(0) ** gamma * torch.exp(_BIAS_SD * field) + noise

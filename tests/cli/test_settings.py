@@ -19,7 +19,7 @@ from seg_prior.config.optim import OptimConfig
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.errors import ConfigError
 
-NEEDED = {"prior": Path("p"), "out": Path("o")}
+NEEDED = {"prior": Path("p"), "labels": [Path("l")], "out": Path("o")}
 
 
 def write(tmp_path: Path, content: str) -> Path:
@@ -35,7 +35,7 @@ def test_a_flag_overrides_the_file_which_overrides_the_default(tmp_path: Path) -
     assert config.pretrain.batch_size == 5
     assert config.pretrain.learning_rate == OptimConfig().learning_rate
     assert config.n4
-    assert config.paint == TrainEncoderConfig.model_validate(NEEDED).paint
+    assert config.synthesis == TrainEncoderConfig.model_validate(NEEDED).synthesis
 
 
 def test_one_key_of_a_nested_model_leaves_its_neighbours_as_the_stage_has_them() -> None:
