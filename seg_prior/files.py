@@ -13,9 +13,9 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from seg_prior.errors import OutputError
 
@@ -29,6 +29,11 @@ _SURELY_DEAD_S = 24 * 3600
 _LONGEST_NAME_BYTES = 150
 _PROBE_BYTES = 1 << 16
 """A full disk still takes a name; it does not take these."""
+_TRIES = 100
+"""For a folder that another run may just take away; one that is never there is then an error."""
+
+
+Made = TypeVar("Made")
 
 
 class Files(NamedTuple):
@@ -79,7 +84,7 @@ def staging(path: Path) -> Iterator[Path]:
         _remove_if_dead(left_over)
     token = f"{secrets.token_hex(4)}@{_host()}"
     unlocked = path.with_name(f"{_hidden(path)}.{token}.new")
-    _make_folder(unlocked)
+    _in_its_folder(unlocked, unlocked.mkdir)
     with _locked(unlocked):
         folder = path.with_name(f"{_hidden(path)}.{token}.tmp")
         unlocked.rename(folder)  # locked before anyone looks for it under this name
@@ -99,11 +104,7 @@ def claimed(path: Path) -> Iterator[bool]:
     made = [folder for folder in path.parents if not folder.exists()]
     lock = path.with_name(f"{_hidden(path)}.lock")
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
-        except FileNotFoundError:
-            continue  # another run has just taken the empty folder away
+        descriptor = _in_its_folder(lock, lambda: os.open(lock, os.O_CREAT | os.O_RDWR, 0o666))
         try:
             if _lock(descriptor) is False:
                 yield False
@@ -146,8 +147,11 @@ def check_writable(folder: Path) -> None:
         there = there.parent
     if not there.is_dir():
         raise OutputError(f"{there}: found a file, need a folder to write to. Name another OUT.")
-    with writing(folder), staging(there / "seg-prior") as probe:
-        (probe / "probe").write_bytes(bytes(_PROBE_BYTES))
+    try:
+        with writing(folder), staging(there / "seg-prior") as probe:
+            (probe / "probe").write_bytes(bytes(_PROBE_BYTES))
+    except FileNotFoundError as error:  # a folder that is there, as /proc, where none can be made
+        raise OutputError(_refusal(folder, error)) from error
 
 
 def remove_empty(folders: Iterable[Path]) -> None:
@@ -174,7 +178,7 @@ def absolute(path: Path) -> Path:
 def _refusal(path: Path, error: OSError) -> str:
     parts = [part for part in path.parts if not re.fullmatch(r"\..+\.(tmp|new)", part)]
     shown = Path(*parts)
-    if error.errno in _NO_LEAVE:
+    if error.errno not in _NO_ROOM:
         need = "need leave to write there. Name another OUT, or change the folder's rights"
     else:
         places = (shown.absolute(), *shown.absolute().parents)
@@ -191,15 +195,18 @@ def _hidden(path: Path) -> str:
     return f".{hashlib.sha256(name.encode()).hexdigest()[:16] if is_long else name}"
 
 
-def _make_folder(folder: Path) -> None:
-    """And those above it, though another run may just take away an empty one."""
-    while True:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            folder.mkdir()
-        except FileNotFoundError:
-            continue
-        return
+def _in_its_folder(path: Path, make: Callable[[], Made]) -> Made:
+    """Make a path and the folders above it, though another run may just take away an empty one.
+
+    Raises:
+        FileNotFoundError: Time and again, as where the system lets nobody make a folder.
+    """
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return make()
 
 
 def _host() -> str:

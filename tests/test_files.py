@@ -175,3 +175,12 @@ def test_where_a_file_lies_does_not_depend_on_the_working_directory(
     (tmp_path / "real" / "scan").symlink_to("annex")
     monkeypatch.chdir(tmp_path)
     assert absolute(Path("link/scan")) == tmp_path / "real" / "scan"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_that_can_never_be_made_is_an_error() -> None:
+    path = Path("/proc/no-folder-can-be-made-here/a")
+    with pytest.raises(FileNotFoundError, match="no-folder-can-be-made-here"), staging(path):
+        pass
+    with pytest.raises(FileNotFoundError, match="no-folder-can-be-made-here"), claimed(path):
+        pass
