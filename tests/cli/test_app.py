@@ -328,10 +328,14 @@ def test_a_flag_overrides_the_file_which_overrides_the_default(
 ) -> None:
     file = tmp_path / "some.yaml"
     file.write_text("optim: {steps: 7, learning_rate: 5e-4}\nintensity: {components: {grey: 2}}\n")
-    argv = ["train-prior", "a", "b", "--out", "c", "--config", str(file), "--optim.steps", "9"]
+    labels = [tmp_path / "a.nii.gz", tmp_path / "b.nii.gz"]
+    for path in labels:
+        path.touch()  # a command looks for what it reads before it runs
+    argv = ["train-prior", *map(str, labels), "--out", str(tmp_path / "c.safetensors")]
+    argv += ["--config", str(file), "--optim.steps", "9"]
     config = resolved([*argv, "--augment.warp-knots-mm", "30", "10"], monkeypatch)
-    assert config.labels == [Path("a"), Path("b")]
-    assert config.out == Path("c")
+    assert config.labels == labels
+    assert config.out == tmp_path / "c.safetensors"
     assert config.optim.steps == 9
     assert config.optim.learning_rate == 5e-4
     assert config.optim.batch_size == TrainPriorConfig.model_fields["optim"].default.batch_size

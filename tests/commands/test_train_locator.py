@@ -45,7 +45,9 @@ def test_a_prior_gains_a_locator_and_still_segments(
     assert torch.equal(before.location.log_prob, model.location.log_prob)
     image = config.images[0]
     with pytest.raises(ConfigError, match="found a prior that has a locator, need one without"):
-        train_locator.run(config.model_copy(update={"prior": out}))
+        train_locator.run(
+            config.model_copy(update={"prior": out, "out": tmp_path / "twice.safetensors"})
+        )
     label_map = Segmenter.load(out, threads=1).segment(image).label_map
     assert label_map.shape == read_volume(image).grid.shape
     assert (label_map > 0).any()
