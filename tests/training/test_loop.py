@@ -99,12 +99,12 @@ def same(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> bool:
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
-    config = OptimConfig(steps=110, warmup_steps=10, learning_rate=2.0)
+    config = OptimConfig(steps=110, warmup_steps=10, learning_rate=0.2)
     rates = [learning_rate(step, config) for step in range(110)]
-    assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
-    assert rates[9:11] == pytest.approx([2.0, 2.0])
-    assert rates[60] == pytest.approx(1.0)
-    assert rates[109] == pytest.approx(2 * 0.5 * (1 - 0.99950656), rel=1e-3)
+    assert rates[:3] == pytest.approx([0.02, 0.04, 0.06])
+    assert rates[9:11] == pytest.approx([0.2, 0.2])
+    assert rates[60] == pytest.approx(0.1)
+    assert rates[109] == pytest.approx(0.2 * 0.5 * (1 - 0.99950656), rel=1e-3)
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert learning_rate(3, OptimConfig(steps=5, warmup_steps=8, learning_rate=1.0)) == 0.5
 
