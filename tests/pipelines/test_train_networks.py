@@ -139,7 +139,7 @@ def test_a_reader_is_taught_and_goes_on(
     assert model.image_reader.head.weight.any()
     segmenter = Segmenter.load(whole / "reader.safetensors", device="cpu", threads=1)
     scan = sorted(phantom_folder.glob("*_phantom.nii.gz"))[0]
-    assert segmenter.segment(scan).labels.any()
+    assert segmenter.segment(scan).label_map.any()
     # Other settings do not go on from this state.
     assert train_reader.main([*request, "--steps", "3", "--seed", "1"]) == 2
 
@@ -225,4 +225,4 @@ def test_a_finder_is_taught_and_goes_on(
     scan = sorted(phantom_folder.glob("*_phantom.nii.gz"))[0]
     segmenter = Segmenter.load(whole / "finder.safetensors", device="cpu", threads=1)
     assert segmenter.atlas.find is not None
-    assert segmenter.segment(scan).labels.any()
+    assert segmenter.segment(scan).label_map.any()
