@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -110,7 +111,9 @@ def log_joints(
         by_class = tabulated_class_log_likelihood(image[None], observed[None], intensities)[0]
         by_class *= evidence
     floor = float(np.log(FLOOR))
-    parts = parts_of(location)
+    to_fine = None
+    if correction is not None:
+        to_fine = partial(correction.on_fine_grid, parts=parts_of(location))
 
     def joint_of(label: int) -> Tensor:
         """(N,), the label's prior interpolated between voxels of prior space."""
@@ -119,8 +122,8 @@ def log_joints(
         if correction is not None:
             values = values - correction.mean[group]
         grid = location.scatter(values, 0.0 if label == 0 else floor)
-        if correction is not None:
-            grid = correction.on_fine_grid(grid, group, parts)
+        if to_fine is not None:
+            grid = to_fine(grid, group)
         joint = F.grid_sample(
             grid, where.position, padding_mode="border", align_corners=False
         ).flatten()
