@@ -59,7 +59,9 @@ def _train(given: argparse.Namespace) -> Path:
     model = load_model(given.prior)
     classes = intensity_classes(model.header.label_table, model.header.intensity)
     table = model.header.label_table.written
-    sampling = Sampling(aged_kept=given.aged_kept, seed=given.seed + 1)
+    # A reader that is gone on from has seen the aged share of a first half.
+    all_until = 0.0 if given.start is not None else Sampling.all_until
+    sampling = Sampling(aged_kept=given.aged_kept, all_until=all_until, seed=given.seed + 1)
     patches = Patches(paths, model.location, classes, table, sampling)
     form = ReaderConfig(widths=tuple(given.widths))
     reader = ImageReader(patches.space.num_inputs, len(table), form)
