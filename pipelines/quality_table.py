@@ -20,11 +20,11 @@ import numpy as np
 from seg_prior.api import Segmenter
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
-from seg_prior.core.volume import Volume, stem
+from seg_prior.core.volume import Volume, strip_suffix
 from seg_prior.errors import SegPriorError
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.io.nifti import read_label_map, read_volume
-from seg_prior.quality.measures import Evidence, gather
+from seg_prior.quality.measures import QcInput, gather
 from seg_prior.quality.verdict import judge, rules
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.scan import centered, synthetic_scan
@@ -50,7 +50,7 @@ def main() -> None:
     for name, load in [*spoiled(data), *good(data, segmenter)]:
         file = given.out / f"{name.replace('/', ' to ')}.json"
         if not file.is_file():
-            with whole_file(file) as temporary:
+            with atomic_write(file) as temporary:
                 found = read(segmenter, load(), data / f"brain_t1w/{name[:-4]}_dseg.nii.gz")
                 temporary.write_text(json.dumps(found), encoding="utf-8")
         found = json.loads(file.read_text(encoding="utf-8"))
@@ -87,9 +87,11 @@ def good(data: Path, segmenter: Segmenter) -> list[tuple[str, Callable[[], Volum
     files = sorted(data.glob("brain_t1w/*_T1w.nii.gz"))
     files += sorted(data.glob("brain_t1w_freesurfer/*_T1w.nii.gz"))
     files += [data / f"brain_multicontrast/sub-ms07_{c}.nii.gz" for c in ("FLAIR", "T1w", "T2w")]
-    scans = [(stem(file), partial(read_volume, file)) for file in files]
+    scans = [(strip_suffix(file), partial(read_volume, file)) for file in files]
     maps = sorted((data / "brain_label_maps").glob("*_dseg.nii.gz"))[-4:]
-    return scans + [(f"synthetic {stem(m)}", partial(synthetic, m, segmenter)) for m in maps]
+    return scans + [
+        (f"synthetic {strip_suffix(m)}", partial(synthetic, m, segmenter)) for m in maps
+    ]
 
 
 def synthetic(label_map: Path, segmenter: Segmenter) -> Volume:
@@ -127,7 +129,7 @@ def row(name: str, found: dict[str, Any], segmenter: Segmenter) -> str:
     """One line of the table."""
     if "refused" in found:
         return f"| {name} | refused | {found['refused']} |"
-    judged = judge(Evidence(**found["evidence"]), segmenter.calibration)
+    judged = judge(QcInput(**found["evidence"]), segmenter.calibration)
     fired = rules([finding.text for finding in judged.findings])
     return f"| {name} | {judged.verdict} | {fired} |"
 

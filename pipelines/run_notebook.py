@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import nbformat
 from nbclient import NotebookClient
 
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, resources=resources, record_timing=False).execute()
     notebook.metadata["language_info"] = {"name": "python"}  # and not which version ran it
-    with whole_file(given.out or given.notebook) as temporary:
+    with atomic_write(given.out or given.notebook) as temporary:
         nbformat.write(notebook, temporary)
 
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.grid import Affine
-from seg_prior.core.volume import Volume, stem
+from seg_prior.core.volume import Volume, strip_suffix
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.nifti import Image, as_volume
 from seg_prior.output import ownership, writers
 from seg_prior.output.notebook import volumes_frame
 from seg_prior.quality.verdict import Quality, Verdict, quality_of
-from seg_prior.registration.pipeline import Conformed, conform
+from seg_prior.registration.pipeline import RegisteredScan, register_scan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +81,7 @@ class Segmentation(Prediction):
             ConfigError: A file of another program stands there.
         """
         target = writers.target_in(Path(), self.volume)
-        name = f"{stem(target).removesuffix('_dseg')}_report.html"
+        name = f"{strip_suffix(target).removesuffix('_dseg')}_report.html"
         page = target.with_name(name) if path is None else Path(path)
         ownership.check_page(page)
         writers.write_report(self, self.qc, page)
@@ -133,18 +133,18 @@ class Segmenter(Predictor):
         with cpu_threads(self.config.threads):
             with timed(seconds, "conform"):
                 volumes = (volume, *further)
-                conformed = conform(volumes, self.atlas, self.config.n4, self.config.seed)
-            return self.read(volume, further, conformed, seconds)
+                registered = register_scan(volumes, self.atlas, self.config.n4, self.config.seed)
+            return self.read(volume, further, registered, seconds)
 
     def read(
         self,
         volume: Volume,
         further: tuple[Volume, ...],
-        conformed: Conformed,
+        registered: RegisteredScan,
         seconds: dict[str, float],
     ) -> Segmentation:
         """`segment`, of what has been registered to a prior of the same label maps."""
-        return Segmentation.of(self, volume, further, conformed, seconds)
+        return Segmentation.of(self, volume, further, registered, seconds)
 
 
 def _volume_of(

@@ -54,7 +54,7 @@ class Files(NamedTuple):
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path, renamed to `path` on success and removed on failure.
 
     The file gets the mode that the umask gives, whatever the library that writes it thinks.

@@ -50,7 +50,7 @@ def result(segmenter: Segmenter, scan: Path) -> Segmentation:
 def test_a_generous_mask_shows_background(segmenter: Segmenter, result: Segmentation) -> None:
     location = segmenter.model.location
     is_anatomy = location.scatter((location.log_prob[None, :1].exp() < 0.1).float(), 0.0)[0]
-    whole = replace(result.conformed, observed=is_anatomy)
+    whole = replace(result.registered, observed=is_anatomy)
     tight = replace(whole, registration=replace(whole.registration, view="stripped"))
     generous = replace(tight, observed=torch.ones_like(is_anatomy))
     found = [is_stripped(one, location) for one in (tight, generous, whole)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seg_prior.errors import OutputError
-from seg_prior.files import absolute, check_writable, claimed, staging, whole_file
+from seg_prior.files import absolute, atomic_write, check_writable, claimed, staging
 
 
 @pytest.fixture
@@ -50,17 +50,17 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("first")
         assert not path.exists()
-    with pytest.raises(ZeroDivisionError), whole_file(path) as temporary:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
         temporary.write_text(f"half {1 / 0}")
     assert path.read_text() == "first"
     assert names(path.parent) == ["a.txt"]
 
 
 def test_its_mode_is_what_the_umask_gives(tmp_path: Path, umask: None) -> None:
-    with whole_file(tmp_path / "a") as temporary:
+    with atomic_write(tmp_path / "a") as temporary:
         temporary.unlink()
         os.close(os.open(temporary, os.O_CREAT, 0o600))  # as some libraries do
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
@@ -68,9 +68,9 @@ def test_its_mode_is_what_the_umask_gives(tmp_path: Path, umask: None) -> None:
 
 def test_two_writers_do_not_take_each_other_s_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
-    with whole_file(path) as first:
+    with atomic_write(path) as first:
         first.write_text("first")
-        with whole_file(path) as second:
+        with atomic_write(path) as second:
             second.write_text("second")
         assert path.read_text() == "second"
     assert path.read_text() == "first"
@@ -132,13 +132,13 @@ def test_a_full_or_closed_disk_is_told_with_the_file(
     (tmp_path / "a").write_text("old")
     with (
         pytest.raises(OutputError, match=wanted) as told,
-        whole_file(tmp_path / "a") as temporary,
-        whole_file(temporary),
+        atomic_write(tmp_path / "a") as temporary,
+        atomic_write(temporary),
     ):
         raise OSError(number, os.strerror(number))
     assert str(told.value).startswith(f"{tmp_path / 'a'}: ")
     assert (tmp_path / "a").read_text() == "old"
-    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "a"):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
         raise FileNotFoundError(errno.ENOENT, "an input that is gone")
 
 
@@ -161,7 +161,7 @@ def test_leave_is_tried_out_before_the_folder_is_made(
 
 def test_long_names_fit(tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 120)
-    with claimed(path) as is_mine, whole_file(path) as temporary:
+    with claimed(path) as is_mine, atomic_write(path) as temporary:
         assert is_mine
         temporary.write_text("x")
     assert path.read_text() == "x"

@@ -26,7 +26,7 @@ from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
 from seg_prior.commands.train_locator import Config as TrainLocatorConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.device import start
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.planning.check import write_proposal
 from seg_prior.planning.proposal import propose_intensity
 
@@ -61,7 +61,7 @@ def look(config: AdaptConfig, dataset: Dataset) -> Report:
         labels=list(dataset.maps), images=list(dataset.images), out=config.out / "check"
     )
     report = check.run(request)
-    with whole_file(config.out / "check" / "findings.txt") as temporary:
+    with atomic_write(config.out / "check" / "findings.txt") as temporary:
         temporary.write_text("\n".join(report.lines) + "\n", "utf-8")
     return report
 
@@ -171,7 +171,7 @@ def introduce(config: AdaptConfig, report: Report) -> None:
         f"## Results\n\n{len(report.fingerprint.maps)} label maps and the images of other "
         "subjects taught the models; the scored subjects are others again.",
     ]
-    with whole_file(config.out / "report.md") as temporary:
+    with atomic_write(config.out / "report.md") as temporary:
         temporary.write_text("\n\n".join(sections) + "\n", "utf-8")
 
 
@@ -182,6 +182,6 @@ def _timed(config: AdaptConfig, name: str) -> Iterator[None]:
     yield
     path = config.out / "minutes.json"
     minutes = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         minutes[name] = (time.process_time() - start) / 60
         temporary.write_text(json.dumps(minutes), "utf-8")

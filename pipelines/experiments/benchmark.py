@@ -26,8 +26,8 @@ from seg_prior.cli.settings import resolve
 from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.errors import ConfigError
 from seg_prior.evaluation.dice_table import dice_of_structures
-from seg_prior.files import sha256_of, whole_file
-from seg_prior.io.find import find_images, find_label_maps, subject_key
+from seg_prior.files import atomic_write, sha256_of
+from seg_prior.io.find import find_images, find_label_maps, scan_key
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map
 
@@ -100,11 +100,11 @@ def find_scans(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Scan]
         ConfigError: There are none, or one has no reference.
     """
     references = {
-        subject_key(path): path for path in find_label_maps([config.data / dataset.references])
+        scan_key(path): path for path in find_label_maps([config.data / dataset.references])
     }
     scans = []
     for image in find_images([config.data / dataset.images]):
-        subject = subject_key(image)
+        subject = scan_key(image)
         if subject not in references:
             raise ConfigError(
                 f"{image}: found no reference of subject {subject} in {dataset.references}, need "
@@ -134,7 +134,7 @@ def _cell(
     else:
         settings = settings.model_copy(update={"out": target})
         request = base.with_name(f"{name}.yaml")
-        with whole_file(request) as temporary:
+        with atomic_write(request) as temporary:
             temporary.write_text(yaml.safe_dump(settings.model_dump(mode="json")), "utf-8")
         command = [sys.executable, "-m", "seg_prior", "segment", "--config", str(request)]
     cost = measure(command)
@@ -151,7 +151,7 @@ def _cell(
         return cell
     costs = {"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_mb": cost.peak_mb}
     cell = cell.model_copy(update=costs | {"dice": dice_on(target, scan.reference, table_path)})
-    with whole_file(done) as temporary:
+    with atomic_write(done) as temporary:
         temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
     return cell
 

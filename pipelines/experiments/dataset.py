@@ -13,8 +13,8 @@ from experiments.config import AdaptConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
-from seg_prior.io.find import find_images, find_label_maps, person_of, subject_key
+from seg_prior.files import atomic_write
+from seg_prior.io.find import find_images, find_label_maps, participant_of, scan_key
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
 ROLES = ("maps", "images", "scored")
@@ -51,26 +51,26 @@ def prepare(config: AdaptConfig) -> Dataset:
         folder = config.out / "mended"
         images = [_mended(path, folder, config.header_spacing_mm, False) for path in images]
         labels = [_mended(path, folder, config.header_spacing_mm, True) for path in labels]
-    label_of = {subject_key(path): path for path in labels}
-    people = {person_of(path) for path in images if subject_key(path) in label_of}
+    label_of = {scan_key(path): path for path in labels}
+    people = {participant_of(path) for path in images if scan_key(path) in label_of}
     role_of = deal(people, config.shares, config.scored)
-    scored = [path for path in images if role_of.get(person_of(path)) == "scored"]
-    unlabelled = [path for path in images if role_of.get(person_of(path)) == "images"]
+    scored = [path for path in images if role_of.get(participant_of(path)) == "scored"]
+    unlabelled = [path for path in images if role_of.get(participant_of(path)) == "images"]
     # A subject without an image has nothing to score: its map can only teach.
-    maps = [path for path in labels if role_of.get(person_of(path), "maps") == "maps"]
+    maps = [path for path in labels if role_of.get(participant_of(path), "maps") == "maps"]
     files = {
         "maps": maps,
         "images": unlabelled,
         "scored": scored,
-        "references": [label_of[subject_key(path)] for path in scored],
+        "references": [label_of[scan_key(path)] for path in scored],
     }
     lists = {}
     config.out.mkdir(parents=True, exist_ok=True)
     for name, paths in files.items():
         lists[name] = config.out / f"{name}.txt"
-        with whole_file(lists[name]) as temporary:
+        with atomic_write(lists[name]) as temporary:
             temporary.write_text("".join(f"{path.resolve()}\n" for path in paths), "utf-8")
-    with whole_file(config.out / "split.json") as temporary:
+    with atomic_write(config.out / "split.json") as temporary:
         temporary.write_text(json.dumps(role_of, indent=1), "utf-8")
     return Dataset(**{name: tuple(paths) for name, paths in files.items()}, lists=lists)
 

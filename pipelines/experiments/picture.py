@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from seg_prior.core.labels import LabelTable
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.report.overlay import Panel, write_overlay
 
 MAX_WIDTH_PX, QUALITY = 1600, 80
@@ -30,7 +30,7 @@ def write_jpeg(path: Path, panels: Sequence[Panel], table: LabelTable, num_colum
 
 def shrink(source: Path, path: Path) -> None:
     """Write a picture again as JPEG, at most 1600 pixels wide."""
-    with Image.open(source) as picture, whole_file(path) as temporary:
+    with Image.open(source) as picture, atomic_write(path) as temporary:
         small = picture.convert("RGB")
         small.thumbnail((MAX_WIDTH_PX, small.height), Image.Resampling.LANCZOS)
         small.save(temporary, format="jpeg", quality=QUALITY, optimize=True, progressive=True)

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig, View
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError
-from seg_prior.files import sha256_of, whole_file
+from seg_prior.files import atomic_write, sha256_of
 from seg_prior.inference.predictor import MAX_BACKGROUND, Predictor
 from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
 from seg_prior.models.label_vae import one_hot
@@ -269,14 +269,14 @@ def _make_one(path: Path, number: int) -> None:
 
 
 def _write(maker: ReadingMaker, path: Path, number: int) -> None:
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save(maker.make(number)._asdict(), temporary)
 
 
 def _check_same(folder: Path, text: str) -> None:
     record = folder / _MADE_OF
     if not record.exists():
-        with whole_file(record) as temporary:
+        with atomic_write(record) as temporary:
             temporary.write_text(text)
     elif record.read_text() != text:
         raise ConfigError(

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from seg_prior.checkpoints.digest import digest_of_state
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
-from seg_prior.io.find import subject_key
+from seg_prior.files import atomic_write
+from seg_prior.io.find import scan_key
 
 LAST = "last.pt"
 _LOWEST_RATE = 0.02  # of the highest
@@ -137,7 +137,7 @@ def without(paths: Sequence[Path], holdout: Sequence[str]) -> list[Path]:
     Raises:
         ConfigError: A subject is in no file, or none is left.
     """
-    names = [subject_key(path) for path in paths]
+    names = [scan_key(path) for path in paths]
     for name in set(holdout) - set(names):
         raise ConfigError(
             f"holdout: found {name!r}, need subjects of the label maps ({names[0]}, ...). "
@@ -187,7 +187,7 @@ def _write_log(path: Path, state: _State, logged: Sequence[Mapping[str, float]])
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             rows = [r for r in csv.DictReader(file) if int(r["step"]) < state.step]
-    with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerows([*rows, row])
@@ -205,7 +205,7 @@ def _save(path: Path, state: _State, request: str) -> None:
     content["sha256"] = digest_of_state(content)
     packed = io.BytesIO()
     torch.save(content, packed)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(packed.getbuffer())
 
 

@@ -33,12 +33,12 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.errors import SegPriorError
 from seg_prior.evaluation.dice_table import mean_dice, mean_sd_n
-from seg_prior.evaluation.mixture_baseline import label_by_intensity
-from seg_prior.files import whole_file
+from seg_prior.evaluation.mixture_baseline import cluster_intensities
+from seg_prior.files import atomic_write
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 from seg_prior.metrics.overlap import nan_mean
-from seg_prior.registration.pipeline import Conformed, conform
+from seg_prior.registration.pipeline import RegisteredScan, register_scan
 
 log = logging.getLogger("seg_prior.pipelines")
 LARGE_VOXELS = 200
@@ -78,7 +78,7 @@ def run(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Cell]:
                     cell = cell.model_copy(
                         update={"dice": dice_on(target, scan.reference, table_path)}
                     )
-                with whole_file(done) as temporary:
+                with atomic_write(done) as temporary:
                     temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
             cells.append(Cell.model_validate_json(done.read_text("utf-8")))
             said = cells[-1].error or f"{mean_dice(known_dice(cells[-1]), shared.table):.3f}"
@@ -91,20 +91,20 @@ class _Shared:
 
     def __init__(self, scan: Scan, table: LabelTable, segmenters: dict[Path, Segmenter]) -> None:
         self.scan, self.table, self.segmenters = scan, table, segmenters
-        self._conformed: dict[bool, tuple[Conformed, float, float]] = {}
+        self._conformed: dict[bool, tuple[RegisteredScan, float, float]] = {}
 
     @cached_property
     def volume(self) -> Volume:
         return read_volume(self.scan.image)
 
-    def conformed(self, segmenter: Segmenter) -> tuple[Conformed, float, float]:
+    def registered(self, segmenter: Segmenter) -> tuple[RegisteredScan, float, float]:
         """In both spaces, and CPU and wall seconds of that; once with a locator, once without."""
         has_locator = segmenter.model.locator is not None
         if has_locator not in self._conformed:
             cpu, wall = time.process_time(), time.perf_counter()
-            conformed = conform([self.volume], segmenter.atlas, n4=False, seed=0)
+            registered = register_scan([self.volume], segmenter.atlas, n4=False, seed=0)
             cpu_s, wall_s = time.process_time() - cpu, time.perf_counter() - wall
-            self._conformed[has_locator] = conformed, cpu_s, wall_s
+            self._conformed[has_locator] = registered, cpu_s, wall_s
         return self._conformed[has_locator]
 
     def cell(
@@ -122,7 +122,7 @@ class _Shared:
         cpu_s = wall_s = 0.0
         try:
             if asked is not None and method.model is not None:
-                _, cpu_s, wall_s = self.conformed(self.segmenters[method.model])
+                _, cpu_s, wall_s = self.registered(self.segmenters[method.model])
             cpu, wall = time.process_time(), time.perf_counter()
             label_map = self._label_map(method, asked)
         except SegPriorError as error:
@@ -141,10 +141,10 @@ class _Shared:
         if asked is None or method.model is None:
             known = read_label_map(self.scan.reference)
             indices = self.table.remap(known.data, known.source)
-            return self.table.ids[label_by_intensity(self.volume, self.table, indices)]
+            return self.table.ids[cluster_intensities(self.volume, self.table, indices)]
         segmenter = replace(self.segmenters[method.model], config=asked)
-        conformed, _, _ = self.conformed(segmenter)
-        return segmenter.read(self.volume, (), conformed, {}).label_map
+        registered, _, _ = self.registered(segmenter)
+        return segmenter.read(self.volume, (), registered, {}).label_map
 
 
 def note(dataset: BenchmarkDataset, config: BenchmarkConfig, cells: Sequence[Cell]) -> str:

@@ -28,7 +28,7 @@ from seg_prior.checkpoints.header import (
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
-from seg_prior.files import sha256_of, whole_file
+from seg_prior.files import atomic_write, sha256_of
 from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
@@ -169,7 +169,7 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     """Header, tensors and a digest of both."""
     text = header.model_copy(update={"format_version": FORMAT_VERSION}).model_dump_json()
     metadata = {METADATA_KEY: text, DIGEST_KEY: digest_of(text, tensors)}
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(save(tensors, metadata=metadata))
 
 
@@ -197,11 +197,16 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def _today(name: str) -> str:
+    """Of a weight, which files of before call otherwise."""
+    return name.replace("decoder.spell.", "decoder.detail_to_logits.")
+
+
 def _load_weights(
     module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path
 ) -> None:
     own = [name for name in tensors if name.startswith(prefix) and not name.endswith(_STEP)]
-    state = {name.removeprefix(prefix): _unpacked(name, tensors) for name in own}
+    state = {_today(name.removeprefix(prefix)): _unpacked(name, tensors) for name in own}
     state |= {k: v for k, v in module.state_dict().items() if k.startswith("location.")}
     try:
         module.load_state_dict(state)

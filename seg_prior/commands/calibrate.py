@@ -13,7 +13,7 @@ from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.files import Files, whole_file
+from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
     from seg_prior.api import Segmenter
@@ -121,7 +121,7 @@ def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Recor
             generator_of(config.seed, n),
         )
         records.append(record_of(segmenter.segment(scan.volume), scan, path.name))
-        with whole_file(kept) as temporary:
+        with atomic_write(kept) as temporary:
             lines = [request, *(record.model_dump_json() for record in records)]
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return records

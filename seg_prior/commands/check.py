@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, whole_file
+from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
     from seg_prior.planning.fingerprint import Fingerprint
@@ -85,7 +85,7 @@ def run(config: Config) -> Report:
     Raises:
         SegPriorError: No label map can be used, or all are of fewer than three people.
     """
-    from seg_prior.io.find import find_images, find_label_maps, person_of
+    from seg_prior.io.find import find_images, find_label_maps, participant_of
     from seg_prior.planning import check
     from seg_prior.planning.fingerprint import read_fingerprint
     from seg_prior.planning.proposal import propose_prior
@@ -93,7 +93,7 @@ def run(config: Config) -> Report:
     images = find_images(config.images) if config.images else []
     labels = find_label_maps(config.labels)
     found = read_fingerprint(images, labels, config.label_table)
-    people = {person_of(one.path) for one in found.maps}
+    people = {participant_of(one.path) for one in found.maps}
     if len(people) < check.MIN_PEOPLE:
         raise ConfigError(
             f"labels: found usable label maps of {len(people)} "
@@ -110,7 +110,7 @@ def run(config: Config) -> Report:
         table=config.out / "labels.tsv",
         prior=config.out / "prior.yaml",
     )
-    with whole_file(report.table) as temporary:
+    with atomic_write(report.table) as temporary:
         temporary.write_text(check.table_text(found.table), "utf-8")
     check.write_proposal(report.prior, report.table, report.proposal)
     for line in report.lines:

@@ -268,20 +268,20 @@ def _segment_one(
 ) -> _Head:
     """Segment one scan with every method, score and draw the results."""
     from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
-    from seg_prior.evaluation.mixture_baseline import label_by_intensity
+    from seg_prior.evaluation.mixture_baseline import cluster_intensities
     from seg_prior.io.nifti import read_label_map, read_volume, write_volume
-    from seg_prior.registration.pipeline import conform
+    from seg_prior.registration.pipeline import register_scan
     from seg_prior.report.overlay import Panel, write_overlay
 
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     # All checkpoints share one prior space: one registration serves them all.
-    conformed = conform([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
-    found = {MIXTURE: label_by_intensity(volume, table, truth)}
+    registered = register_scan([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
+    found = {MIXTURE: cluster_intensities(volume, table, truth)}
     for method in METHODS:
         loaded = segmenters[method.kind]
         asked = loaded.config.model_copy(update={"refine": method.refine, "output": method.output})
-        result = replace(loaded, config=asked).read(volume, (), conformed, {})
+        result = replace(loaded, config=asked).read(volume, (), registered, {})
         found[method.name] = table.remap(result.label_map, method.name)
     dice = {
         name: mean_dice(dice_of_structures(indices, truth, table), table)

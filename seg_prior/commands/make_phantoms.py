@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, whole_file
+from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
     from seg_prior.core.labels import LabelTable
@@ -99,7 +99,7 @@ def _write_label_table(path: Path, table: LabelTable) -> None:
     from seg_prior.core.labels import BACKGROUND
 
     with (
-        whole_file(path) as temporary,
+        atomic_write(path) as temporary,
         temporary.open("w", newline="", encoding="utf-8") as file,
     ):
         rows = csv.writer(file, delimiter="\t", lineterminator="\n")

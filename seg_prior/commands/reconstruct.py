@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.files import Files, whole_file
+from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,11 +134,11 @@ def plan(config: Config) -> ReconstructFiles:
         ConfigError: `out` is a file, or two label maps are of one subject.
         ImageError: A label map does not exist.
     """
-    from seg_prior.io.find import find_label_maps, subject_key
+    from seg_prior.io.find import find_label_maps, scan_key
 
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
-    subjects = [subject_key(path) for path in find_label_maps(config.labels)]
+    subjects = [scan_key(path) for path in find_label_maps(config.labels)]
     repeated = {subject for subject in subjects if subjects.count(subject) > 1}
     if repeated:
         raise ConfigError(
@@ -160,7 +160,7 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     import torch
 
     from seg_prior.commands.sample import decode_label_map
-    from seg_prior.io.find import subject_key
+    from seg_prior.io.find import scan_key
     from seg_prior.synthesis.anatomies import sample_labels
     from seg_prior.training.align import align_label_maps
 
@@ -168,7 +168,7 @@ def reconstruct(model: Model, path: Path) -> Reconstruction:
     labels = sample_labels(aligned, model.header.grid)
     known = model.location.group_of_label.cpu()[labels.long()].to(torch.uint8)
     return Reconstruction(
-        subject_key(path), known.numpy(), decode_label_map(model, encode_mean(model, labels))
+        scan_key(path), known.numpy(), decode_label_map(model, encode_mean(model, labels))
     )
 
 
@@ -213,7 +213,7 @@ def _write_picture(path: Path, results: Sequence[Reconstruction], model: Model) 
 
 def _write_table(path: Path, scores: Sequence[Score]) -> None:
     """One row a subject and structure; an empty cell where the map lacks the structure."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["subject", "id", "name", "dice"])
         for score in scores:

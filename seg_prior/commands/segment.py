@@ -129,7 +129,7 @@ def plan(config: Config) -> list[Job]:
                 f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
                 "What is shown twice would count twice."
             )
-    targets = bids.plan(images, config.out, config.bids)
+    targets = bids.plan_outputs(images, config.out, config.bids)
     if config.bids:
         bids.check_bids_folder(config.out)
     return [Job(image, target, contrasts) for image, target in zip(images, targets, strict=True)]
@@ -183,7 +183,7 @@ def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, 
     if not config.overwrite and cohort.is_finished(job, config, sha256):
         return ()  # by another run, since this one began
     result = segmenter.segment(job.image, contrasts=job.contrasts)
-    request = cohort.request_of(job, config, sha256)
+    request = cohort.resume_key(job, config, sha256)
     written = result.write(job.target, config, request, config.overwrite)
     if not bids.is_file(config.out):
         cohort.forget_failure(job)

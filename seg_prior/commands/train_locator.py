@@ -75,7 +75,7 @@ def run(config: Config) -> Header:
     from seg_prior.models.locator import Locator
     from seg_prior.training.curves import draw_log
     from seg_prior.training.locator import propose_spacing_mm
-    from seg_prior.training.locator_dataset import RandomViews, seen_scan
+    from seg_prior.training.locator_dataset import RandomViews, pseudo_labelled
     from seg_prior.training.loop import Run, forget, train
     from seg_prior.training.losses import locator_losses
 
@@ -104,7 +104,7 @@ def run(config: Config) -> Header:
     scans = []
     for path in tqdm(grids, desc="read", disable=is_silent(log)):
         try:
-            scans.append(seen_scan(teacher.segment(path), spacing_mm))
+            scans.append(pseudo_labelled(teacher.segment(path), spacing_mm))
         except SegPriorError as error:
             log.warning("left out: %s", error)
     if len(scans) < 2:

@@ -64,7 +64,7 @@ def run(config: Config) -> Header:
     from seg_prior.checkpoints.provenance import check_checkpoint_name
     from seg_prior.checkpoints.request import Request, is_trained
     from seg_prior.core.device import is_first_process, start
-    from seg_prior.io.find import person_of
+    from seg_prior.io.find import participant_of
     from seg_prior.models.linear import fit_atlas, fit_components
     from seg_prior.training.loop import Run, forget
     from seg_prior.training.prior import align, fit_location, measure, soft_maps, train_vae
@@ -90,7 +90,7 @@ def run(config: Config) -> Header:
     )
     for remark in anatomies.remarks:
         log.warning("%s", remark)
-    people = {person_of(Path(name)) for name in anatomies.names}
+    people = {participant_of(Path(name)) for name in anatomies.names}
     if len(people) < FEW_PEOPLE:
         log.warning(
             f"label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "

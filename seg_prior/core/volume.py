@@ -52,10 +52,10 @@ def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
     ]
 
 
-def stem(path: Path) -> str:
+def strip_suffix(path: Path) -> str:
     """The file's name without its image suffix.
 
-    >>> stem(Path("scans/sub-01_T1w.nii.gz"))
+    >>> strip_suffix(Path("scans/sub-01_T1w.nii.gz"))
     'sub-01_T1w'
     """
     for suffix in SUFFIXES:

@@ -16,11 +16,11 @@ import numpy as np
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import BACKGROUND, LabelTable, few
 from seg_prior.core.sides import left_right_pairs
-from seg_prior.core.volume import Volume, gathered, stem
+from seg_prior.core.volume import Volume, gathered, strip_suffix
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
 from seg_prior.evaluation.dice_table import BRAIN_IDS
-from seg_prior.files import whole_file
-from seg_prior.io.find import find_label_maps, subject_key
+from seg_prior.files import atomic_write
+from seg_prior.io.find import find_label_maps, scan_key
 from seg_prior.io.label_tables import label_table_from_ids
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import nan_mean
@@ -69,7 +69,7 @@ def run(
 ) -> EvaluateResult:
     """Score predicted label maps against their references, subject by subject.
 
-    Files are paired by `subject_key`; one prediction and one reference are a pair whatever they
+    Files are paired by `scan_key`; one prediction and one reference are a pair whatever they
     are called. A subject that fails is told in the result and stops no other, unless it is alone.
 
     Args:
@@ -117,15 +117,15 @@ def _pair(
 ) -> tuple[list[_Pair], list[Failure], list[str]]:
     """Pairs, predictions that have no reference, and subjects that have a reference only."""
     if len(preds) == 1 and len(refs) == 1:
-        return [_Pair(subject_key(preds[0]), preds[0], refs[0])], [], []
+        return [_Pair(scan_key(preds[0]), preds[0], refs[0])], [], []
     pred_of, ref_of = _by_subject(preds), _by_subject(refs)
     ref_for = {subject: _reference_name(subject, ref_of) for subject in pred_of}
     shared = [subject for subject, name in ref_for.items() if name in ref_of]
     if not shared:
         raise ConfigError(
-            f"{preds[0]}: found no reference of subject {subject_key(preds[0])}, nor of any other "
+            f"{preds[0]}: found no reference of subject {scan_key(preds[0])}, nor of any other "
             f"prediction; the references begin with {refs[0].name}, subject "
-            f"{subject_key(refs[0])}. Name both alike, or give one pair at a time."
+            f"{scan_key(refs[0])}. Name both alike, or give one pair at a time."
         )
     failures = [
         Failure(subject, f"{path}: found no reference of subject {subject}. Add it to REF.")
@@ -151,10 +151,10 @@ def _by_subject(paths: Sequence[Path]) -> dict[str, Path]:
     """One path a subject: where it has several, its label map, which BIDS calls `_dseg`."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
-        groups.setdefault(subject_key(path), []).append(path)
+        groups.setdefault(scan_key(path), []).append(path)
     chosen = {}
     for subject, group in groups.items():
-        named = [path for path in group if stem(path).endswith("_dseg")] or group
+        named = [path for path in group if strip_suffix(path).endswith("_dseg")] or group
         if len(named) > 1:
             raise ConfigError(
                 f"{named[0]}: found {named[1]} of the same subject, {subject}, need one label "
@@ -260,11 +260,11 @@ def _write(result: EvaluateResult, out: Path) -> None:
         "failures": [_plain(failure) for failure in result.failed],
         "references_without_prediction": result.references_without_prediction,
     }
-    with whole_file(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, Score._fields)
         writer.writeheader()
         writer.writerows(rows)
-    with whole_file(out.with_suffix(".json")) as temporary:
+    with atomic_write(out.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
 
 

@@ -31,11 +31,11 @@ def run(image: Path, reference: Path, label_table: Path, out: Path) -> None:
     """
     volume, table = read_volume(image), read_label_table(label_table).written
     known = read_label_map(reference)
-    indices = label_by_intensity(volume, table, table.remap(known.data, known.source))
+    indices = cluster_intensities(volume, table, table.remap(known.data, known.source))
     write_volume(out, table.ids[indices], volume)
 
 
-def label_by_intensity(
+def cluster_intensities(
     volume: Volume, table: LabelTable, reference: NDArray[np.integer]
 ) -> NDArray[np.uint8]:
     """Label indices of a scan from intensity alone, with names that only an oracle knows.

@@ -17,7 +17,7 @@ COARSE_SHARE = 0.75
 map seen through the same blur would be, and q(z | s) moves structures too far for it."""
 
 
-class Budget(NamedTuple):
+class RefineSchedule(NamedTuple):
     """What one image may cost.
 
     Attributes:
@@ -29,7 +29,9 @@ class Budget(NamedTuple):
     num_steps: int
 
 
-def budget(refine: Refine | None, has_detail: bool, has_reader: bool = False) -> Budget:
+def refine_schedule(
+    refine: Refine | None, has_detail: bool, has_reader: bool = False
+) -> RefineSchedule:
     """Readings and steps of a wish; None is what pays (docs/benchmark.md).
 
     A prior with detail is read again and again, and the climb hardly betters that; a prior without
@@ -38,8 +40,16 @@ def budget(refine: Refine | None, has_detail: bool, has_reader: bool = False) ->
     if refine is None:
         refine = "0" if has_reader else "fast" if has_detail else "full"
     if has_detail:
-        return {"0": Budget(1, 0), "fast": Budget(3, 0), "full": Budget(3, 30)}[refine]
-    return {"0": Budget(0, 0), "fast": Budget(0, 10), "full": Budget(0, 30)}[refine]
+        return {
+            "0": RefineSchedule(1, 0),
+            "fast": RefineSchedule(3, 0),
+            "full": RefineSchedule(3, 30),
+        }[refine]
+    return {
+        "0": RefineSchedule(0, 0),
+        "fast": RefineSchedule(0, 10),
+        "full": RefineSchedule(0, 30),
+    }[refine]
 
 
 def read(

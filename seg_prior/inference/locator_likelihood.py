@@ -23,7 +23,7 @@ from seg_prior.inference.pose_likelihood import (
 )
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import SIDES_OF, standardised
-from seg_prior.registration.pose_search import Sighting
+from seg_prior.registration.pose_search import LocatorPose
 from seg_prior.registration.resample import resample_observed
 
 LEAST_SEEN = 0.2
@@ -45,7 +45,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class LocatorSight:
+class LocatorLikelihood:
     """What a locator says of poses.
 
     Attributes:
@@ -63,9 +63,9 @@ class LocatorSight:
     grid: Grid
     pose_prior: PosePrior
 
-    def sight(
+    def locate(
         self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int
-    ) -> Sighting | None:
+    ) -> LocatorPose | None:
         """The pose that fits best what the network sees, and how well others do.
 
         Args:
@@ -85,11 +85,11 @@ class LocatorSight:
             log_prior = log_prior_at(self._log_atlas, self.grid, seen.places_mm, poses)
             return (seen.labels * log_prior).sum((1, 2)) / share
 
-        def height(u: Tensor) -> Tensor:
+        def objective(u: Tensor) -> Tensor:
             return nats(pose_of(self.pose_prior, u, grid.center_mm)[None])[0]
 
-        end = climb_pose(torch.from_numpy(self._start(seen.center_mm, grid)), height, _NUM_STEPS)
-        return Sighting(end.numpy(), lambda poses: nats(torch.from_numpy(poses)).numpy())
+        end = climb_pose(torch.from_numpy(self._start(seen.center_mm, grid)), objective, _NUM_STEPS)
+        return LocatorPose(end.numpy(), lambda poses: nats(torch.from_numpy(poses)).numpy())
 
     def _look(
         self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int

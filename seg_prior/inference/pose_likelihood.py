@@ -18,7 +18,7 @@ from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.warp import to_unit
-from seg_prior.registration.pose_search import NUM_INDEPENDENT, Waypoint
+from seg_prior.registration.pose_search import NUM_INDEPENDENT, PoseCandidate
 
 NUM_VOXELS = 20_000
 NUM_STEPS, RATE = 80, 0.15
@@ -43,14 +43,14 @@ class PoseLikelihood:
     classes: IntensityClasses
     pose_prior: PosePrior
 
-    def way(
+    def pose_path(
         self,
         image: NDArray[np.float32],
         observed: NDArray[np.bool_],
         grid: Grid,
         native_from_prior: Affine,
         seed: int,
-    ) -> list[Waypoint]:
+    ) -> list[PoseCandidate]:
         """Climb log p(x | pose) + log p(pose), and tell of poses on the straight way there.
 
         The Gaussians are fitted by one round of EM in each step. The likelihood alone is no guide
@@ -79,23 +79,23 @@ class PoseLikelihood:
 
         fitted = None
 
-        def height(u: Tensor) -> Tensor:
+        def objective(u: Tensor) -> Tensor:
             nonlocal fitted
             at_u = log_prior(u)
             prior = at_u.detach().exp()
             fitted = em.fit(x, seen, prior, fitted, 1) if fitted else fit_anew(prior)
             return log_evidence(at_u, fitted)
 
-        end = climb_pose(start, height, NUM_STEPS)
-        way = []
+        end = climb_pose(start, objective, NUM_STEPS)
+        pose_path = []
         with torch.no_grad():
             for share in SHARES:
                 u = start + share * (end - start)
                 at_u = log_prior(u)
                 nats = float(log_evidence(at_u, fit_anew(at_u.exp())))
                 pose = self.pose_prior.poses(u.numpy()[None], grid.center_mm)[0]
-                way.append(Waypoint(pose, u.numpy(), nats))
-        return way
+                pose_path.append(PoseCandidate(pose, u.numpy(), nats))
+        return pose_path
 
     def _draw(
         self,
@@ -128,19 +128,19 @@ class PoseLikelihood:
         return log_prior_at(self._log_atlas, self.grid, places_mm, pose[None])
 
 
-def climb_pose(start: Tensor, height: Callable[[Tensor], Tensor], num_steps: int) -> Tensor:
-    """The (12,) numbers of a pose where height + log p(pose) is greatest, by Adam.
+def climb_pose(start: Tensor, objective: Callable[[Tensor], Tensor], num_steps: int) -> Tensor:
+    """The (12,) numbers of a pose where objective + log p(pose) is greatest, by Adam.
 
     Args:
         start: (12,), float64.
-        height: (12,) -> nats per voxel, of which `NUM_INDEPENDENT` are independent.
+        objective: (12,) -> nats per voxel, of which `NUM_INDEPENDENT` are independent.
         num_steps: Of Adam.
     """
     u = start.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([u], betas=(0.9, 0.9))
     for step in range(num_steps):
         optimizer.param_groups[0]["lr"] = RATE * (1 - step / num_steps)
-        top = height(u) - 0.5 * u.square().sum() / NUM_INDEPENDENT
+        top = objective(u) - 0.5 * u.square().sum() / NUM_INDEPENDENT
         optimizer.zero_grad()
         (-top).backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -88,10 +88,10 @@ def log_joints(
     image: Tensor,
     observed: Tensor,
     intensities: Intensities | None,
-    evidence: float = 1.0,
+    likelihood_power: float = 1.0,
     correction: Correction | None = None,
 ) -> Iterator[Tensor]:
-    """log f + evidence log N(x) at the native voxels, for one label of results after the other.
+    """log f + power * log N(x) at the native voxels, one label of results after the other.
 
     Args:
         log_prior: (1, L, V) log f(z) in prior space, or the corrected one; interpolated in log
@@ -100,7 +100,7 @@ def log_joints(
         where: The N native voxels.
         image, observed: (H, N) native intensity of each contrast, and its field of view.
         intensities: The image's Gaussians; None leaves the prior alone.
-        evidence: Power of the likelihood.
+        likelihood_power: Power of the likelihood.
         correction: What a network has added to `log_prior`, told apart by half voxels.
 
     Yields:
@@ -109,7 +109,7 @@ def log_joints(
     by_class = None
     if intensities is not None:
         by_class = tabulated_class_log_likelihood(image[None], observed[None], intensities)[0]
-        by_class *= evidence
+        by_class *= likelihood_power
     floor = float(np.log(FLOOR))
     to_fine = None
     if correction is not None:

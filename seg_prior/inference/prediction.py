@@ -21,7 +21,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
-from seg_prior.inference.refine import Estimate, Observation
+from seg_prior.inference.refine import MapEstimate, Observation
 from seg_prior.inference.uncertainty import (
     credible_interval,
     log_volume_spread,
@@ -29,7 +29,7 @@ from seg_prior.inference.uncertainty import (
     softened_probability,
 )
 from seg_prior.registration.laterality import MIRRORED
-from seg_prior.registration.pipeline import Conformed
+from seg_prior.registration.pipeline import RegisteredScan
 
 NUM_DRAWS = 4
 """Of z, for the spread of volumes."""
@@ -71,7 +71,7 @@ class Prediction:
         predictor: What made it.
         volume: The scan.
         contrasts: Its further images.
-        conformed: The scan in both spaces.
+        registered: The scan in both spaces.
         seen: The scan on the voxels of prior space; observed once and carried along.
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
@@ -81,9 +81,9 @@ class Prediction:
     predictor: Predictor
     volume: Volume
     contrasts: tuple[Volume, ...]
-    conformed: Conformed
+    registered: RegisteredScan
     seen: Observation
-    estimate: Estimate
+    estimate: MapEstimate
     voxels: NativeVoxels
     summary: Posterior
     seconds: dict[str, float]
@@ -107,7 +107,7 @@ class Prediction:
         predictor: Predictor,
         volume: Volume,
         contrasts: tuple[Volume, ...],
-        conformed: Conformed,
+        registered: RegisteredScan,
         seconds: dict[str, float],
     ) -> Self:
         """Infer z and intensities, and take the posterior at the scan's own voxels.
@@ -115,27 +115,27 @@ class Prediction:
         Args:
             predictor: Its prior has the space that the scan was registered to.
             volume, contrasts: What was registered.
-            conformed: That, in both spaces.
+            registered: That, in both spaces.
             seconds: Of the steps so far; gains those of the others.
 
         Raises:
             ImageError: No voxel lies in the anatomy.
         """
         with timed(seconds, "infer"):
-            seen = predictor.observe(conformed)
+            seen = predictor.observe(registered)
             estimate = predictor.infer(seen)
         with timed(seconds, "posterior"):
-            in_view = conformed.native_observed.any(0)
+            in_view = registered.native_observed.any(0)
             location, grid = predictor.model.location, predictor.atlas.grid
-            voxels = find_native_voxels(location, grid, conformed.moved, in_view)
+            voxels = find_native_voxels(location, grid, registered.moved, in_view)
             if not voxels.index.numel():
                 raise ImageError(
                     f"{volume.source}: after registration no voxel lies in the model's anatomy. "
                     "Is it an image of the organ that the model knows?"
                 )
-            summary = summarise(predictor.joints(conformed, estimate, voxels))
+            summary = summarise(predictor.joints(registered, estimate, voxels))
         return cls(
-            predictor, volume, contrasts, conformed, seen, estimate, voxels, summary, seconds
+            predictor, volume, contrasts, registered, seen, estimate, voxels, summary, seconds
         )
 
     @cached_property
@@ -259,7 +259,7 @@ class Prediction:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know of this result, one line each."""
-        return (*self.remarks, *self.conformed.registration.warnings)
+        return (*self.remarks, *self.registered.registration.warnings)
 
     @cached_property
     @on_own_threads
@@ -305,7 +305,7 @@ class Prediction:
 
     def _probabilities(self) -> Iterator[Tensor]:
         """(N,) posterior probability of one label after the other at the scan's voxels."""
-        joints = self.predictor.joints(self.conformed, self.estimate, self.voxels)
+        joints = self.predictor.joints(self.registered, self.estimate, self.voxels)
         while True:  # not a loop over joints: what the caller does meanwhile is not ours to limit
             with cpu_threads(self.num_threads):
                 joint = next(joints, None)

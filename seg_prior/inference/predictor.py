@@ -28,18 +28,18 @@ from seg_prior.core.device import autocast, cpu_threads, find_device
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import CheckpointError, ConfigError
-from seg_prior.inference.amortized import budget, read
+from seg_prior.inference.amortized import read, refine_schedule
 from seg_prior.inference.correction import correct
 from seg_prior.inference.finder import Finder
-from seg_prior.inference.locator_likelihood import LocatorSight
+from seg_prior.inference.locator_likelihood import LocatorLikelihood
 from seg_prior.inference.pose_likelihood import PoseLikelihood
 from seg_prior.inference.posterior import NativeVoxels, log_joints
 from seg_prior.inference.refine import (
     EM_ROUNDS,
-    Estimate,
+    MapEstimate,
     Observation,
-    climb,
     fit_intensities,
+    refine_latent,
 )
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
@@ -48,7 +48,7 @@ from seg_prior.models.reader_input import FineImage
 from seg_prior.registration.affine import Find
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
-from seg_prior.registration.pipeline import Atlas, Conformed
+from seg_prior.registration.pipeline import Atlas, RegisteredScan
 from seg_prior.registration.pose_search import PoseGuide
 
 MAX_BACKGROUND = 0.1
@@ -179,20 +179,20 @@ class Predictor:
         with autocast(self.device):
             return self.model.prior.decode(z)
 
-    def observe(self, conformed: Conformed) -> Observation:
+    def observe(self, registered: RegisteredScan) -> Observation:
         """The image on the voxels of the anatomy mask."""
         location, fine = self.model.location, None
-        if conformed.fine is not None:
-            image, observed = conformed.fine.to(self.device)
+        if registered.fine is not None:
+            image, observed = registered.fine.to(self.device)
             fine = FineImage(image, channel_weight(observed[None].flatten(2))[0].view_as(observed))
         return Observation(
-            location.gather(conformed.image[None].to(self.device)),
-            channel_weight(location.gather(conformed.observed[None].to(self.device))),
-            replace(self.classes, is_stripped=is_stripped(conformed, location)),
+            location.gather(registered.image[None].to(self.device)),
+            channel_weight(location.gather(registered.observed[None].to(self.device))),
+            replace(self.classes, is_stripped=is_stripped(registered, location)),
             fine,
         )
 
-    def infer(self, seen: Observation) -> Estimate:
+    def infer(self, seen: Observation) -> MapEstimate:
         """z of q(z | x), climbed on this image's ELBO; f(z) corrected by what a network sees."""
         model, location, config = self.model, self.model.location, self.config
 
@@ -204,11 +204,11 @@ class Predictor:
                     mean, log_var = model.image_encoder(soft_labels, location)
             return mean.float(), log_var.float()
 
-        allowed = budget(config.refine, self.has_detail, model.image_reader is not None)
+        allowed = refine_schedule(config.refine, self.has_detail, model.image_reader is not None)
         atlas, num_coarse = location.log_prob[None], model.prior.num_coarse
         with torch.no_grad():
             mean, log_var = read(encode, self.decode, seen, atlas, num_coarse, allowed.num_readings)
-        found = climb(self.decode, seen, mean, allowed.num_steps, config.inference)
+        found = refine_latent(self.decode, seen, mean, allowed.num_steps, config.inference)
         found = replace(found, log_var=log_var)
         if model.image_reader is None or seen.fine is None:
             return found
@@ -220,12 +220,12 @@ class Predictor:
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
     def joints(
-        self, conformed: Conformed, estimate: Estimate, voxels: NativeVoxels
+        self, registered: RegisteredScan, estimate: MapEstimate, voxels: NativeVoxels
     ) -> Iterator[Tensor]:
         """log joint of one label after the other at the scan's voxels; of the prior if asked."""
         where = voxels.index.cpu()
-        image = conformed.native.flatten(1)[:, where].to(voxels.index.device)
-        observed = conformed.native_observed.flatten(1)[:, where].to(voxels.index.device)
+        image = registered.native.flatten(1)[:, where].to(voxels.index.device)
+        observed = registered.native_observed.flatten(1)[:, where].to(voxels.index.device)
         weight = channel_weight(observed[None].float())[0]
         intensities = estimate.intensities if self.config.output == "posterior" else None
         location = self.model.location
@@ -279,7 +279,7 @@ def typical_intensities(model: Model) -> NDArray[np.float32]:
 
 
 def atlas_of(model: Model, device: str) -> Atlas:
-    """The prior as registration sees it: painted with typical intensities.
+    """The prior as registration sees it: the image expected of typical intensities.
 
     Args:
         model: A checkpoint.
@@ -289,9 +289,9 @@ def atlas_of(model: Model, device: str) -> Atlas:
     probability = location.prob_of_group
     values = torch.from_numpy(typical_intensities(model)).to(probability.device)
     pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
-    painted, anatomy = location.scatter(pair, 0.0)[0].cpu()
+    expected, anatomy = location.scatter(pair, 0.0)[0].cpu()
     return Atlas(
-        painted.numpy(),
+        expected.numpy(),
         anatomy.numpy() > 0,
         model.header.grid,
         guide=_guide_of(model, device),
@@ -307,13 +307,13 @@ def _guide_of(model: Model, device: str) -> PoseGuide | None:
     if prior is None:
         return None
     classes = intensity_classes(header.label_table, header.intensity)
-    way = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).way
+    pose_path = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).pose_path
     if locator is None:
-        return PoseGuide(prior, way)
+        return PoseGuide(prior, pose_path)
     location = model.location.of_groups()
     see = _see_by(locator, device)
-    seen = LocatorSight(see, locator.config.spacing_mm, location, header.grid, prior)
-    return PoseGuide(prior, way, seen.sight)
+    seen = LocatorLikelihood(see, locator.config.spacing_mm, location, header.grid, prior)
+    return PoseGuide(prior, pose_path, seen.locate)
 
 
 def _find_of(model: Model, device: str) -> Find | None:
@@ -337,9 +337,9 @@ def _see_by(locator: Locator, device: str) -> Callable[[Tensor], Tensor]:
     return see
 
 
-def is_stripped(conformed: Conformed, location: LocationPrior) -> bool:
+def is_stripped(registered: RegisteredScan, location: LocationPrior) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
-    observed = location.gather(conformed.observed[None].to(location.log_prob.device))
+    observed = location.gather(registered.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
     background = float(location.prob_of_group[0, is_seen].mean())
-    return conformed.registration.view == "stripped" and background < MAX_BACKGROUND
+    return registered.registration.view == "stripped" and background < MAX_BACKGROUND

@@ -34,7 +34,7 @@ class Observation:
 
 
 @dataclass(frozen=True, eq=False)
-class Estimate:
+class MapEstimate:
     """What the climb found.
 
     Attributes:
@@ -65,13 +65,13 @@ def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intens
     return em.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
 
 
-def climb(
+def refine_latent(
     decode: Callable[[Tensor], Tensor],
     seen: Observation,
     z: Tensor,
     num_steps: int,
     config: InferenceConfig,
-) -> Estimate:
+) -> MapEstimate:
     """Maximise image_weight log p(x | z) + log p(z) by Adam, with an EM round inside every step.
 
     Args:
@@ -100,11 +100,11 @@ def climb(
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()
-        height = config.image_weight * image_term - 0.5 * z.square().sum()
+        objective = config.image_weight * image_term - 0.5 * z.square().sum()
         optimizer.zero_grad()
-        (-height).backward()  # type: ignore[no-untyped-call]
+        (-objective).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        trace.append(float(height.detach()))
+        trace.append(float(objective.detach()))
     with torch.no_grad():
         log_prior = decode(z)
         prior_of_class = likelihood.class_prior(log_prior, seen.classes)
@@ -115,4 +115,4 @@ def climb(
         log_prob_z = -0.5 * z.square().sum()
     trace.append(float(config.image_weight * image_term + log_prob_z))
     elbo = float(image_term + log_prob_z)
-    return Estimate(z.detach(), intensities, log_prior, elbo, tuple(trace))
+    return MapEstimate(z.detach(), intensities, log_prior, elbo, tuple(trace))

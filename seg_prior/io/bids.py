@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from seg_prior.core.volume import SUFFIXES, stem
+from seg_prior.core.volume import SUFFIXES, strip_suffix
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute, whole_file
-from seg_prior.io.find import subject_key
+from seg_prior.files import absolute, atomic_write
+from seg_prior.io.find import scan_key
 from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json, write_json
 
 BIDS_VERSION = "1.10.0"
@@ -20,7 +20,7 @@ LATE_ENTITIES = ("space", "split", "recording", "chunk", "seg", "res", "den", "l
 """Those that stand behind `space` in a BIDS name, and itself."""
 
 
-def plan(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
+def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
     """The label map to write for each image.
 
     The suffix of a BIDS name becomes an entity, `sub-01_T1w` -> `sub-01_space-T1w_dseg`, so that
@@ -90,9 +90,9 @@ def describe_bids_folder(out: Path) -> None:
         "DatasetType": "derivative",
     }
     write_json(out / DESCRIPTION, content | GENERATED_BY)
-    with whole_file(out / IGNORE) as temporary:
+    with atomic_write(out / IGNORE) as temporary:
         temporary.write_text(_IGNORED, encoding="utf-8")
-    with whole_file(out / README) as temporary:
+    with atomic_write(out / README) as temporary:
         temporary.write_text(_ABOUT, encoding="utf-8")
 
 
@@ -126,8 +126,8 @@ def _check_folder_name(out: Path) -> None:
 
 def _name_of_result(image: Path) -> str:
     """`sub-01_T2w` -> `sub-01_space-T2w`; other names stay."""
-    key = subject_key(image)
-    suffix = re.sub(r"[^A-Za-z0-9]", "", stem(image).removeprefix(key))
+    key = scan_key(image)
+    suffix = re.sub(r"[^A-Za-z0-9]", "", strip_suffix(image).removeprefix(key))
     if not suffix or not key.startswith("sub-"):
         return key
     *others, last = key.split("_")
@@ -164,7 +164,7 @@ def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
 
 
 def _bids_folder(image: Path) -> Path:
-    found = re.fullmatch(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.+)?", stem(image))
+    found = re.fullmatch(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.+)?", strip_suffix(image))
     if not found:
         raise ConfigError(
             f"{image}: found a name that BIDS does not know, need sub-LABEL[_ses-LABEL]_... "

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from seg_prior.core.volume import SUFFIXES, stem
+from seg_prior.core.volume import SUFFIXES, strip_suffix
 from seg_prior.errors import ConfigError, ImageError
 from seg_prior.io.sidecar import is_ours, read_json
 
@@ -60,14 +60,14 @@ def find_label_maps(inputs: Sequence[Path]) -> list[Path]:
     return _find(inputs, Sought.LABEL_MAP)
 
 
-def subject_key(path: Path) -> str:
+def scan_key(path: Path) -> str:
     """The part of a file name that a subject's image and label map share.
 
     In a BIDS name (`sub-...`) what ends it, the parts without a hyphen, goes:
     `sub-01_ses-1_T1w.nii.gz` -> `sub-01_ses-1`, `sub-01_T1w_dseg.nii.gz` -> `sub-01`. Of any other
     name only `_dseg` goes, because `case_07` needs its number.
     """
-    name = stem(path)
+    name = strip_suffix(path)
     if not name.startswith("sub-"):
         return name.removesuffix("_dseg")
     parts = name.split("_")
@@ -76,12 +76,12 @@ def subject_key(path: Path) -> str:
     return "_".join(parts)
 
 
-def person_of(path: Path) -> str:
+def participant_of(path: Path) -> str:
     """Whose file it is: `sub-01` of `sub-01_ses-1_T1w.nii.gz`; other names stand for themselves.
 
     Splits go by this, never by file: two phases of one heart are no two subjects.
     """
-    key = subject_key(path)
+    key = scan_key(path)
     return key.split("_")[0] if key.startswith("sub-") else key
 
 
@@ -163,7 +163,7 @@ def _chosen(images: list[Path], item: Path, sought: Sought) -> list[Path]:
 
 
 def _is_other(image: Path, sought: Sought) -> bool:
-    name = stem(image)
+    name = strip_suffix(image)
     if name.rpartition("_")[2] in sought.others:
         return True
     if sought is not Sought.SCAN:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from seg_prior.config.labels import LabelFormat
 from seg_prior.core.label_colours import label_colours
 from seg_prior.core.labels import LabelTable
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 
 
 class _ColouredRow(NamedTuple):
@@ -29,7 +29,7 @@ class _ColouredRow(NamedTuple):
 def write_label_table(table: LabelTable, form: LabelFormat, out: Path) -> None:
     """Write a label table to a file."""
     lines = describe_label_table(table, form)
-    with whole_file(out) as temporary:
+    with atomic_write(out) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -17,7 +17,7 @@ from seg_prior.core.grid import Affine, Grid
 from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.io.geometry import affine_in, check_voxels, header_warnings, mm_per_unit
 from seg_prior.io.image_file import Stored, first_line, open_image, quiet_nibabel
 
@@ -207,7 +207,7 @@ def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
     else:
         header = _nifti_header(like, data.dtype)
         image = nib.Nifti1Image(data, affine_in(header, like.grid), header)
-    with whole_file(path) as temporary, quiet_nibabel():
+    with atomic_write(path) as temporary, quiet_nibabel():
         nib.save(image, temporary)
 
 
@@ -226,7 +226,7 @@ def write_series(path: Path, volumes: Iterable[NDArray[Any]], num: int, like: Vo
     header["pixdim"][4:] = 1
     header["xyzt_units"] = int(header["xyzt_units"]) & 7  # labels are no points in time
     written = 0
-    with whole_file(path) as temporary, Opener(str(temporary), "wb") as file:
+    with atomic_write(path) as temporary, Opener(str(temporary), "wb") as file:
         header.write_to(file)
         file.write(b"\0" * (header.get_data_offset() - file.tell()))
         for volume in volumes:

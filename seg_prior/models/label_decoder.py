@@ -57,7 +57,9 @@ class LabelDecoder(nn.Module):
         self.stem_detail: nn.Linear | None = None
         if config.detail_channels:
             self.stem_detail = nn.Linear(config.detail_channels, fine, bias=False)
-            self.spell = nn.Linear(config.detail_channels, len(location.groups) * CELL, bias=False)
+            self.detail_to_logits = nn.Linear(
+                config.detail_channels, len(location.groups) * CELL, bias=False
+            )
         self.residual = nn.Sequential(
             nn.LayerNorm(fine),
             nn.SiLU(),
@@ -112,7 +114,9 @@ class LabelDecoder(nn.Module):
             if cells is not None:
                 detail = detail.index_select(2, cells)
             detail = detail.transpose(1, 2)
-            logits = self.residual(features + self.stem_detail(detail)) + self.spell(detail)
+            logits = self.residual(features + self.stem_detail(detail)) + self.detail_to_logits(
+                detail
+            )
         else:
             logits = self.residual(features)
         logits = logits.float()  # (B, V/8, G*8)

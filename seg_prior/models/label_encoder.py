@@ -100,7 +100,7 @@ class LabelEncoder(nn.Module):
 
 
 class DetailHead(nn.Module):
-    """q of the detail: surprise projected on its main directions, and the way up of the U."""
+    """q of the detail: the residual projected on its main directions, and the way up of the U."""
 
     def __init__(self, num_groups: int, config: VAEConfig) -> None:
         super().__init__()
@@ -118,14 +118,14 @@ class DetailHead(nn.Module):
         _narrow(self.head, DETAIL_LOG_VAR)
 
     def forward(
-        self, half: Tensor, middle: Tensor, coarse: Tensor, cells: Tensor, surprise: Tensor
+        self, half: Tensor, middle: Tensor, coarse: Tensor, cells: Tensor, residual: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, (B, F, V / 8) each; surprise is (B, V / 8, G * 8)."""
+        """Mean and log variance, (B, F, V / 8) each; residual is (B, V / 8, G * 8)."""
         middle = self.middle_blocks(middle + self.coarse_to_middle(coarse))
         fine = self.fine_block(half + self.middle_to_fine(middle))
         out = self.head(F.silu(self.norm(at_cells(fine, cells)))).transpose(1, 2)
         mean, log_var = out.chunk(2, dim=1)
-        return mean + self.project(surprise).transpose(1, 2), log_var
+        return mean + self.project(residual).transpose(1, 2), log_var
 
 
 def _narrow(head: nn.Module, log_var: float = -4.0) -> None:

@@ -12,8 +12,8 @@ from seg_prior.models.label_decoder import LabelDecoder
 from seg_prior.models.label_encoder import LabelEncoder
 from seg_prior.models.location import LocationPrior, by_cell
 
-DETAIL_GAIN, SPELL_GAIN = 2.0, 3.0
-"""Of the detail on surprise, and of logits on the detail, before training: together they leave a
+DETAIL_GAIN, LOGITS_GAIN = 2.0, 3.0
+"""Of the detail on the residual, and of logits on the detail, before training: together they leave a
 fifth of the nats of the atlas."""
 
 
@@ -27,12 +27,12 @@ class LabelVAE(nn.Module):
         self.encoder = LabelEncoder(location, config)
         self.decoder = LabelDecoder(location, config)
 
-    def start_detail(self, basis: Tensor) -> None:
-        """Let the detail begin as what `fit_surprise` found: (G * 8, F) orthonormal columns."""
+    def init_detail(self, basis: Tensor) -> None:
+        """Let the detail begin as what `fit_residual_pca` found: (G * 8, F) orthonormal columns."""
         assert self.encoder.detail is not None
         with torch.no_grad():
             self.encoder.detail.project.weight.copy_(DETAIL_GAIN * basis.T)
-            self.decoder.spell.weight.copy_(SPELL_GAIN * basis)
+            self.decoder.detail_to_logits.weight.copy_(LOGITS_GAIN * basis)
 
     @property
     def num_latents(self) -> int:
@@ -72,13 +72,13 @@ class LabelVAE(nn.Module):
         return self.decode(mean + torch.exp(log_var / 2) * noise, cells), mean, log_var
 
 
-def fit_surprise(
+def fit_residual_pca(
     location: LocationPrior, label_maps: Iterable[Tensor], num_channels: int
 ) -> Tensor:
     """The main directions in which cells differ from what the location prior expects of them.
 
     Principal components of s - p over all cells of all maps, s one-hot: with z = gain * (s - p) on
-    them, logits that rise along them undo the surprise.
+    them, logits that rise along them undo the residual.
 
     Args:
         location: The location prior.
@@ -92,8 +92,8 @@ def fit_surprise(
     moment = expected.new_zeros(expected.shape[1], expected.shape[1])
     for label_map in label_maps:
         seen = location.by_group(one_hot(label_map[None], location.num_labels))
-        surprise = by_cell(seen)[0] - expected
-        moment += surprise.T @ surprise
+        residual = by_cell(seen)[0] - expected
+        moment += residual.T @ residual
     vectors: Tensor = torch.linalg.eigh(moment).eigenvectors
     return vectors.flip(1)[:, :num_channels]
 

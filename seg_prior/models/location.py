@@ -110,9 +110,9 @@ class LocationPrior(nn.Module):
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        surprise = soft_labels - self.prob_of_group
+        residual = soft_labels - self.prob_of_group
         # One axis after the other: an einsum over labels would copy everything by voxel first.
-        return torch.stack([(surprise * slope).sum(1) for slope in self.slope], dim=1)
+        return torch.stack([(residual * slope).sum(1) for slope in self.slope], dim=1)
 
     def sample_moved(self, displacement: Tensor, cells: Tensor | None = None) -> Tensor:
         """log p_loc at displaced voxels, interpolated in log space.

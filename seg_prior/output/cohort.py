@@ -22,7 +22,7 @@ _NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
 
-def request_of(job: Job, config: ScanConfig, model_sha256: str) -> Request:
+def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
@@ -41,7 +41,7 @@ def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
     sidecar = read_sidecar(job.target)
     if REPLACED in sidecar or sidecar.get("request") is None:
         return False
-    return bool(sidecar["request"] == request_of(job, config, model_sha256))
+    return bool(sidecar["request"] == resume_key(job, config, model_sha256))
 
 
 def check_replaceable(job: Job, options: OutputOptions, overwrite: bool) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seg_prior.core.volume import stem
+from seg_prior.core.volume import strip_suffix
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.io.sidecar import is_ours, read_json
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort
@@ -52,7 +52,7 @@ def read_results(out: Path) -> list[Result]:
     found = []
     for path in _notes(out, "_dseg.json"):
         sidecar = read_json(path)
-        target = path.with_name(f"{stem(path)}.nii.gz")
+        target = path.with_name(f"{strip_suffix(path)}.nii.gz")
         if is_ours(sidecar) and REPLACED not in sidecar and target.name in sidecar.get("files", ()):
             found.append(Result(target, sidecar))
     return [result for result in found if result.target.is_file()]
@@ -116,7 +116,7 @@ def _write_volumes(path: Path, results: Sequence[Result]) -> Path:
             if table is not None:
                 with table.open(encoding="utf-8", newline="") as file:
                     _, *own = csv.reader(file, delimiter="\t")
-                scan = stem(result.target).removesuffix("_dseg")
+                scan = strip_suffix(result.target).removesuffix("_dseg")
                 yield from ([scan, *row] for row in own)
 
     return _write(path, VOLUMES_HEADER, rows())
@@ -128,7 +128,7 @@ def _volumes_of(result: Result) -> Path | None:
 
 def _write(path: Path, header: Sequence[str], rows: Any) -> Path:
     with (
-        whole_file(path) as temporary,
+        atomic_write(path) as temporary,
         # A name that is no UTF-8 must not end a cohort.
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seg_prior.config.output import OutputOptions
-from seg_prior.core.volume import stem
+from seg_prior.core.volume import strip_suffix
 from seg_prior.io.sidecar import read_json
 
 VOLUME_COLUMNS = (
@@ -30,14 +30,14 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         target: The label map.
         options: What else.
     """
-    base = stem(target).removesuffix("_dseg")
+    base = strip_suffix(target).removesuffix("_dseg")
     volumes = f"{base}_desc-volumes_morph.tsv" if options.bids else f"{base}_volumes.tsv"
     names = {
         "entropy": f"{base}_entropy.nii.gz" if options.entropy else "",
         "probseg": f"{base}_probseg.nii.gz" if options.with_posteriors else "",
         "probseg_sidecar": f"{base}_probseg.json" if options.with_posteriors else "",
         "volumes": volumes if options.with_volumes else "",
-        "label_table": f"{stem(target)}.tsv" if options.bids else "",
+        "label_table": f"{strip_suffix(target)}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
         "sidecar": sidecar_of(target).name,
         "label_map": target.name,
@@ -55,7 +55,7 @@ class Job(NamedTuple):
 
 def sidecar_of(target: Path) -> Path:
     """What tells of a label map how it was made."""
-    return target.with_name(f"{stem(target)}.json")
+    return target.with_name(f"{strip_suffix(target)}.json")
 
 
 def read_sidecar(target: Path) -> dict[str, Any]:
@@ -65,4 +65,4 @@ def read_sidecar(target: Path) -> dict[str, Any]:
 
 def failure_of(target: Path) -> Path:
     """What tells why a scan has no label map."""
-    return target.with_name(f"{stem(target).removesuffix('_dseg')}_failed.json")
+    return target.with_name(f"{strip_suffix(target).removesuffix('_dseg')}_failed.json")

@@ -81,9 +81,9 @@ def _contrast(
     result: Prediction, channel: int, volume: Volume, shares: Sequence[float]
 ) -> Contrast:
     """Intensities of one contrast, and its Gaussians with their shares of the anatomy's voxels."""
-    index, conformed = result.voxels.index.cpu(), result.conformed
-    is_observed = conformed.native_observed[channel].flatten()[index]
-    native = conformed.native[channel].flatten()[index][is_observed]
+    index, registered = result.voxels.index.cpu(), result.registered
+    is_observed = registered.native_observed[channel].flatten()[index]
+    native = registered.native[channel].flatten()[index][is_observed]
     intensities = result.estimate.intensities
     classes = intensities.classes
     gaussians = tuple(

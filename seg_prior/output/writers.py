@@ -12,7 +12,7 @@ from seg_prior.checkpoints.provenance import provenance
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
-from seg_prior.files import sha256_of, staging, whole_file, writing
+from seg_prior.files import atomic_write, sha256_of, staging, writing
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.label_formats import write_label_table
@@ -42,7 +42,7 @@ INTRACRANIAL = (
 def target_in(folder: Path, volume: Volume) -> Path:
     """The label map in a folder, named after the scan; `image` where that never was a file."""
     image = Path("image" if volume.source.startswith("<") else volume.source)
-    (target,) = bids.plan([image], folder, is_bids=False)
+    (target,) = bids.plan_outputs([image], folder, is_bids=False)
     return target
 
 
@@ -103,7 +103,7 @@ def _put_in_place(folder: Path, target: Path, files: list[Path], about: dict[str
 def describe(result: Prediction, quality: Quality, options: OutputOptions) -> dict[str, Any]:
     """The sidecar: a run that can explain itself."""
     predictor, estimate = result.predictor, result.estimate
-    intensities, registration = estimate.intensities, result.conformed.registration
+    intensities, registration = estimate.intensities, result.registered.registration
     classes = intensities.classes
     gaussians = [
         {
@@ -188,7 +188,7 @@ def _write_volumes(result: Prediction, quality: Quality, path: Path) -> None:
     whole = result.intracranial
     records = [*result.volumes, *([] if whole is None else [whole])]
     lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, quality) for record in records)]
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

@@ -15,8 +15,8 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import gathered
-from seg_prior.files import whole_file
-from seg_prior.io.find import person_of
+from seg_prior.files import atomic_write
+from seg_prior.io.find import participant_of
 from seg_prior.planning.fingerprint import Fingerprint
 from seg_prior.registration.laterality import (
     MIRRORED,
@@ -35,7 +35,7 @@ _MAX_SPREADS = 6.0  # of robust standard deviations
 def write_proposal(path: Path, table: Path, proposal: dict[str, object]) -> None:
     """A YAML file for `train-prior`, with the label table as seen from its folder."""
     settings = {"label_table": os.path.relpath(table, path.parent)} | proposal
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(
             "# Proposed by seg-prior check: what differs from the defaults of train-prior.\n"
             + yaml.safe_dump(settings, sort_keys=False),
@@ -59,7 +59,7 @@ def facts_of(print_: Fingerprint) -> Iterator[str]:
     """What the data set is, one line each."""
     usable = [one for one in print_.images if one.grid is not None]
     paths = [one.path for one in usable] + [one.path for one in print_.maps]
-    people = len({person_of(path) for path in paths})
+    people = len({participant_of(path) for path in paths})
     yield f"{len(usable)} images and {len(print_.maps)} label maps of {people} subjects"
     if usable:
         yield f"images: {_spread_of([one.grid for one in usable if one.grid is not None])}"

@@ -17,7 +17,7 @@ from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import CELL
 from seg_prior.planning.fingerprint import Fingerprint
-from seg_prior.registration.pipeline import conform
+from seg_prior.registration.pipeline import register_scan
 
 MAX_VOXELS = 350_000
 """Of the box around the anatomy on the prior grid: ten to twenty minutes of training on a core."""
@@ -97,8 +97,8 @@ def propose_intensity(predictor: Predictor, images: Sequence[Path]) -> dict[str,
     gains, means = [], []
     for path in images:
         config = predictor.config
-        conformed = conform([read_volume(path)], predictor.atlas, config.n4, config.seed)
-        seen = predictor.observe(conformed)
+        registered = register_scan([read_volume(path)], predictor.atlas, config.n4, config.seed)
+        seen = predictor.observe(registered)
         fits = [
             _held_out(predictor, seen, _with_background(seen.classes, count))
             for count in range(1, MAX_GAUSSIANS + 1)

@@ -29,7 +29,7 @@ class Measure(NamedTuple):
 
 MEASURES = {
     "misfit": Measure("1 - Dice of the image's and the prior's outline", "high"),
-    "mutual_information": Measure("nats the image tells of the painted prior", "low"),
+    "mutual_information": Measure("nats that the image tells of the expected one", "low"),
     "elbo_gain": Measure("ELBO above one Gaussian for the whole image, nats a voxel", "low"),
     "mean_entropy": Measure("mean entropy of the posterior, nats", "high"),
     "out_of_view": Measure("share of the anatomy outside the field of view", "high"),
@@ -40,7 +40,7 @@ MEASURES = {
 }
 
 
-class Evidence(NamedTuple):
+class QcInput(NamedTuple):
     """What a verdict is made of; the same for every calibration.
 
     Attributes:
@@ -56,15 +56,15 @@ class Evidence(NamedTuple):
     doubts: Sequence[str]
 
 
-def gather(result: Prediction) -> Evidence:
+def gather(result: Prediction) -> QcInput:
     """The evidence of one reading."""
     table = result.predictor.label_table
     volumes = zip(table.labels, result.soft_mm3, strict=True)
-    return Evidence(
+    return QcInput(
         measure(result),
         {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
-        repeated_values(result.volume.data, result.conformed.native_observed[0].numpy()),
-        result.conformed.registration.warnings,
+        repeated_values(result.volume.data, result.registered.native_observed[0].numpy()),
+        result.registered.registration.warnings,
     )
 
 
@@ -73,8 +73,8 @@ def measure(result: Prediction) -> dict[str, float]:
 
     A whole head has no outline to compare, so no `misfit`.
     """
-    estimate, conformed = result.estimate, result.conformed
-    registration = conformed.registration
+    estimate, registered = result.estimate, result.registered
+    registration = registered.registration
     image, weight = result.seen.image[0], result.seen.observed[0]  # (H, V)
     num_observed = weight.sum(1).clamp_min(1)
     center = (image * weight).sum(1) / num_observed
@@ -84,7 +84,7 @@ def measure(result: Prediction) -> dict[str, float]:
     outside = list(result.predictor.model.location.groups[0])
     anatomy = 1 - estimate.log_prior[0, outside].exp().sum(0)
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
-    num_in_view = max(int(conformed.native_observed[0].sum()), 1)
+    num_in_view = max(int(registered.native_observed[0].sum()), 1)
     found = {
         "misfit": 1 - registration.overlap,
         "mutual_information": registration.mutual_information,

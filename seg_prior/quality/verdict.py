@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.core.figures import told_apart
 from seg_prior.inference.prediction import Prediction
-from seg_prior.quality.measures import MEASURES, Evidence, gather, log_of, volume_deviation
+from seg_prior.quality.measures import MEASURES, QcInput, gather, log_of, volume_deviation
 
 Verdict = Literal["FAIL", "WARN", "PASS", "not measured"]
 VERDICTS: tuple[Verdict, ...] = ("FAIL", "WARN", "PASS", "not measured")
@@ -64,17 +64,17 @@ def quality_of(prediction: Prediction) -> Quality:
     return judge(gather(prediction), prediction.predictor.calibration)
 
 
-def judge(evidence: Evidence, calibration: Calibration | None) -> Quality:
+def judge(qc_input: QcInput, calibration: Calibration | None) -> Quality:
     """The verdict on what was measured of one scan."""
-    findings = [Finding("WARN", "registration", doubt) for doubt in evidence.doubts]
-    if evidence.repeated > _MAX_REPEATED:
-        text = f"{evidence.repeated:.0%} of neighbouring voxels are equal; is it a label map?"
+    findings = [Finding("WARN", "registration", doubt) for doubt in qc_input.doubts]
+    if qc_input.repeated > _MAX_REPEATED:
+        text = f"{qc_input.repeated:.0%} of neighbouring voxels are equal; is it a label map?"
         findings.append(Finding("FAIL", "repeated values", text))
-    measures, volume_z = evidence.measures, {}
+    measures, volume_z = qc_input.measures, {}
     if calibration is not None:
         volume_z = {
             name: calibration.log_volume[name].z(value)
-            for name, value in evidence.log_volumes.items()
+            for name, value in qc_input.log_volumes.items()
             if name in calibration.log_volume
         }
         if volume_z:

@@ -1,7 +1,7 @@
-"""Affine registration of an image of any contrast to the painted prior: native -> prior space.
+"""Affine registration of an image of any contrast to what the prior expects: native -> prior space.
 
-The image is turned, shifted and scaled until it tells as much as possible about the painted
-prior: first many poses at a glance, then Mattes mutual information [Mattes2003] from coarse to
+The image is turned, shifted and scaled until it tells as much as possible about the expected
+image: first many poses at a glance, then Mattes mutual information [Mattes2003] from coarse to
 fine. Lengths are shares of the anatomy's size, so that a mouse is registered like a man.
 """
 
@@ -27,15 +27,15 @@ from seg_prior.io.itk import (
     point_to_itk,
     to_itk,
 )
-from seg_prior.registration.pose_search import PoseGuide, search, settle
+from seg_prior.registration.pose_search import PoseGuide, cross_entropy_search, select_pose
 from seg_prior.registration.pyramid import (
     Level,
     Mask,
-    Side,
+    PyramidImage,
     entropy,
-    levels,
-    native_side,
-    prior_side,
+    native_image,
+    prior_image,
+    pyramid_levels,
 )
 from seg_prior.registration.resample import resample
 
@@ -44,7 +44,7 @@ View = Literal["stripped", "crop", "whole"]
 # How far around the anatomy the sides are compared, in sizes. Around a stripped organ both are
 # empty, which tells its outline; a crop shows of the anatomy little else than its outline; in a
 # whole head the surround is a rind of skull and skin that would be taken for the outline.
-_SURROUND = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
+_MARGIN = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
 
 # The first glance: turns about each axis; and in a whole image, whose middle says little about
 # the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
@@ -116,7 +116,7 @@ def register(
     image: NDArray[np.float32],
     observed: Mask,
     grid: Grid,
-    painted: NDArray[np.float32],
+    expected: NDArray[np.float32],
     prior_grid: Grid,
     anatomy: Mask,
     seed: int,
@@ -136,7 +136,7 @@ def register(
         image: (I, J, K) on `grid`, any contrast; not constant.
         observed: (I, J, K), the field of view.
         grid: Native grid, any invertible affine.
-        painted: (D, H, W) on `prior_grid`, the prior's expected intensity, >= 0, 0 outside.
+        expected: (D, H, W) on `prior_grid`, the prior's expected intensity, >= 0, 0 outside.
         prior_grid: The prior's grid.
         anatomy: (D, H, W), the voxels of the prior that are not background.
         seed: Chooses the voxels that are looked at.
@@ -146,23 +146,23 @@ def register(
     """
     anatomy_mm3 = float(anatomy.sum()) * prior_grid.voxel_volume_mm3
     size_mm = float(np.cbrt(anatomy_mm3))
-    prior = prior_side(painted, prior_grid, anatomy)
-    native = native_side(image, observed, grid, anatomy_mm3)
+    prior = prior_image(expected, prior_grid, anatomy)
+    native = native_image(image, observed, grid, anatomy_mm3)
     view = _view(native, prior_grid)
     found = find(image, observed, grid) if find is not None else None
     if found is not None and (view != "stripped" or found.share < _LEAST_SHARE_STRIPPED):
         native, view = replace(native, is_stripped=False), "whole"
     if guide is not None and view != "stripped":
-        fine, _, _ = levels(prior, native, size_mm, _SURROUND["crop"] * size_mm)
-        sighting = guide.sight(image, observed, grid, seed) if guide.sight else None
-        pose = search(fine, guide.prior, grid.center_mm, seed, sighting)
-        if guide.way:
-            pose = settle(fine, guide.way(image, observed, grid, pose, seed), sighting)
+        fine, _, _ = pyramid_levels(prior, native, size_mm, _MARGIN["crop"] * size_mm)
+        located = guide.locate(image, observed, grid, seed) if guide.locate else None
+        pose = cross_entropy_search(fine, guide.prior, grid.center_mm, seed, located)
+        if guide.pose_path:
+            pose = select_pose(fine, guide.pose_path(image, observed, grid, pose, seed), located)
         judged = _judge(fine, view, pose, is_odd=False)
-        if guide.sight is None or sighting is not None:
+        if guide.locate is None or located is not None:
             return judged
         return replace(judged, warnings=(*judged.warnings, _UNSEEN))
-    fine, medium, coarse = levels(prior, native, size_mm, _SURROUND[view] * size_mm)
+    fine, medium, coarse = pyramid_levels(prior, native, size_mm, _MARGIN[view] * size_mm)
 
     climbed = []
     starts = _starts(coarse, view, size_mm)
@@ -178,12 +178,12 @@ def register(
         pose = _climb(medium, rigid, sitk.AffineTransform(3))
         refined.append((_information(medium, pose), is_odd, pose))
     _, is_odd, pose = max(refined, key=lambda scored: scored[0])
-    finest = fine if view == "crop" else _looking_deep(fine, seed)
+    finest = fine if view == "crop" else _weight_interior(fine, seed)
     pose = _climb(finest, pose, sitk.AffineTransform(3))
     return _judge(fine, view, pose, is_odd)
 
 
-def _view(native: Side, prior_grid: Grid) -> View:
+def _view(native: PyramidImage, prior_grid: Grid) -> View:
     """What the image shows: the stripped organ, a crop no larger than the prior, or more."""
     if native.is_stripped:
         return "stripped"
@@ -260,10 +260,10 @@ def _climb(level: Level, start: Affine, change: sitk.Transform) -> Affine:
     method.SetMovingInitialTransform(affine_to_itk(start))
     change.SetCenter(point_to_itk(level.prior.center_mm))
     method.SetInitialTransform(change, inPlace=True)
-    painted = to_itk(level.prior.pair[0], level.prior.grid)
+    expected = to_itk(level.prior.pair[0], level.prior.grid)
     try:
         with one_thread():
-            method.Execute(painted, to_itk(values, level.native.grid))
+            method.Execute(expected, to_itk(values, level.native.grid))
     except RuntimeError:  # too little of the image is in reach of the start
         return start
     return start @ affine_from_itk(change)
@@ -273,7 +273,7 @@ def _information(level: Level, native_from_prior: Affine) -> float:
     return float(level.information(native_from_prior[None])[0])
 
 
-def _looking_deep(level: Level, seed: int) -> Level:
+def _weight_interior(level: Level, seed: int) -> Level:
     """The level comparing its deepest voxels, and few of the others."""
     anatomy = to_itk(level.prior.pair[1] > 0.5, level.prior.grid)
     depth, _ = from_itk(
@@ -292,7 +292,7 @@ def _judge(level: Level, view: View, native_from_prior: Affine, is_odd: bool) ->
     scales = np.linalg.svd(native_from_prior[:3, :3], compute_uv=False)
     prior_from_native: Affine = np.asarray(np.linalg.inv(native_from_prior), dtype=np.float64)
     overlap = _overlap(level, prior_from_native) if level.native.is_stripped else float("nan")
-    told_text = f"the image tells only {told:.0%} of the painted prior"
+    told_text = f"the image tells only {told:.0%} of the expected image"
     reached_text = f"the image shows only {reached:.0%} of the prior's anatomy"
     size_text = f"the anatomy is {scales[-1]:.2f} to {scales[0]:.2f} times the prior's size"
     doubts = [

@@ -21,7 +21,7 @@ from seg_prior.core.grid import Affine, apply_affine
 MIN_LANDMARKS = 4
 
 _NUM_POINTS = 4000  # drawn from the surroundings of each anatomy
-_SURROUND = 0.25  # how far these reach beyond the anatomy's box, in sides of the box
+_MARGIN = 0.25  # how far these reach beyond the anatomy's box, in sides of the box
 _REACH, _CELLS_PER_RADIUS = 3.0, 6  # of the grid on which labels are counted, in radii
 _EMPTY = 0.1  # points in a cell that no map reaches
 _ROUNDS, _STEPS, _RATE = 6, 30, 0.02
@@ -54,7 +54,7 @@ def draw_points(
     """
     inside = np.argwhere(is_structure[indices])
     low, high = inside.min(axis=0), inside.max(axis=0)
-    margin = _SURROUND * (high - low + 1)
+    margin = _MARGIN * (high - low + 1)
     # Between voxels too: thick slices would else count as a few sheets.
     index = np.random.default_rng(seed).uniform(
         low - 0.5 - margin, high + 0.5 + margin, (_NUM_POINTS, 3)

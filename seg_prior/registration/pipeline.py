@@ -35,7 +35,7 @@ class Atlas:
     """What registration compares an image with.
 
     Attributes:
-        painted: (D, H, W) expected relative intensity, 0 outside the anatomy.
+        expected: (D, H, W) expected relative intensity, 0 outside the anatomy.
         anatomy: (D, H, W), where anatomy is likelier than background.
         grid: Prior space.
         guide: What leads to the anatomy's pose, if label maps say where in an image it lies.
@@ -43,7 +43,7 @@ class Atlas:
         is_read_finely: Whether a network looks at the image at half the spacing of prior space.
     """
 
-    painted: NDArray[np.float32]
+    expected: NDArray[np.float32]
     anatomy: NDArray[np.bool_]
     grid: Grid
     guide: PoseGuide | None = None
@@ -52,7 +52,7 @@ class Atlas:
 
 
 @dataclass(frozen=True, eq=False)
-class Conformed:
+class RegisteredScan:
     """H contrasts of one subject in both spaces.
 
     Attributes:
@@ -75,7 +75,7 @@ class Conformed:
 
 
 @one_thread()
-def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Conformed:
+def register_scan(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> RegisteredScan:
     """Bring a subject to prior space.
 
     Args:
@@ -101,7 +101,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
         native[0].numpy(),
         is_observed[0].numpy(),
         grids[0],
-        atlas.painted,
+        atlas.expected,
         atlas.grid,
         atlas.anatomy,
         seed,
@@ -119,7 +119,7 @@ def conform(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> Con
     fine = None
     if atlas.is_read_finely:
         fine = torch.stack(_carry_all(pairs, moved, atlas.grid.halved()))
-    return Conformed(native, is_observed, moved[0], image, in_view, registration, fine)
+    return RegisteredScan(native, is_observed, moved[0], image, in_view, registration, fine)
 
 
 def _normalised(volume: Volume, n4: bool) -> Tensor:

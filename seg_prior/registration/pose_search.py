@@ -33,7 +33,7 @@ _NUM_FIRST, _NUM_POSES, _KEPT, _ROUNDS = 512, 96, 16, 15
 _FIRST_SPREAD, _SEEN_SPREAD = 1.3, 0.5  # of a cloud around the mean pose, and around one seen
 
 
-class Waypoint(NamedTuple):
+class PoseCandidate(NamedTuple):
     """A pose, and how well an image is explained there.
 
     Attributes:
@@ -47,7 +47,7 @@ class Waypoint(NamedTuple):
     nats: float
 
 
-class Sighting(NamedTuple):
+class LocatorPose(NamedTuple):
     """Where a network sees the anatomy.
 
     Attributes:
@@ -60,10 +60,12 @@ class Sighting(NamedTuple):
     nats: Callable[[Floats], Floats]
 
 
-Way = Callable[[NDArray[np.float32], NDArray[np.bool_], Grid, Affine, int], list[Waypoint]]
+PosePath = Callable[
+    [NDArray[np.float32], NDArray[np.bool_], Grid, Affine, int], list[PoseCandidate]
+]
 """(I, J, K) image and field of view, their grid, a pose, a seed -> poses from that one to the
 likeliest, both ends included."""
-Sight = Callable[[NDArray[np.float32], NDArray[np.bool_], Grid, int], Sighting | None]
+Locate = Callable[[NDArray[np.float32], NDArray[np.bool_], Grid, int], LocatorPose | None]
 """(I, J, K) image and field of view, their grid, a seed -> where the anatomy is seen, if it is."""
 
 
@@ -73,13 +75,13 @@ class PoseGuide:
 
     Attributes:
         prior: Where in an image it lies.
-        way: What the likelihood says of a pose.
-        sight: What a network says.
+        pose_path: What the likelihood says of a pose.
+        locate: What a network says.
     """
 
     prior: PosePrior
-    way: Way | None = None
-    sight: Sight | None = None
+    pose_path: PosePath | None = None
+    locate: Locate | None = None
 
 
 def fit_pose(
@@ -106,20 +108,20 @@ def fit_pose(
     return PosePrior(mean=tuple(mean.tolist()), factor=tuple(map(tuple, factor.tolist())))
 
 
-def search(
-    level: Level, prior: PosePrior, center_mm: Floats, seed: int, sighting: Sighting | None
+def cross_entropy_search(
+    level: Level, prior: PosePrior, center_mm: Floats, seed: int, located: LocatorPose | None
 ) -> Affine:
-    """The pose of highest mutual information, prior density and, with a sighting, evidence of it.
+    """The pose of highest mutual information, prior density and evidence of a locator.
 
-    A cloud of poses drawn from the prior closes in on its best part, round by round; of two clouds
-    the best pose of all. With a sighting the second cloud is a small one around what was seen.
+    The cross-entropy method (Rubinstein 1999): a cloud of poses drawn from the prior closes in on its best part, round by round; of two clouds
+    the best pose of all. With a locator's pose the second cloud is a small one around what was seen.
 
     Args:
         level: Both sides at the resolution to compare them at.
         prior: Of the pose.
         center_mm: (3,) middle of the image.
         seed: Of the cloud, and of the voxels compared.
-        sighting: Where a network sees the anatomy.
+        located: Where a network sees the anatomy.
     """
     rng = np.random.default_rng(seed)
     places = np.flatnonzero(level.near)
@@ -127,30 +129,32 @@ def search(
     chosen[rng.choice(places, min(_NUM_VOXELS, places.size), replace=False)] = True
     level = replace(level, near=chosen.reshape(level.near.shape))
 
-    def height(u: Floats) -> Floats:
+    def objective(u: Floats) -> Floats:
         poses = prior.poses(u, center_mm)
-        evidence = NUM_INDEPENDENT * level.information(poses) + _seen(sighting, poses)
+        evidence = NUM_INDEPENDENT * level.information(poses) + _seen(located, poses)
         return np.asarray(evidence - 0.5 * (u**2).sum(axis=1))
 
     anywhere = (np.zeros(12), _FIRST_SPREAD)
-    starts = [anywhere, anywhere if sighting is None else (sighting.u, _SEEN_SPREAD)]
-    best, best_height = np.zeros(12), -np.inf
+    starts = [anywhere, anywhere if located is None else (located.u, _SEEN_SPREAD)]
+    best, best_objective = np.zeros(12), -np.inf
     for middle, spread in starts:
         sd, count = np.full(12, spread), _NUM_FIRST
         for _ in range(_ROUNDS):
             cloud = middle + sd * rng.standard_normal((count, 12))
             cloud[0] = middle
-            heights = height(cloud)
-            top = np.argsort(-heights)[:_KEPT]
-            if heights[top[0]] > best_height:
-                best, best_height = cloud[top[0]], heights[top[0]]
+            objectives = objective(cloud)
+            top = np.argsort(-objectives)[:_KEPT]
+            if objectives[top[0]] > best_objective:
+                best, best_objective = cloud[top[0]], objectives[top[0]]
             middle = cloud[top].mean(axis=0)
             sd, count = 0.25 * sd + 0.75 * cloud[top].std(axis=0), _NUM_POSES
     return np.asarray(prior.poses(best[None], center_mm)[0])
 
 
-def settle(level: Level, way: Sequence[Waypoint], sighting: Sighting | None) -> Affine:
-    """The pose on the way that information, likelihood, prior and sighting together like best.
+def select_pose(
+    level: Level, pose_path: Sequence[PoseCandidate], located: LocatorPose | None
+) -> Affine:
+    """The pose on the way that information, likelihood, prior and locator together like best.
 
     Each errs where the other does not: information lets thin walls slide, the likelihood stretches
     an organ over neighbours of its own brightness, and then information falls by more than the
@@ -158,18 +162,18 @@ def settle(level: Level, way: Sequence[Waypoint], sighting: Sighting | None) -> 
 
     Args:
         level: Both sides at the resolution to compare them at.
-        way: Its poses.
-        sighting: Where a network sees the anatomy.
+        pose_path: Its poses.
+        located: Where a network sees the anatomy.
     """
 
-    def height(at: Waypoint) -> float:
+    def objective(at: PoseCandidate) -> float:
         pose = at.native_from_prior[None]
         evidence = NUM_INDEPENDENT * (float(level.information(pose)[0]) + at.nats)
-        return evidence + float(_seen(sighting, pose)[0]) - 0.5 * float((at.u**2).sum())
+        return evidence + float(_seen(located, pose)[0]) - 0.5 * float((at.u**2).sum())
 
-    return max(way, key=height).native_from_prior
+    return max(pose_path, key=objective).native_from_prior
 
 
-def _seen(sighting: Sighting | None, poses: Floats) -> Floats:
-    """(P, 4, 4) -> (P,) evidence of a sighting in nats, as it is weighed against the prior's."""
-    return np.zeros(len(poses)) if sighting is None else NUM_SEEN * sighting.nats(poses)
+def _seen(located: LocatorPose | None, poses: Floats) -> Floats:
+    """(P, 4, 4) -> (P,) log evidence of a locator's pose, in nats, as it is weighed against the prior's."""
+    return np.zeros(len(poses)) if located is None else NUM_SEEN * located.nats(poses)

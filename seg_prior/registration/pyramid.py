@@ -1,4 +1,4 @@
-"""What a registration compares: the painted prior and an image, both at one resolution."""
+"""What a registration compares: the image that a prior expects and a scan's, both at one resolution."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _BINS = 16  # with more, a coarse level's few voxels tell by chance as much as b
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class PyramidImage:
     """An image with a weight for every voxel.
 
     Attributes:
@@ -74,7 +74,7 @@ class Side:
         # Around a stripped image there is nothing, however far away.
         return sampled[0].numpy(), (sampled[1].numpy() > 0.5) | self.is_stripped
 
-    def averaged(self, spacing_mm: float, margin_mm: float) -> Side:
+    def averaged(self, spacing_mm: float, margin_mm: float) -> PyramidImage:
         """On cubic voxels along the world's axes, with a margin of nothing around."""
         ends = np.array(list(itertools.product(*[(-0.5, n - 0.5) for n in self.grid.shape])))
         corners = apply_affine(self.grid.affine, ends)
@@ -92,13 +92,13 @@ class Level:
     """Both sides at one resolution.
 
     Attributes:
-        prior: The painted prior, weighed by its anatomy; cubic voxels along the world's axes.
+        prior: The expected image, weighed by its anatomy; cubic voxels along the world's axes.
         native: The image, weighed by its field of view; likewise.
         near: The voxels of `prior` that are compared.
     """
 
-    prior: Side
-    native: Side
+    prior: PyramidImage
+    native: PyramidImage
     near: Mask
 
     def joint(
@@ -107,14 +107,14 @@ class Level:
         """Joint histograms under (P, 4, 4) poses, and the share of near voxels the image reaches.
 
         Returns:
-            (P, 16, 16), counts by painted and by image intensity, and (P,).
+            (P, 16, 16), counts by expected and by image intensity, and (P,).
         """
         points = apply_affine(self.prior.grid.affine, np.argwhere(self.near))
         index_from_prior = np.linalg.inv(self.native.grid.affine) @ native_from_prior
         index = points @ index_from_prior[:, :3, :3].transpose(0, 2, 1)
         values, is_known = self.native.at(index + index_from_prior[:, None, :3, 3])
-        painted = np.minimum(self.prior.pair[0][self.near] * _BINS, _BINS - 1).astype(int)
-        bins = painted * _BINS + np.minimum(values * _BINS, _BINS - 1).astype(int)
+        expected = np.minimum(self.prior.pair[0][self.near] * _BINS, _BINS - 1).astype(int)
+        bins = expected * _BINS + np.minimum(values * _BINS, _BINS - 1).astype(int)
         bins += np.arange(len(bins))[:, None] * _BINS**2
         counts = np.bincount(bins[is_known], minlength=len(bins) * _BINS**2)
         return counts.reshape(-1, _BINS, _BINS).astype(float), is_known.mean(axis=1)
@@ -132,13 +132,15 @@ def entropy(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return -np.asarray((share * np.log(np.maximum(share, 1e-30))).sum(axis=1))
 
 
-def prior_side(painted: NDArray[np.float32], grid: Grid, anatomy: Mask) -> Side:
+def prior_image(expected: NDArray[np.float32], grid: Grid, anatomy: Mask) -> PyramidImage:
     """The prior's expected intensity, scaled to at most 1 and fading out beyond its anatomy."""
-    pair = np.stack([painted / painted.max(), anatomy]).astype(np.float32)
-    return _cropped(Side(pair, grid, is_stripped=True))
+    pair = np.stack([expected / expected.max(), anatomy]).astype(np.float32)
+    return _cropped(PyramidImage(pair, grid, is_stripped=True))
 
 
-def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_mm3: float) -> Side:
+def native_image(
+    image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_mm3: float
+) -> PyramidImage:
     """An image scaled between its 1st and 99th percentile, weighed by its field of view.
 
     Its axes are put in the world's order first, so that the order of the file leaves no trace.
@@ -152,10 +154,10 @@ def native_side(image: NDArray[np.float32], observed: Mask, grid: Grid, anatomy_
         and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
     )
     pair = np.stack([tissue * observed, observed]).astype(np.float32)
-    return _cropped(_reoriented(Side(pair, grid, is_stripped)))
+    return _cropped(_reoriented(PyramidImage(pair, grid, is_stripped)))
 
 
-def _reoriented(side: Side) -> Side:
+def _reoriented(side: PyramidImage) -> PyramidImage:
     """Axes permuted and flipped to the nearest to RAS; voxels stay where they are."""
     order = side.grid.nearest_axes
     pair = side.pair.transpose(0, *[axis + 1 for axis in order])
@@ -166,10 +168,12 @@ def _reoriented(side: Side) -> Side:
             affine[:3, axis] *= -1
             pair = np.flip(pair, axis + 1)
     i, j, k = pair.shape[1:]
-    return Side(np.ascontiguousarray(pair), Grid((i, j, k), affine), side.is_stripped)
+    return PyramidImage(np.ascontiguousarray(pair), Grid((i, j, k), affine), side.is_stripped)
 
 
-def levels(prior: Side, native: Side, size_mm: float, surround_mm: float) -> list[Level]:
+def pyramid_levels(
+    prior: PyramidImage, native: PyramidImage, size_mm: float, surround_mm: float
+) -> list[Level]:
     """Fine, medium and coarse, each averaged from the one before; none finer than the prior.
 
     Args:
@@ -191,14 +195,14 @@ def levels(prior: Side, native: Side, size_mm: float, surround_mm: float) -> lis
     return found
 
 
-def _cropped(side: Side) -> Side:
+def _cropped(side: PyramidImage) -> PyramidImage:
     """Cut to the box of all weights."""
     is_used = side.pair[1] > 0
     lines = [np.nonzero(is_used.any(_others(axis)))[0] for axis in range(3)]
     start = np.array([line[0] for line in lines])
     stop = np.array([line[-1] + 1 for line in lines])
     box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    return Side(side.pair[:, *box], side.grid.crop(start, stop), side.is_stripped)
+    return PyramidImage(side.pair[:, *box], side.grid.crop(start, stop), side.is_stripped)
 
 
 def _others(axis: int) -> tuple[int, ...]:

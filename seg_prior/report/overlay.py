@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from seg_prior.core.grid import Grid
 from seg_prior.core.label_colours import Rgb, label_colours
 from seg_prior.core.labels import BACKGROUND, LabelTable
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.report.slices import (
     PLANES,
     Plane,
@@ -91,7 +91,7 @@ def write_overlay(
         column, row = divmod(index, legend_rows)
         top = height - legend_height + row * LEGEND_ROW_PX
         _draw_legend_entry(sheet, (column * entry_px + GAP_PX, top), name, colours)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         sheet.figure.savefig(temporary, format="png", facecolor="black")
 
 

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
@@ -18,7 +18,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         template: A file of `templates`.
         **content: What the template names.
     """
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(render(template, **content), encoding="utf-8")
 
 

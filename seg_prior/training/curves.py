@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 
 STEP = "step"
 _DPI = 100
@@ -45,7 +45,7 @@ def write_loss_curve(path: Path, rows: Sequence[Mapping[str, float | str | None]
     for index, name in enumerate(names):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         _draw_column(axes, name, *_column(rows, name))
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png")
 
 

@@ -24,7 +24,7 @@ from seg_prior.models.image_encoder import ImageEncoder, posterior_through
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import IntensityClasses
 from seg_prior.models.objective import kl_between_normals, kl_to_standard_normal, log_prob_of_image
-from seg_prior.registration.pipeline import conform
+from seg_prior.registration.pipeline import register_scan
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import sample_contrast
@@ -142,13 +142,13 @@ def conform_scans(
     paths = find_images(images)
     for path in tqdm(paths, desc="register", disable=is_silent(log)):
         volume = read_volume(path)
-        conformed = conform([volume], atlas, config.n4, config.seed)
-        for warning in conformed.registration.warnings:
+        registered = register_scan([volume], atlas, config.n4, config.seed)
+        for warning in registered.registration.warnings:
             log.warning("%s: %s", path, warning)
-        pair = torch.cat([conformed.image, conformed.observed])[None]
+        pair = torch.cat([registered.image, registered.observed])[None]
         image, observed = model.location.gather(pair.to(model.location.voxels.device))[0].cpu()
         scans.append((image[None], observed[None]))
-        are_stripped &= is_stripped(conformed, model.location)
+        are_stripped &= is_stripped(registered, model.location)
     return scans, are_stripped
 
 

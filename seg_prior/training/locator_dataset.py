@@ -25,7 +25,7 @@ _LOG_GAMMA_SD, _BIAS_SD, _MAX_NOISE = 0.3, 0.2, 0.06
 _BIAS_KNOTS = 3
 
 
-class SeenScan(NamedTuple):
+class PseudoLabelledScan(NamedTuple):
     """A scan as a locator sees it, and as a prior explains it.
 
     Attributes:
@@ -37,16 +37,16 @@ class SeenScan(NamedTuple):
     labels: Tensor
 
 
-def seen_scan(prediction: Prediction, spacing_mm: float) -> SeenScan:
+def pseudo_labelled(prediction: Prediction, spacing_mm: float) -> PseudoLabelledScan:
     """A scan and its posterior on the grid that the network sees it on."""
-    grid, conformed = prediction.volume.grid, prediction.conformed
+    grid, registered = prediction.volume.grid, prediction.registered
     seen_on = sight_grid(grid, spacing_mm)
-    pair = torch.stack([conformed.native[0], conformed.native_observed[0].float()])
+    pair = torch.stack([registered.native[0], registered.native_observed[0].float()])
     each = (
         resample_mean(torch.from_numpy(p)[None], grid, seen_on) for p in prediction.posteriors()
     )
     labels = with_background(torch.cat(list(each)))
-    return SeenScan(resample_observed(pair, grid, seen_on).half(), labels.half())
+    return PseudoLabelledScan(resample_observed(pair, grid, seen_on).half(), labels.half())
 
 
 class RandomViews(Dataset[tuple[Tensor, Tensor]]):
@@ -57,7 +57,7 @@ class RandomViews(Dataset[tuple[Tensor, Tensor]]):
         seed, length: Item n depends on (seed, n) alone.
     """
 
-    def __init__(self, scans: Sequence[SeenScan], seed: int, length: int) -> None:
+    def __init__(self, scans: Sequence[PseudoLabelledScan], seed: int, length: int) -> None:
         self.scans = scans
         self.seed = seed
         self.length = length
@@ -94,7 +94,9 @@ def repaint(image: Tensor, generator: torch.Generator) -> Tensor:
     return image.clamp_min(0) ** gamma * torch.exp(_BIAS_SD * field) + noise
 
 
-def _moved(scan: SeenScan, affine: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _moved(
+    scan: PseudoLabelledScan, affine: Tensor, shape: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
     """Image and labels of a scan after a move about its middle, on a grid of another shape."""
     size = torch.tensor(scan.pair.shape[1:]).float()
     target = torch.tensor(shape).float()

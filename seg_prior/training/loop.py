@@ -26,7 +26,7 @@ from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 
 LAST = "last.pt"
 Losses = Mapping[str, Tensor]
@@ -194,7 +194,7 @@ def _save(
     state["sha256"] = digest_of_state(state)
     content = io.BytesIO()  # what torch says of a full disk names neither
     torch.save(state, content)
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
@@ -265,7 +265,7 @@ class _Log:
             return
         self.rows.append({"step": str(step)} | {k: f"{v:.6g}" for k, v in values.items()})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with whole_file(self.path) as temporary, temporary.open("w", newline="") as file:
+        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(self.rows)

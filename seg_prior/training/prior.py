@@ -16,11 +16,11 @@ from seg_prior.core.grid import MIRROR, Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.io.find import find_label_maps, person_of, subject_key
+from seg_prior.io.find import find_label_maps, participant_of, scan_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
-from seg_prior.models.label_vae import LabelVAE, fit_surprise, one_hot
+from seg_prior.models.label_vae import LabelVAE, fit_residual_pca, one_hot
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas
 from seg_prior.models.location import LocationPrior, location_prior
@@ -80,7 +80,7 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         for index, volume in zip(indices, volumes, strict=True)
     ]
     check_partners(landmarks, table, label_table)
-    out = _held_out([subject_key(path) for path in paths], config.holdout)
+    out = _held_out([scan_key(path) for path in paths], config.holdout)
     kept = [n for n in range(len(paths)) if n not in out]
     fitted = groupwise.fit_group([landmarks[n] for n in kept], table.partner)
     moves = dict(zip(kept, fitted.prior_from_native, strict=True))
@@ -103,7 +103,7 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         n: AlignedLabelMap(torch.from_numpy(indices[n]), volumes[n].grid, moves[n]) for n in moves
     }
     return Anatomies(
-        tuple(subject_key(paths[n]) for n in kept),
+        tuple(scan_key(paths[n]) for n in kept),
         tuple(maps[n] for n in kept),
         tuple(maps[n] for n in sorted(out)),
         table,
@@ -173,8 +173,8 @@ def train_vae(
     """The VAE, trained on random anatomies."""
     vae = LabelVAE(location, config.vae)
     if config.vae.detail_channels:
-        vae.start_detail(
-            fit_surprise(location, _flat_maps(anatomies, location), config.vae.detail_channels)
+        vae.init_detail(
+            fit_residual_pca(location, _flat_maps(anatomies, location), config.vae.detail_channels)
         )
     optim = config.optim
     dataset = RandomAnatomies(
@@ -214,7 +214,7 @@ def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dic
 
 def _held_out(subjects: Sequence[str], holdout: Sequence[str]) -> set[int]:
     """Positions of the held-out subjects; somebody must be left to train on."""
-    person = {subject: person_of(Path(subject)) for subject in subjects}
+    person = {subject: participant_of(Path(subject)) for subject in subjects}
     unknown = set(holdout) - set(subjects) - set(person.values())
     if unknown:
         raise ConfigError(

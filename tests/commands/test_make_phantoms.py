@@ -9,7 +9,7 @@ from seg_prior.cli.settings import resolve
 from seg_prior.commands import make_phantoms
 from seg_prior.commands.make_phantoms import PhantomFiles
 from seg_prior.errors import ConfigError
-from seg_prior.io.find import subject_key
+from seg_prior.io.find import scan_key
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume
 from seg_prior.synthesis.phantom import phantom_label_table
@@ -31,8 +31,8 @@ def test_files_are_named_by_subject_and_nothing_else_is_left(tmp_path: Path) -> 
         "sub-002_phantom.nii.gz",
         "sub-002_phantom_dseg.nii.gz",
     ]
-    assert [subject_key(path) for path in files.images] == ["sub-001", "sub-002"]
-    assert [subject_key(path) for path in files.label_maps] == ["sub-001", "sub-002"]
+    assert [scan_key(path) for path in files.images] == ["sub-001", "sub-002"]
+    assert [scan_key(path) for path in files.label_maps] == ["sub-001", "sub-002"]
 
 
 def test_image_and_label_map_share_a_grid_and_are_readable(tmp_path: Path) -> None:

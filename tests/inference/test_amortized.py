@@ -6,9 +6,9 @@ from torch import Tensor
 
 from seg_prior.inference.amortized import (
     COARSE_SHARE,
-    Budget,
-    budget,
+    RefineSchedule,
     read,
+    refine_schedule,
 )
 from seg_prior.inference.refine import Observation
 from seg_prior.models.image_encoder import posterior_through
@@ -68,9 +68,9 @@ def test_without_detail_the_atlas_is_read_once_and_kept_whole(seen: Observation)
 
 def test_a_budget_grows_with_the_wish() -> None:
     for has_detail in (True, False):
-        budgets = [budget(wish, has_detail) for wish in ("0", "fast", "full")]
+        budgets = [refine_schedule(wish, has_detail) for wish in ("0", "fast", "full")]
         assert budgets == sorted(budgets)
         assert len(set(budgets)) == 3
-        assert budget(None, has_detail) in budgets
-    assert budget("0", has_detail=False) == Budget(0, 0)
-    assert budget(None, has_detail=True).num_steps == 0
+        assert refine_schedule(None, has_detail) in budgets
+    assert refine_schedule("0", has_detail=False) == RefineSchedule(0, 0)
+    assert refine_schedule(None, has_detail=True).num_steps == 0

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seg_prior.core.grid import Affine, Grid, apply_affine
 from seg_prior.core.pose_prior import PosePrior
-from seg_prior.inference.locator_likelihood import LocatorSight, sight_grid
+from seg_prior.inference.locator_likelihood import LocatorLikelihood, sight_grid
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import SIDES_OF
 from seg_prior.registration.resample import resample_observed
@@ -38,8 +38,10 @@ def seeing(grid: Grid, native_from_prior: Affine, sureness: float = 0.95) -> Cal
     return see
 
 
-def sight(see: Callable[..., Tensor], location: LocationPrior, prior: PosePrior) -> LocatorSight:
-    return LocatorSight(see, toy.SPACING_MM, location, toy.grid(), prior)
+def locate(
+    see: Callable[..., Tensor], location: LocationPrior, prior: PosePrior
+) -> LocatorLikelihood:
+    return LocatorLikelihood(see, toy.SPACING_MM, location, toy.grid(), prior)
 
 
 def noise(grid: Grid) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -52,7 +54,7 @@ def test_the_pose_is_where_the_labels_are_seen(
     location: LocationPrior, pose_prior: PosePrior, shift_mm: tuple[float, float, float]
 ) -> None:
     true = shifted(shift_mm)
-    found = sight(seeing(CROP, true), location, pose_prior).sight(*noise(CROP), CROP, 0)
+    found = locate(seeing(CROP, true), location, pose_prior).locate(*noise(CROP), CROP, 0)
     assert found is not None
     (pose,) = pose_prior.poses(found.u[None], CROP.center_mm)
     assert np.linalg.norm((pose - true)[:3, 3]) < 0.75 * toy.SPACING_MM
@@ -60,7 +62,7 @@ def test_the_pose_is_where_the_labels_are_seen(
     nats = found.nats(np.stack([pose, *away]))
     assert nats.shape == (4,)
     assert (np.diff(nats) < 0).all()
-    again = sight(seeing(CROP, true), location, pose_prior).sight(*noise(CROP), CROP, 0)
+    again = locate(seeing(CROP, true), location, pose_prior).locate(*noise(CROP), CROP, 0)
     assert again is not None
     np.testing.assert_array_equal(again.u, found.u)
 
@@ -69,7 +71,7 @@ def test_a_network_that_sees_nothing_says_nothing(
     location: LocationPrior, pose_prior: PosePrior
 ) -> None:
     far = seeing(CROP, shifted((1000.0, 0.0, 0.0)), sureness=0.999)
-    assert sight(far, location, pose_prior).sight(*noise(CROP), CROP, 0) is None
+    assert locate(far, location, pose_prior).locate(*noise(CROP), CROP, 0) is None
 
 
 def test_specks_far_away_do_not_move_the_pose(
@@ -84,8 +86,8 @@ def test_specks_far_away_do_not_move_the_pose(
         log_prob[1, :3, :3, -8:] = 2.0
         return log_prob.log_softmax(0)
 
-    plain = sight(seen, location, pose_prior).sight(*noise(wide), wide, 0)
-    specked = sight(see, location, pose_prior).sight(*noise(wide), wide, 0)
+    plain = locate(seen, location, pose_prior).locate(*noise(wide), wide, 0)
+    specked = locate(see, location, pose_prior).locate(*noise(wide), wide, 0)
     assert plain is not None
     assert specked is not None
     poses = pose_prior.poses(np.stack([plain.u, specked.u]), wide.center_mm)
@@ -101,7 +103,7 @@ def test_of_two_organs_the_larger_is_taken(location: LocationPrior, pose_prior: 
         both = torch.maximum(near(image)[1:], far(image)[1:] - 0.3).exp()
         return torch.cat([1 - both.sum(0, keepdim=True), both]).clamp_min(1e-9).log()
 
-    found = sight(see, location, pose_prior).sight(*noise(wide), wide, 0)
+    found = locate(see, location, pose_prior).locate(*noise(wide), wide, 0)
     assert found is not None
     (pose,) = pose_prior.poses(found.u[None], wide.center_mm)
     assert np.linalg.norm(pose[:3, 3]) < toy.SPACING_MM
@@ -120,8 +122,8 @@ def test_what_is_said_of_places_out_of_view_does_not_count(
         log_prob[:, shown[1] < 0.5] = torch.tensor([-9.0, 0.0, -9.0, -9.0, -9.0])[:, None]
         return log_prob.log_softmax(0)
 
-    plain = sight(seen, location, pose_prior).sight(image, observed, CROP, 0)
-    other = sight(see, location, pose_prior).sight(image, observed, CROP, 0)
+    plain = locate(seen, location, pose_prior).locate(image, observed, CROP, 0)
+    other = locate(see, location, pose_prior).locate(image, observed, CROP, 0)
     assert plain is not None
     assert other is not None
     np.testing.assert_allclose(other.u, plain.u, atol=1e-3)

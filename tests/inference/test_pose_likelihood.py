@@ -37,22 +37,22 @@ def painted(native_from_prior: Affine) -> NDArray[np.float32]:
 def test_the_way_leads_from_the_start_to_the_image(likelihood: PoseLikelihood) -> None:
     true, start = shifted((6.0, -4.0, 5.0)), shifted((0.0, 0.0, 0.0))
     image, observed = painted(true), np.ones(CROP.shape, dtype=bool)
-    way = likelihood.way(image, observed, CROP, start, seed=0)
-    assert len(way) == len(SHARES)
-    np.testing.assert_allclose(way[0].native_from_prior, start, atol=1e-6)
-    distance = [np.linalg.norm((at.native_from_prior - true)[:3, 3]) for at in way]
+    pose_path = likelihood.pose_path(image, observed, CROP, start, seed=0)
+    assert len(pose_path) == len(SHARES)
+    np.testing.assert_allclose(pose_path[0].native_from_prior, start, atol=1e-6)
+    distance = [np.linalg.norm((at.native_from_prior - true)[:3, 3]) for at in pose_path]
     assert distance[-1] < 2.0
     assert distance == sorted(distance, reverse=True)
-    nats = [at.nats for at in way]
+    nats = [at.nats for at in pose_path]
     assert nats == sorted(nats)
-    again = likelihood.way(image, observed, CROP, start, seed=0)
-    np.testing.assert_array_equal(again[-1].native_from_prior, way[-1].native_from_prior)
+    again = likelihood.pose_path(image, observed, CROP, start, seed=0)
+    np.testing.assert_array_equal(again[-1].native_from_prior, pose_path[-1].native_from_prior)
 
 
 def test_what_is_likeliest_does_not_depend_on_the_contrast(likelihood: PoseLikelihood) -> None:
     image, observed = painted(shifted((5.0, 3.0, 0.0))), np.ones(CROP.shape, dtype=bool)
-    end = likelihood.way(image, observed, CROP, np.eye(4), seed=0)[-1]
-    inverted = likelihood.way(1.2 - image, observed, CROP, np.eye(4), seed=0)[-1]
+    end = likelihood.pose_path(image, observed, CROP, np.eye(4), seed=0)[-1]
+    inverted = likelihood.pose_path(1.2 - image, observed, CROP, np.eye(4), seed=0)[-1]
     np.testing.assert_allclose(inverted.native_from_prior, end.native_from_prior, atol=0.3)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from seg_prior.errors import ConfigError, ImageError
-from seg_prior.io.find import find_images, find_label_maps, subject_key
+from seg_prior.io.find import find_images, find_label_maps, scan_key
 from seg_prior.io.nifti import read_volume
 from seg_prior.io.sidecar import GENERATED_BY
 
@@ -171,4 +171,4 @@ def test_a_list_that_is_not_text_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_subject_key(name: str, key: str) -> None:
-    assert subject_key(Path("some-folder") / name) == key
+    assert scan_key(Path("some-folder") / name) == key

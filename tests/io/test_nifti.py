@@ -12,9 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
-from seg_prior.core.volume import Volume, stem
+from seg_prior.core.volume import Volume, strip_suffix
 from seg_prior.errors import ImageError
-from seg_prior.files import whole_file
+from seg_prior.files import atomic_write
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
 SHAPE = (5, 6, 7)
@@ -284,7 +284,7 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
     path.write_text("old")
 
     def fail() -> None:
-        with whole_file(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text("half")
             raise KeyboardInterrupt
 
@@ -296,5 +296,5 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
 
 def test_stem_drops_image_suffixes_only() -> None:
     names = ("sub-01_T1w.nii.gz", "sub-01_T1w.NII", "a.b.mgz", "x.mgh", "table.csv")
-    stems = [stem(Path("folder") / name) for name in names]
+    stems = [strip_suffix(Path("folder") / name) for name in names]
     assert stems == ["sub-01_T1w", "sub-01_T1w", "a.b", "x", "table"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seg_prior.models.label_vae import LabelVAE, fit_surprise, one_hot
+from seg_prior.models.label_vae import LabelVAE, fit_residual_pca, one_hot
 from seg_prior.models.location import (
     CELL,
     LocationPrior,
@@ -217,26 +217,26 @@ def detailed(location: LocationPrior) -> LabelVAE:
     torch.manual_seed(0)
     vae = LabelVAE(location, toy.TINY.model_copy(update={"detail_channels": 6})).eval()
     flat = [toy.inside(location, labels)[0] for labels in toy.label_maps()]
-    vae.start_detail(fit_surprise(location, flat, 6))
+    vae.init_detail(fit_residual_pca(location, flat, 6))
     return vae
 
 
 def test_the_main_surprises_are_orthonormal_and_explain_the_most(location: LocationPrior) -> None:
     flat = [toy.inside(location, labels)[0] for labels in toy.label_maps()]
-    basis = fit_surprise(location, flat, 6)
+    basis = fit_residual_pca(location, flat, 6)
     torch.testing.assert_close(basis.T @ basis, torch.eye(6), atol=1e-5, rtol=0)
     expected = by_cell(location.prob[None])[0]
-    surprise = torch.cat([by_cell(one_hot(s[None], toy.NUM_LABELS))[0] - expected for s in flat])
-    explained = (surprise @ basis).square().sum(0)
+    residual = torch.cat([by_cell(one_hot(s[None], toy.NUM_LABELS))[0] - expected for s in flat])
+    explained = (residual @ basis).square().sum(0)
     assert (explained.diff() <= 1e-3).all()
     other, _ = torch.linalg.qr(torch.randn(basis.shape, generator=torch.Generator().manual_seed(1)))
-    assert explained.sum() > 2 * (surprise @ other).square().sum()
+    assert explained.sum() > 2 * (residual @ other).square().sum()
 
 
 def test_detail_tells_an_anatomy_before_any_training(
     detailed: LabelVAE, location: LocationPrior
 ) -> None:
-    """Alone, with the coarse part of z at zero, it undoes most of the atlas's surprise."""
+    """Alone, with the coarse part of z at zero, it undoes most of the atlas's residual."""
     new = toy.inside(location, toy.label_map(1.03, 0.95, 0.8))
     with torch.inference_mode():
         z, _ = detailed.encode(one_hot(new, toy.NUM_LABELS))
@@ -290,7 +290,7 @@ def test_kinds_of_background_are_one_to_z_and_split_by_the_location_prior(
     location = location_prior(toy.frequency(), groups)
     vae = LabelVAE(location, toy.TINY.model_copy(update={"detail_channels": 4})).eval()
     label_map = toy.inside(location, toy.label_map())[0]
-    vae.start_detail(fit_surprise(location, [label_map], 4))
+    vae.init_detail(fit_residual_pca(location, [label_map], 4))
     soft = one_hot(label_map[None], toy.NUM_LABELS)
     other = one_hot(torch.where(label_map == toy.SHELL, 0, label_map)[None], toy.NUM_LABELS)
     with torch.no_grad():

@@ -201,9 +201,9 @@ def test_the_force_is_the_slope_of_the_probability_of_the_labels(lattice: Locati
     soft = torch.zeros(1, 3, lattice.voxels.numel())
     soft[:, 1] = 1
     found = lattice.scatter(lattice.force(soft), 0.0)[0]
-    surprise = torch.tensor([0.0, 1.0, 0.0]) - grid[:, 3, 6, 7]
+    residual = torch.tensor([0.0, 1.0, 0.0]) - grid[:, 3, 6, 7]
     slope = (grid[:, 3, 6, 8] - grid[:, 3, 6, 6]) / 2
-    assert float(found[2, 3, 6, 7]) == pytest.approx(float(surprise @ slope), abs=1e-3)
+    assert float(found[2, 3, 6, 7]) == pytest.approx(float(residual @ slope), abs=1e-3)
 
 
 def test_chosen_cells_are_what_all_of_them_hold(lattice: LocationPrior) -> None:

@@ -18,7 +18,7 @@ from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import ConfigError
-from seg_prior.io.bids import plan
+from seg_prior.io.bids import plan_outputs
 from seg_prior.io.label_tables import read_label_table
 
 OUT = Path("out")
@@ -26,7 +26,7 @@ OUT = Path("out")
 
 def targets(names: list[str], is_bids: bool = False) -> list[str]:
     images = [Path("scans") / name for name in names]
-    return [str(target.relative_to(OUT)) for target in plan(images, OUT, is_bids)]
+    return [str(target.relative_to(OUT)) for target in plan_outputs(images, OUT, is_bids)]
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,15 @@ def test_what_has_no_place_is_refused(
 ) -> None:
     images = [Path(name) for name in names]
     with pytest.raises(ConfigError, match=message):
-        plan(images, Path(out), is_bids)
+        plan_outputs(images, Path(out), is_bids)
 
 
 def test_a_folder_that_is_there_may_have_any_name(tmp_path: Path) -> None:
     (tmp_path / "study.v2").mkdir()
     for name in ("study.v2", "run_1.5", ".hidden"):
-        assert plan([Path("a.nii")], tmp_path / name, False) == [tmp_path / name / "a_dseg.nii.gz"]
+        assert plan_outputs([Path("a.nii")], tmp_path / name, False) == [
+            tmp_path / name / "a_dseg.nii.gz"
+        ]
 
 
 @pytest.fixture

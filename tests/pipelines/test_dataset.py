@@ -7,14 +7,14 @@ import pytest
 from experiments.config import AdaptConfig
 from experiments.dataset import deal, prepare
 from seg_prior.errors import ConfigError
-from seg_prior.io.find import person_of
+from seg_prior.io.find import participant_of
 from seg_prior.io.nifti import read_label_map, read_volume
 
 
 def test_whose_file_it_is() -> None:
-    assert person_of(Path("a/sub-01_frame-12_bssfp_dseg.nii.gz")) == "sub-01"
-    assert person_of(Path("sub-01_ses-2_T1w.nii.gz")) == "sub-01"
-    assert person_of(Path("case_07.nii.gz")) == "case_07"
+    assert participant_of(Path("a/sub-01_frame-12_bssfp_dseg.nii.gz")) == "sub-01"
+    assert participant_of(Path("sub-01_ses-2_T1w.nii.gz")) == "sub-01"
+    assert participant_of(Path("case_07.nii.gz")) == "case_07"
 
 
 def test_subjects_are_dealt_by_share_and_neighbours_apart() -> None:
@@ -53,7 +53,8 @@ def config_of(phantom_folder: Path, out: Path, **more: object) -> AdaptConfig:
 def test_no_subject_has_two_roles(phantom_folder: Path, tmp_path: Path) -> None:
     files = prepare(config_of(phantom_folder, tmp_path))
     people = [
-        {person_of(path) for path in paths} for paths in (files.maps, files.images, files.scored)
+        {participant_of(path) for path in paths}
+        for paths in (files.maps, files.images, files.scored)
     ]
     assert [len(some) for some in people] == [2, 1, 1]
     assert len(set.union(*people)) == 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from seg_prior.checkpoints.calibration import Calibration, Spread
-from seg_prior.quality.measures import MEASURES, Evidence, repeated_values
+from seg_prior.quality.measures import MEASURES, QcInput, repeated_values
 from seg_prior.quality.verdict import Quality, judge, rules
 
 SPREADS = {
@@ -36,7 +36,7 @@ def quality(
     repeated: float = 0.0,
     doubts: tuple[str, ...] = (),
 ) -> Quality:
-    return judge(Evidence(measures, volumes, repeated, doubts), CALIBRATION)
+    return judge(QcInput(measures, volumes, repeated, doubts), CALIBRATION)
 
 
 def test_what_lies_among_the_painted_scans_passes() -> None:
@@ -92,14 +92,14 @@ def test_the_worst_finding_comes_first_and_decides() -> None:
 def test_a_measure_below_zero_is_as_bad_as_zero() -> None:
     spreads = SPREADS | {"elbo_gain": Spread(mean=0.0, sd=0.2)}
     calibration = CALIBRATION.model_copy(update={"measures": spreads})
-    found = judge(Evidence(GOOD | {"elbo_gain": -0.5}, VOLUMES, 0.0, ()), calibration)
+    found = judge(QcInput(GOOD | {"elbo_gain": -0.5}, VOLUMES, 0.0, ()), calibration)
     assert found.verdict == "FAIL"
 
 
 def test_without_a_calibration_nothing_passes() -> None:
-    assert judge(Evidence(GOOD, VOLUMES, 0.0, ()), None).verdict == "not measured"
-    assert judge(Evidence(GOOD, VOLUMES, 0.0, ("the header is odd",)), None).verdict == "WARN"
-    assert judge(Evidence(GOOD, VOLUMES, 0.9, ()), None).verdict == "FAIL"
+    assert judge(QcInput(GOOD, VOLUMES, 0.0, ()), None).verdict == "not measured"
+    assert judge(QcInput(GOOD, VOLUMES, 0.0, ("the header is odd",)), None).verdict == "WARN"
+    assert judge(QcInput(GOOD, VOLUMES, 0.9, ()), None).verdict == "FAIL"
 
 
 def test_a_label_map_is_told_from_an_image() -> None:

@@ -7,18 +7,17 @@ from seg_prior.registration.affine import register
 from seg_prior.registration.pose_search import (
     NUM_INDEPENDENT,
     NUM_SEEN,
+    LocatorPose,
+    PoseCandidate,
     PoseGuide,
     PosePrior,
-    Sighting,
-    Waypoint,
     fit_pose,
-    settle,
+    select_pose,
 )
 from seg_prior.registration.pyramid import (
     Level,
-    levels,
-    native_side,
-    prior_side,
+    native_image,
+    prior_image,
 )
 from tests.registration.test_affine import (
     ANATOMY,
@@ -120,31 +119,31 @@ def test_what_is_seen_joins_the_search(prior: PosePrior) -> None:
     def nats(poses: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(-((poses - seen)[:, :3] ** 2).sum((1, 2)) / 20)
 
-    def sight(*shown: object) -> Sighting:
+    def locate(*shown: object) -> LocatorPose:
         calls.append(shown)
-        return Sighting(u, nats)
+        return LocatorPose(u, nats)
 
     def error(guide: PoseGuide) -> float:
         found = register(data, observed, CROP, PAINTED, PRIOR_GRID, ANATOMY, 0, guide)
         warned.append(any("the locator sees hardly any" in text for text in found.warnings))
         return float(np.linalg.norm((np.linalg.inv(found.prior_from_native) - seen)[:3, 3]))
 
-    assert error(PoseGuide(prior, sight=sight)) < 2.5
+    assert error(PoseGuide(prior, locate=locate)) < 2.5
     assert len(calls) == 1
     assert error(PoseGuide(prior)) > 5.0
-    nothing = PoseGuide(prior, sight=lambda *shown: None)
+    nothing = PoseGuide(prior, locate=lambda *shown: None)
     assert error(nothing) == error(PoseGuide(prior))
     assert warned == [False, False, True, False]
 
 
 def level_of(native_from_prior: Affine) -> Level:
-    """What registration compares where the painted anatomy lies in a crop."""
+    """What registration compares where the expected anatomy lies in a crop."""
     values = paint(CROP, np.linalg.inv(native_from_prior))
     size_mm = float(np.cbrt(ANATOMY.sum()) * SPACING_MM)
     prior_mm3 = float(ANATOMY.sum()) * SPACING_MM**3
-    return levels(
-        prior_side(PAINTED, PRIOR_GRID, ANATOMY),
-        native_side(values, np.ones(CROP.shape, dtype=bool), CROP, prior_mm3),
+    return pyramid_levels(
+        prior_image(PAINTED, PRIOR_GRID, ANATOMY),
+        native_image(values, np.ones(CROP.shape, dtype=bool), CROP, prior_mm3),
         size_mm,
         size_mm / 7,
     )[0]
@@ -155,17 +154,19 @@ def test_a_sighting_weighs_on_the_way() -> None:
     here, there = np.eye(4), np.eye(4)
     there[0, 3] = 12.0
     lost = float(-np.diff(level.information(np.stack([here, there])))[0])
-    way = [Waypoint(here, np.zeros(12), 0.0), Waypoint(there, np.zeros(12), 0.0)]
+    pose_path = [PoseCandidate(here, np.zeros(12), 0.0), PoseCandidate(there, np.zeros(12), 0.0)]
 
-    def seen_at(pose: Affine, gain: float) -> Sighting:
+    def seen_at(pose: Affine, gain: float) -> LocatorPose:
         def nats(poses: NDArray[np.float64]) -> NDArray[np.float64]:
             return np.array([gain * float(np.array_equal(one, pose)) for one in poses])
 
-        return Sighting(np.zeros(12), nats)
+        return LocatorPose(np.zeros(12), nats)
 
     needed = NUM_INDEPENDENT * lost / NUM_SEEN
-    np.testing.assert_array_equal(settle(level, way, seen_at(there, 0.9 * needed)), here)
-    np.testing.assert_array_equal(settle(level, way, seen_at(there, 1.1 * needed)), there)
+    np.testing.assert_array_equal(select_pose(level, pose_path, seen_at(there, 0.9 * needed)), here)
+    np.testing.assert_array_equal(
+        select_pose(level, pose_path, seen_at(there, 1.1 * needed)), there
+    )
 
 
 def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> None:
@@ -177,9 +178,9 @@ def test_a_pose_is_settled_by_information_likelihood_and_prior_together() -> Non
     assert lost > 0.05
     nowhere = np.zeros(12)
     for gained, expected in ((0.9 * lost, true), (1.1 * lost, away)):
-        way = [Waypoint(true, nowhere, 0.0), Waypoint(away, nowhere, gained)]
-        np.testing.assert_array_equal(settle(level, way, None), expected)
+        pose_path = [PoseCandidate(true, nowhere, 0.0), PoseCandidate(away, nowhere, gained)]
+        np.testing.assert_array_equal(select_pose(level, pose_path, None), expected)
     # A likelier pose that the label maps never showed.
     odd = np.full(12, np.sqrt(2 * NUM_INDEPENDENT * lost / 12))
-    way = [Waypoint(true, nowhere, 0.0), Waypoint(away, odd, 1.1 * lost)]
-    np.testing.assert_array_equal(settle(level, way, None), true)
+    pose_path = [PoseCandidate(true, nowhere, 0.0), PoseCandidate(away, odd, 1.1 * lost)]
+    np.testing.assert_array_equal(select_pose(level, pose_path, None), true)

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 from seg_prior.core.grid import Grid
 from seg_prior.registration.pyramid import (
     Level,
-    Side,
+    PyramidImage,
     entropy,
-    levels,
-    native_side,
-    prior_side,
+    native_image,
+    prior_image,
 )
 
 
@@ -34,16 +33,16 @@ def test_entropy_by_hand() -> None:
 
 
 def test_a_stripped_image_is_told_from_a_large_field_of_view() -> None:
-    assert native_side(IMAGE, OBSERVED, GRID, ANATOMY_MM3).is_stripped
+    assert native_image(IMAGE, OBSERVED, GRID, ANATOMY_MM3).is_stripped
     everything = np.ones(GRID.shape, dtype=bool)
-    assert not native_side(IMAGE, everything, GRID, ANATOMY_MM3).is_stripped
+    assert not native_image(IMAGE, everything, GRID, ANATOMY_MM3).is_stripped
     # A head that leaves the field of view through the bottom face.
     head = OBSERVED | (ball(11) & (np.arange(24) < 12)) | np.roll(OBSERVED, -8, axis=2)
-    assert not native_side(IMAGE, head, GRID, ANATOMY_MM3).is_stripped
+    assert not native_image(IMAGE, head, GRID, ANATOMY_MM3).is_stripped
 
 
 def test_a_side_is_cropped_and_keeps_background_apart_from_dark_tissue() -> None:
-    side = native_side(IMAGE, OBSERVED, GRID, ANATOMY_MM3)
+    side = native_image(IMAGE, OBSERVED, GRID, ANATOMY_MM3)
     values, weight = side.pair
     assert side.grid.shape == (16, 16, 16)
     assert values[weight > 0].min() == pytest.approx(0.1)
@@ -54,7 +53,7 @@ def test_a_side_is_cropped_and_keeps_background_apart_from_dark_tissue() -> None
 
 
 def test_averaging_keeps_volume_and_centre() -> None:
-    side = native_side(IMAGE, OBSERVED, GRID, ANATOMY_MM3).averaged(5.0, 10.0)
+    side = native_image(IMAGE, OBSERVED, GRID, ANATOMY_MM3).averaged(5.0, 10.0)
     np.testing.assert_allclose(side.grid.spacing_mm, 5.0)
     np.testing.assert_allclose(side.center_mm, [23, 23, 23], atol=0.1)
     assert side.volume_mm3 == pytest.approx(ANATOMY_MM3, rel=0.03)
@@ -63,7 +62,7 @@ def test_averaging_keeps_volume_and_centre() -> None:
 def test_information_is_the_entropy_where_one_side_decides_the_other() -> None:
     values = np.where(np.arange(24) < 12, 0.25, 0.75) * np.ones(GRID.shape)
     pair = np.stack([values, np.ones(GRID.shape)]).astype(np.float32)
-    side = Side(pair, GRID, is_stripped=False)
+    side = PyramidImage(pair, GRID, is_stripped=False)
     level = Level(side, side, np.ones(GRID.shape, dtype=bool))
     away = np.eye(4)
     away[0, 3] = 24.0  # the image reaches only half of the prior
@@ -75,9 +74,9 @@ def test_information_is_the_entropy_where_one_side_decides_the_other() -> None:
 
 
 def test_levels_are_never_finer_than_the_prior() -> None:
-    prior = prior_side(OBSERVED.astype(np.float32), GRID, OBSERVED)
-    native = native_side(IMAGE, OBSERVED, GRID, ANATOMY_MM3)
-    fine, medium, coarse = levels(prior, native, size_mm=60.0, surround_mm=4.0)
+    prior = prior_image(OBSERVED.astype(np.float32), GRID, OBSERVED)
+    native = native_image(IMAGE, OBSERVED, GRID, ANATOMY_MM3)
+    fine, medium, coarse = pyramid_levels(prior, native, size_mm=60.0, surround_mm=4.0)
     for level, spacing_mm in ((fine, 2.0), (medium, 60 / 28), (coarse, 60 / 14)):
         assert level.prior.grid.spacing_mm == pytest.approx(spacing_mm)
         is_anatomy = level.prior.pair[1] > 0.5

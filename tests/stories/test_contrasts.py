@@ -105,12 +105,12 @@ def test_where_a_contrast_was_not_measured_the_first_decides(segmenter: Segmente
         SECOND.grid,
         source="slab.nii.gz",
     )
-    conformed = segmenter.segment(FIRST, contrasts=[slab]).conformed
+    registered = segmenter.segment(FIRST, contrasts=[slab]).registered
     outside = index >= 0.6 * index.size
-    assert not conformed.native_observed[1][:, :, outside].any()
-    assert not conformed.native[1][:, :, outside].any()
-    in_first = conformed.native_observed[0].numpy()
-    assert np.array_equal(in_first, segmenter.segment(FIRST).conformed.native_observed[0].numpy())
+    assert not registered.native_observed[1][:, :, outside].any()
+    assert not registered.native[1][:, :, outside].any()
+    in_first = registered.native_observed[0].numpy()
+    assert np.array_equal(in_first, segmenter.segment(FIRST).registered.native_observed[0].numpy())
 
 
 def test_a_contrast_from_elsewhere_is_refused_by_both_names(segmenter: Segmenter) -> None:

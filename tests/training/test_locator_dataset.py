@@ -5,22 +5,22 @@ import torch
 from scipy import ndimage
 
 from seg_prior.training.locator_dataset import (
+    PseudoLabelledScan,
     RandomViews,
-    SeenScan,
     _moved,
     repaint,
 )
 from tests.models import toy
 
 
-def scans() -> list[SeenScan]:
+def scans() -> list[PseudoLabelledScan]:
     """Three anatomies, one in a narrower field of view."""
     made = []
     for labels in toy.label_maps()[:3]:
         one_hot = torch.nn.functional.one_hot(labels.long(), toy.NUM_LABELS).movedim(-1, 0)
         pair = torch.stack([toy.paint(labels), torch.ones(toy.SHAPE)])
-        made.append(SeenScan(pair.half(), one_hot.half()))
-    narrow = SeenScan(made[1].pair[:, :, 4:12], made[1].labels[:, :, 4:12])
+        made.append(PseudoLabelledScan(pair.half(), one_hot.half()))
+    narrow = PseudoLabelledScan(made[1].pair[:, :, 4:12], made[1].labels[:, :, 4:12])
     return [made[0], narrow, made[2]]
 
 
@@ -54,7 +54,9 @@ def test_a_move_is_what_an_affine_about_the_middle_makes_of_it() -> None:
     affine = np.eye(4)
     affine[:3, :3] += rng.normal(0, 0.15, (3, 3))
     affine[:3, 3] = 1.5, -2.0, 3.0
-    moved, found = _moved(SeenScan(pair, labels), torch.from_numpy(affine).float(), target)
+    moved, found = _moved(
+        PseudoLabelledScan(pair, labels), torch.from_numpy(affine).float(), target
+    )
     from_middle = np.indices(target).reshape(3, -1) - (np.array(target)[:, None] - 1) / 2
     where = affine[:3, :3] @ from_middle + affine[:3, 3:] + (np.array(source)[:, None] - 1) / 2
     inside = ((where > 0) & (where < np.array(source)[:, None] - 1)).all(0).reshape(target)
@@ -72,7 +74,7 @@ def test_the_rim_of_the_field_of_view_keeps_its_brightness() -> None:
     labels = torch.ones(1, 16, 16, 16)
     half = torch.eye(4)
     half[:3, 3] = 0.5
-    image, in_view = _moved(SeenScan(pair, labels), half, (16, 16, 16))[0]
+    image, in_view = _moved(PseudoLabelledScan(pair, labels), half, (16, 16, 16))[0]
     seen = image[in_view > 0.5]
     torch.testing.assert_close(seen, torch.full_like(seen, 0.5), atol=1e-5, rtol=0)
 
