@@ -13,8 +13,8 @@ from seg_prior.models.label_encoder import LabelEncoder
 from seg_prior.models.location import LocationPrior, by_cell
 
 DETAIL_GAIN, LOGITS_GAIN = 2.0, 3.0
-"""Of the detail on the residual, and of logits on the detail, before training: together they leave a
-fifth of the nats of the atlas."""
+"""Of the detail on the residual, and of logits on the detail, before training: together they leave
+a fifth of the nats of the atlas."""
 
 
 class LabelVAE(nn.Module):

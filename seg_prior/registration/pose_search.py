@@ -113,8 +113,9 @@ def cross_entropy_search(
 ) -> Affine:
     """The pose of highest mutual information, prior density and evidence of a locator.
 
-    The cross-entropy method (Rubinstein 1999): a cloud of poses drawn from the prior closes in on its best part, round by round; of two clouds
-    the best pose of all. With a locator's pose the second cloud is a small one around what was seen.
+    The cross-entropy method (Rubinstein 1999): a cloud of poses drawn from the prior closes in on
+    its best part, round by round; of two clouds the best pose of all. With a locator's pose the
+    second cloud is a small one around what was seen.
 
     Args:
         level: Both sides at the resolution to compare them at.
@@ -175,5 +176,5 @@ def select_pose(
 
 
 def _seen(located: LocatorPose | None, poses: Floats) -> Floats:
-    """(P, 4, 4) -> (P,) log evidence of a locator's pose, in nats, as it is weighed against the prior's."""
+    """(P, 4, 4) -> (P,) nats of what a locator sees, as weighed against the prior's."""
     return np.zeros(len(poses)) if located is None else NUM_SEEN * located.nats(poses)

@@ -1,4 +1,4 @@
-"""What a registration compares: the image that a prior expects and a scan's, both at one resolution."""
+"""What a registration compares: a scan and the image that a prior expects, at one resolution."""
 
 from __future__ import annotations
 

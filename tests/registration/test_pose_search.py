@@ -18,6 +18,7 @@ from seg_prior.registration.pyramid import (
     Level,
     native_image,
     prior_image,
+    pyramid_levels,
 )
 from tests.registration.test_affine import (
     ANATOMY,

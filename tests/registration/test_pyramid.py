@@ -11,6 +11,7 @@ from seg_prior.registration.pyramid import (
     entropy,
     native_image,
     prior_image,
+    pyramid_levels,
 )
 
 
