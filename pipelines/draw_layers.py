@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 import grimp
 
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "seg_prior"
@@ -51,8 +51,7 @@ def main() -> None:
     )
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
-    with atomic_write(out) as temporary:
-        temporary.write_text(draw(), "utf-8")
+    write_text(out, draw())
 
 
 def draw() -> str:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import glob
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -13,9 +14,9 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from seg_prior.errors import OutputError
 
@@ -70,6 +71,25 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         os.chmod(temporary, mode)
         os.replace(temporary, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all.
+
+    Raises:
+        OutputError: As `atomic_write`.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object, whole or not at all.
+
+    Raises:
+        OutputError: As `atomic_write`.
+    """
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, whoever else writes, dies or has no room."""
 
 import errno
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from seg_prior.errors import OutputError
-from seg_prior.files import absolute, atomic_write, check_writable, claimed, staging
+from seg_prior.files import (
+    absolute,
+    atomic_write,
+    check_writable,
+    claimed,
+    staging,
+    write_json,
+    write_text,
+)
 
 
 @pytest.fixture
@@ -57,6 +66,16 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         temporary.write_text(f"half {1 / 0}")
     assert path.read_text() == "first"
     assert names(path.parent) == ["a.txt"]
+
+
+def test_text_that_cannot_be_encoded_leaves_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    write_json(path, {"é": [1.5, None]})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"é": [1.5, None]}
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "\udc80")
+    assert path.read_text(encoding="utf-8").endswith("}\n")
+    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
 
 
 def test_its_mode_is_what_the_umask_gives(tmp_path: Path, umask: None) -> None:

@@ -26,7 +26,7 @@ from seg_prior.cli.settings import resolve
 from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.errors import ConfigError
 from seg_prior.evaluation.dice_table import dice_of_structures
-from seg_prior.files import atomic_write, sha256_of
+from seg_prior.files import sha256_of, write_text
 from seg_prior.io.find import find_images, find_label_maps, scan_key
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map
@@ -134,8 +134,7 @@ def _cell(
     else:
         settings = settings.model_copy(update={"out": target})
         request = base.with_name(f"{name}.yaml")
-        with atomic_write(request) as temporary:
-            temporary.write_text(yaml.safe_dump(settings.model_dump(mode="json")), "utf-8")
+        write_text(request, yaml.safe_dump(settings.model_dump(mode="json")))
         command = [sys.executable, "-m", "seg_prior", "segment", "--config", str(request)]
     cost = measure(command)
     cell = Cell(
@@ -151,8 +150,7 @@ def _cell(
         return cell
     costs = {"cpu_s": cost.cpu_s, "wall_s": cost.wall_s, "peak_mb": cost.peak_mb}
     cell = cell.model_copy(update=costs | {"dice": dice_on(target, scan.reference, table_path)})
-    with atomic_write(done) as temporary:
-        temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
+    write_text(done, cell.model_dump_json(indent=1))
     return cell
 
 

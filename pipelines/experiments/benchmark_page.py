@@ -17,7 +17,7 @@ from seg_prior.evaluation.dice_table import (
     mean_dice,
     mean_sd_n,
 )
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume
 from seg_prior.report.overlay import Panel
@@ -53,8 +53,7 @@ def write(
         ]
     )
     before = config.page.read_text("utf-8") if config.page.exists() else "# Benchmark\n"
-    with atomic_write(config.page) as temporary:
-        temporary.write_text(with_block(before, dataset.name, block), "utf-8")
+    write_text(config.page, with_block(before, dataset.name, block))
     return block
 
 

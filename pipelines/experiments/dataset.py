@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from experiments.config import AdaptConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError
-from seg_prior.files import atomic_write
+from seg_prior.files import write_json, write_text
 from seg_prior.io.find import find_images, find_label_maps, participant_of, scan_key
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
@@ -68,10 +67,8 @@ def prepare(config: AdaptConfig) -> Dataset:
     config.out.mkdir(parents=True, exist_ok=True)
     for name, paths in files.items():
         lists[name] = config.out / f"{name}.txt"
-        with atomic_write(lists[name]) as temporary:
-            temporary.write_text("".join(f"{path.resolve()}\n" for path in paths), "utf-8")
-    with atomic_write(config.out / "split.json") as temporary:
-        temporary.write_text(json.dumps(role_of, indent=1), "utf-8")
+        write_text(lists[name], "".join(f"{path.resolve()}\n" for path in paths))
+    write_json(config.out / "split.json", role_of)
     return Dataset(**{name: tuple(paths) for name, paths in files.items()}, lists=lists)
 
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig, View
 from seg_prior.core.progress import is_silent
 from seg_prior.errors import ConfigError
-from seg_prior.files import atomic_write, sha256_of
+from seg_prior.files import atomic_write, sha256_of, write_text
 from seg_prior.inference.predictor import MAX_BACKGROUND, Predictor
 from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
 from seg_prior.models.label_vae import one_hot
@@ -276,8 +276,7 @@ def _write(maker: ReadingMaker, path: Path, number: int) -> None:
 def _check_same(folder: Path, text: str) -> None:
     record = folder / _MADE_OF
     if not record.exists():
-        with atomic_write(record) as temporary:
-            temporary.write_text(text)
+        write_text(record, text)
     elif record.read_text() != text:
         raise ConfigError(
             f"{folder}: found readings of another prior, other maps or another spread, need those "

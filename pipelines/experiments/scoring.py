@@ -34,7 +34,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import SegPriorError
 from seg_prior.evaluation.dice_table import mean_dice, mean_sd_n
 from seg_prior.evaluation.mixture_baseline import cluster_intensities
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 from seg_prior.io.label_tables import read_label_table
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 from seg_prior.metrics.overlap import nan_mean
@@ -78,8 +78,7 @@ def run(dataset: BenchmarkDataset, config: BenchmarkConfig) -> list[Cell]:
                     cell = cell.model_copy(
                         update={"dice": dice_on(target, scan.reference, table_path)}
                     )
-                with atomic_write(done) as temporary:
-                    temporary.write_text(cell.model_dump_json(indent=1), "utf-8")
+                write_text(done, cell.model_dump_json(indent=1))
             cells.append(Cell.model_validate_json(done.read_text("utf-8")))
             said = cells[-1].error or f"{mean_dice(known_dice(cells[-1]), shared.table):.3f}"
             log.info("%s: %s: %s: %s", dataset.name, scan.subject, method.name, said)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, atomic_write
+from seg_prior.files import Files, write_text
 
 if TYPE_CHECKING:
     from seg_prior.planning.fingerprint import Fingerprint
@@ -110,8 +110,7 @@ def run(config: Config) -> Report:
         table=config.out / "labels.tsv",
         prior=config.out / "prior.yaml",
     )
-    with atomic_write(report.table) as temporary:
-        temporary.write_text(check.table_text(found.table), "utf-8")
+    write_text(report.table, check.table_text(found.table))
     check.write_proposal(report.prior, report.table, report.proposal)
     for line in report.lines:
         log.info(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import re
@@ -19,7 +18,7 @@ from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import Volume, gathered, strip_suffix
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
 from seg_prior.evaluation.dice_table import BRAIN_IDS
-from seg_prior.files import atomic_write
+from seg_prior.files import atomic_write, write_json
 from seg_prior.io.find import find_label_maps, scan_key
 from seg_prior.io.label_tables import label_table_from_ids
 from seg_prior.io.nifti import read_label_map
@@ -264,8 +263,7 @@ def _write(result: EvaluateResult, out: Path) -> None:
         writer = csv.DictWriter(file, Score._fields)
         writer.writeheader()
         writer.writerows(rows)
-    with atomic_write(out.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", "utf-8")
+    write_json(out.with_suffix(".json"), document)
 
 
 def _plain(row: Score | Spread | Failure) -> dict[str, Any]:

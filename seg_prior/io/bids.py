@@ -10,9 +10,9 @@ from pathlib import Path
 
 from seg_prior.core.volume import SUFFIXES, strip_suffix
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute, atomic_write
+from seg_prior.files import absolute, write_json, write_text
 from seg_prior.io.find import scan_key
-from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json, write_json
+from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README = "dataset_description.json", ".bidsignore", "README"
@@ -90,10 +90,8 @@ def describe_bids_folder(out: Path) -> None:
         "DatasetType": "derivative",
     }
     write_json(out / DESCRIPTION, content | GENERATED_BY)
-    with atomic_write(out / IGNORE) as temporary:
-        temporary.write_text(_IGNORED, encoding="utf-8")
-    with atomic_write(out / README) as temporary:
-        temporary.write_text(_ABOUT, encoding="utf-8")
+    write_text(out / IGNORE, _IGNORED)
+    write_text(out / README, _ABOUT)
 
 
 _IGNORED = """# What seg-prior writes and BIDS has no name for.

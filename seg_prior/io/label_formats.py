@@ -9,7 +9,7 @@ from typing import NamedTuple
 from seg_prior.config.labels import LabelFormat
 from seg_prior.core.label_colours import label_colours
 from seg_prior.core.labels import LabelTable
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 
 
 class _ColouredRow(NamedTuple):
@@ -29,8 +29,7 @@ class _ColouredRow(NamedTuple):
 def write_label_table(table: LabelTable, form: LabelFormat, out: Path) -> None:
     """Write a label table to a file."""
     lines = describe_label_table(table, form)
-    with atomic_write(out) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out, "\n".join(lines) + "\n")
 
 
 def describe_label_table(table: LabelTable, form: LabelFormat) -> list[str]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from seg_prior import __version__
-from seg_prior.files import atomic_write
 
 GENERATED_BY = {"GeneratedBy": [{"Name": "seg-prior", "Version": __version__}]}
 """What every JSON file of ours says of itself, in the words of BIDS."""
@@ -20,12 +19,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write an object, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def is_ours(content: dict[str, Any]) -> bool:

@@ -9,8 +9,8 @@ from typing import Any
 from seg_prior import __version__
 from seg_prior.config.output import OutputOptions, ScanConfig
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute, sha256_of
-from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json, write_json
+from seg_prior.files import absolute, sha256_of, write_json
+from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
 from seg_prior.output import layout, ownership
 from seg_prior.output.layout import Job, read_sidecar
 from seg_prior.output.ownership import REPLACED, Scan

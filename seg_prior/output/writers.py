@@ -12,12 +12,12 @@ from seg_prior.checkpoints.provenance import provenance
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
-from seg_prior.files import atomic_write, sha256_of, staging, writing
+from seg_prior.files import sha256_of, staging, write_json, write_text, writing
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_series, write_volume
-from seg_prior.io.sidecar import GENERATED_BY, write_json
+from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.output.layout import (
     VOLUME_COLUMNS,
     files_of,
@@ -188,8 +188,7 @@ def _write_volumes(result: Prediction, quality: Quality, path: Path) -> None:
     whole = result.intracranial
     records = [*result.volumes, *([] if whole is None else [whole])]
     lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, quality) for record in records)]
-    with atomic_write(path) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def _volume_row(record: LabelVolume, quality: Quality) -> str:

@@ -15,7 +15,7 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import gathered
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 from seg_prior.io.find import participant_of
 from seg_prior.planning.fingerprint import Fingerprint
 from seg_prior.registration.laterality import (
@@ -35,12 +35,8 @@ _MAX_SPREADS = 6.0  # of robust standard deviations
 def write_proposal(path: Path, table: Path, proposal: dict[str, object]) -> None:
     """A YAML file for `train-prior`, with the label table as seen from its folder."""
     settings = {"label_table": os.path.relpath(table, path.parent)} | proposal
-    with atomic_write(path) as temporary:
-        temporary.write_text(
-            "# Proposed by seg-prior check: what differs from the defaults of train-prior.\n"
-            + yaml.safe_dump(settings, sort_keys=False),
-            "utf-8",
-        )
+    said = "# Proposed by seg-prior check: what differs from the defaults of train-prior.\n"
+    write_text(path, said + yaml.safe_dump(settings, sort_keys=False))
 
 
 def table_text(table: LabelTable) -> str:

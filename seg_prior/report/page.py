@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from seg_prior.files import atomic_write
+from seg_prior.files import write_text
 
 
 def write_page(path: Path, template: str, **content: Any) -> None:
@@ -18,8 +18,7 @@ def write_page(path: Path, template: str, **content: Any) -> None:
         template: A file of `templates`.
         **content: What the template names.
     """
-    with atomic_write(path) as temporary:
-        temporary.write_text(render(template, **content), encoding="utf-8")
+    write_text(path, render(template, **content))
 
 
 def render(template: str, **content: Any) -> str:
