@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Log = Annotated[float, Field(ge=-1000, le=1000)]
+"""What an exponential can take."""
+Deviations = Annotated[float, Field(gt=0, le=1e6)]
 
 
 class VolumeError(NamedTuple):
@@ -15,8 +19,8 @@ class VolumeError(NamedTuple):
         sd: Of that, beyond what draws of z explain: the error of the model itself.
     """
 
-    bias: float
-    sd: float
+    bias: Log
+    sd: Annotated[float, Field(ge=0, le=1000)]
 
 
 class Spread(BaseModel):
@@ -24,8 +28,8 @@ class Spread(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    mean: float
-    sd: float = Field(gt=0)
+    mean: Log
+    sd: float = Field(gt=0, le=1000)
 
     def z(self, value: float) -> float:
         """How many deviations above the mean."""
@@ -50,12 +54,12 @@ class Calibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    num_scans: int = Field(gt=0)
-    quantile: float = Field(gt=0)
-    warn_z: float = Field(gt=0)
-    fail_z: float = Field(gt=0)
-    temperature: float = Field(gt=0)
+    num_scans: int = Field(gt=0, le=100_000)
+    quantile: Deviations
+    warn_z: Deviations
+    fail_z: Deviations
+    temperature: float = Field(gt=0, le=1000)
     volume_error: dict[str, VolumeError]
     log_volume: dict[str, Spread]
     measures: dict[str, Spread]
-    check: dict[str, float]
+    check: dict[str, Annotated[float, Field(ge=0, le=1e9)]]

@@ -23,7 +23,9 @@ METADATA_KEY = "seg_prior"
 DIGEST_KEY = "seg_prior_sha256"
 Kind = Literal["atlas", "pca", "vae", "vae_encoder"]
 
-Row = Annotated[tuple[float, ...], Field(min_length=4, max_length=4)]
+Row = Annotated[
+    tuple[Annotated[float, Field(ge=-1e7, le=1e7)], ...], Field(min_length=4, max_length=4)
+]
 Side = Annotated[int, Field(ge=2, le=4096, multiple_of=2)]
 
 _MAX_BYTES = 100_000_000  # what safetensors allows
@@ -51,7 +53,7 @@ class Header(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    format_version: int
+    format_version: int = Field(ge=2, le=FORMAT_VERSION)
     kind: Kind
     shape: tuple[Side, Side, Side]
     affine: tuple[Row, ...] = Field(min_length=4, max_length=4)
@@ -116,7 +118,7 @@ def read_header(path: Path) -> Header:
         ) from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"] or ("affine",))
         raise CheckpointError(
             f"{path}: its header does not fit: {key}: {misfit(first)} The file is damaged or of "
             "another seg-prior."

@@ -32,7 +32,10 @@ def resolve(config: type[Config], file: Path | None, flags: Settings) -> Config:
     try:
         return config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_fault(error, config)) from error
+        fault = _fault(error, config)
+        # Single values of the file fit, or it would not have been read; together they may not.
+        is_of_file = bool(set(error.errors()[0]["loc"][:1]) & set(from_file))
+        raise ConfigError(f"{file}: {fault}" if is_of_file else fault) from error
 
 
 def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:

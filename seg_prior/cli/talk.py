@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class _Terminal(logging.Handler):
@@ -21,7 +23,10 @@ class _Terminal(logging.Handler):
 
 @contextmanager
 def talking(level: int = logging.INFO) -> Iterator[None]:
-    """Show what the package logs from a level on, while it lasts."""
+    """Show what the package logs from a level on, while it lasts.
+
+    What libraries warn of, in words of theirs, is told with what is told least.
+    """
     # Of the processes that torchrun starts, one speaks.
     if os.environ.get("RANK", "0") != "0":
         level = logging.CRITICAL
@@ -29,8 +34,14 @@ def talking(level: int = logging.INFO) -> Iterator[None]:
     before = log.level
     log.setLevel(level)
     log.addHandler(terminal)
+
+    def tell(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        log.debug("%s: %s", category.__name__, message)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = tell
+            yield
     finally:
         log.removeHandler(terminal)
         log.setLevel(before)

@@ -12,7 +12,7 @@ from pydantic import Field
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.progress import is_silent
-from seg_prior.errors import ConfigError, LabelsError
+from seg_prior.errors import LabelsError
 from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 SUMMARY = "Teach a model how far to trust it: intervals of volumes, quality control."
 EXAMPLE = "seg-prior calibrate model.safetensors maps/"
 OPERANDS = "model labels..."
-MIN_SCANS = 8
 KEPT = ".calibration.jsonl"
 """In place of the model's suffix: what was measured so far, until all is."""
 log = logging.getLogger(__name__)
@@ -36,8 +35,8 @@ class Config(RuntimeConfig):
     """Checkpoint of any kind; its header is written anew, its weights stay as they are."""
     labels: list[Path]
     """Label maps that synthetic scans are made from."""
-    num_scans: int = Field(32, le=100_000)
-    """How many, at least 8; the maps take turns."""
+    num_scans: int = Field(32, ge=8, le=100_000)
+    """How many; the maps take turns."""
     spacing_mm: float | None = Field(None, gt=0, le=1000)
     """Of the scans; None is half of prior space's."""
     augment: AugmentConfig = AugmentConfig()
@@ -69,8 +68,6 @@ def run(config: Config) -> Calibration:
     from seg_prior.core.device import start
     from seg_prior.quality.calibrate import check, describe, fit
 
-    if config.num_scans < MIN_SCANS:
-        raise ConfigError(f"num_scans: found {config.num_scans}, need at least {MIN_SCANS}.")
     start(config)
     reading = ReadingConfig(
         model=config.model, device=config.device, threads=config.threads, seed=config.seed

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
+
+Id = Annotated[int, Field(ge=0, lt=2**31)]
+"""A value of label maps."""
 
 
 class FrozenModel(BaseModel):
@@ -22,6 +27,8 @@ _SHOWN_CHARACTERS = 60
 
 def misfit(error: ErrorDetails) -> str:
     """What was found at a key and what was needed, without the key."""
+    if isinstance(error["input"], dict) and error["type"] == "value_error":  # keys that disagree
+        return f"{error['msg'].removeprefix('Value error, ')}."
     found = ascii(error["input"]) if "control char" in error["msg"] else repr(error["input"])
     if len(found) > _SHOWN_CHARACTERS:
         found = found[: _SHOWN_CHARACTERS - 3] + "..."

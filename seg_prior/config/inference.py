@@ -38,7 +38,7 @@ class ReadingConfig(RuntimeConfig):
     """posterior (intensities and prior), or prior (the smooth outline of the prior alone)."""
     n4: bool = False
     """Correct the bias field before anything else."""
-    volume: int | None = Field(None, ge=0)
+    volume: int | None = Field(None, ge=0, lt=2**31)
     """Which volume of a 4-D series to take, from 0."""
     refine: Refine | None = None
     """How long to look: 0, fast or full; what the model is best with if nobody says."""

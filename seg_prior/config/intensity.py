@@ -16,7 +16,7 @@ class IntensityConfig(FrozenModel):
     """New name -> intensity classes that share its Gaussians, each mixing them by own weights."""
     components: dict[str, Annotated[int, Field(ge=1, le=64)]] = {"background": 3}
     """Tie, or class that stands alone -> number of Gaussians; 1 where none is named."""
-    typical: dict[str, float] = {}
+    typical: dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]] = {}
     """Class -> relative intensity in the image that registration compares with; spread evenly
     where none is named. Mutual information is used, so only which classes differ matters."""
     likelihood_power: float = Field(1.0, gt=0, le=1)

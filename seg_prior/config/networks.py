@@ -9,6 +9,7 @@ from pydantic import Field
 from seg_prior.config.base import FrozenModel
 
 Width = Annotated[int, Field(gt=0, le=2048, multiple_of=8)]
+Blocks = Annotated[int, Field(ge=0, le=32)]
 
 
 class VAEConfig(FrozenModel):
@@ -20,7 +21,7 @@ class VAEConfig(FrozenModel):
     """F; z has F more for each 2 x 2 x 2 voxels; 0 for few or small maps, which teach none."""
     widths: tuple[Width, Width, Width] = (32, 64, 128)
     """Channels at 1/2, 1/4 and 1/8 of the grid, each a multiple of 8."""
-    num_blocks: int = Field(2, ge=0, le=32)
+    num_blocks: Blocks = 2
     """Residual blocks at 1/4 and at 1/8, in encoder and decoder each."""
 
 
@@ -38,5 +39,5 @@ class ReaderConfig(FrozenModel):
 
     widths: tuple[Width, Width, Width, Width] = (32, 64, 96, 128)
     """Channels at prior space's grid, and at a half, a quarter and an eighth; multiples of 8."""
-    num_blocks: tuple[int, int, int, int] = (1, 1, 2, 2)
+    num_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 1, 2, 2)
     """Residual blocks at each of these on the way down; one each on the way up."""

@@ -24,15 +24,15 @@ class OptimConfig(FrozenModel):
     """Over which the rate rises from 0."""
     weight_decay: float = Field(0.01, ge=0, le=1)
     """Of AdamW."""
-    max_grad_norm: float = Field(1.0, gt=0)
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6)
     """Gradients are scaled down to this norm (losses are in nats per voxel)."""
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     """32-true, or bf16-mixed (about twice as fast where the hardware knows bfloat16)."""
     num_workers: int = Field(1, ge=0, le=256)
     """Processes that make samples beside the one that trains."""
-    log_every: int = Field(20, gt=0)
+    log_every: int = Field(20, gt=0, le=MAX_STEPS)
     """Steps."""
-    validate_every: int = Field(500, gt=0)
+    validate_every: int = Field(500, gt=0, le=MAX_STEPS)
     """Steps."""
-    save_every: int = Field(250, gt=0)
+    save_every: int = Field(250, gt=0, le=MAX_STEPS)
     """Steps."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seg_prior.config.base import FrozenModel
+from seg_prior.config.base import FrozenModel, Id
 
 Contrast = Literal["straight", "inverted", "tent", "tied", "untied"]
 """Of the typical intensities, those of T1w for a brain: as they are, upside down (T2w), brightest
@@ -45,14 +45,17 @@ class AugmentConfig(FrozenModel):
     @model_validator(mode="after")
     def _has_a_deviation_for_each_scale(self) -> Self:
         if len(self.warp_knots_mm) != len(self.warp_sd_mm):
-            raise ValueError("need as many warp_knots_mm as warp_sd_mm")
+            raise ValueError(
+                f"found {len(self.warp_knots_mm)} warp_knots_mm and {len(self.warp_sd_mm)} "
+                "warp_sd_mm, need as many of both"
+            )
         return self
 
 
 class Growth(FrozenModel):
     """How a structure changes with age."""
 
-    ids: tuple[int, ...]
+    ids: tuple[Id, ...]
     """Of label maps; together they are the structure."""
     border_mm: float = Field(ge=-1000, le=1000)
     """How far age 1 moves its border outwards; negative shrinks it."""
@@ -71,15 +74,15 @@ class AgeingConfig(FrozenModel):
     """Of structures, each by a strength of its own."""
     size_sd: Spread = 0.25
     """Growth that no age explains, of all anatomies; in parts of `Growth.border_mm`."""
-    cortex: dict[int, int] = {}
+    cortex: dict[Id, Id] = {}
     """Id of cortex -> of the white matter below, which it recedes into where fluid takes it."""
-    fluid: int | None = None
+    fluid: Id | None = None
     """Id of what widens the sulci."""
     widening_mm: Blur = 1.3
     """How far fluid grows into cortex at age 1, at most; it varies from place to place."""
-    lesions: dict[int, int] = {}
+    lesions: dict[Id, Id] = {}
     """Id of white matter -> of lesions in it."""
-    lesion_sources: tuple[int, ...] = ()
+    lesion_sources: tuple[Id, ...] = ()
     """Ids that lesions lie near to."""
     lesion_share: Share = 0.3
     """Of anatomies with lesions."""
@@ -99,7 +102,7 @@ class SynthesisConfig(FrozenModel):
     """Contrast -> how often, in proportion."""
     max_source_sd: Spread = 0.05
     """Largest deviation of the means of ids from what the contrast says of their label."""
-    free_ids: tuple[int, ...] = ()
+    free_ids: tuple[Id, ...] = ()
     """Ids of label maps with an intensity that no contrast tells, such as lesions."""
     lopsided_share: Share = 1.0
     """Of scans in which the two sides of the body differ in their means."""
@@ -142,5 +145,5 @@ class SynthesisConfig(FrozenModel):
     def _has_something_to_draw(self) -> Self:
         for name, weights in (("contrasts", self.contrasts), ("views", self.views)):
             if sum(weights.values()) <= 0:
-                raise ValueError(f"need a weight above 0 among {name}")
+                raise ValueError(f"found no weight above 0 among {name}, need one")
         return self

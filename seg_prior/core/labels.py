@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
+from seg_prior.config.base import Id
 from seg_prior.errors import LabelsError
 
 BACKGROUND = 0
@@ -30,7 +31,6 @@ def _printable(name: str) -> str:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=_MAX_NAME), AfterValidator(_printable)]
-Id = Annotated[int, Field(ge=0, le=np.iinfo(np.int32).max)]
 
 
 class Label(BaseModel):

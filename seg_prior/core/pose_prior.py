@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 Floats = NDArray[np.float64]
-Twelve = Annotated[tuple[float, ...], Field(min_length=12, max_length=12)]
+Number = Annotated[float, Field(ge=-1e7, le=1e7)]
+Twelve = Annotated[tuple[Number, ...], Field(min_length=12, max_length=12)]
 
 
 class PosePrior(BaseModel):

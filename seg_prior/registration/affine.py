@@ -288,7 +288,8 @@ def _judge(level: Level, view: View, native_from_prior: Affine, is_odd: bool) ->
     """The registration, with what is doubtful about it."""
     joint, (reached,) = level.joint(native_from_prior[None])
     information = _information(level, native_from_prior)
-    told = information / entropy(joint.sum(2))[0]
+    possible = float(entropy(joint.sum(2))[0])
+    told = information / possible if possible > 0 else 0.0  # one intensity in view tells nothing
     scales = np.linalg.svd(native_from_prior[:3, :3], compute_uv=False)
     prior_from_native: Affine = np.asarray(np.linalg.inv(native_from_prior), dtype=np.float64)
     overlap = _overlap(level, prior_from_native) if level.native.is_stripped else float("nan")

@@ -1,16 +1,21 @@
 """Defaults, file and flags become one config; keys are told apart by who set them."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 
+from seg_prior.checkpoints.header import Header
+from seg_prior.cli.app import load
 from seg_prior.cli.settings import (
     help_of,
     partial,
     read_settings,
     resolve,
 )
+from seg_prior.commands import NAMES
 from seg_prior.commands.sample import Config as SampleConfig
 from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
@@ -134,7 +139,10 @@ def test_what_a_model_adds_comes_before_what_it_inherits() -> None:
         ("threads: 100000\n", "threads: found 100000"),
         ("optim:\n  steps: 1000000000000\n", r"optim\.steps: found 1000000000000"),
         ("vae:\n  widths: [8, 8, 80000]\n", r"vae\.widths\.2: found 80000"),
-        ("augment:\n  warp_sd_mm: [3.0]\n", "need as many warp_knots_mm as warp_sd_mm"),
+        (
+            "augment:\n  warp_sd_mm: [3.0]\n",
+            "found 2 warp_knots_mm and 1 warp_sd_mm, need as many of both",
+        ),
         ("intensity:\n  components: {a: 1000}\n", "intensity.components.a: found 1000"),
     ],
 )
@@ -152,3 +160,38 @@ def test_settings_of_megabytes_are_refused_unread(tmp_path: Path) -> None:
     path.write_text("#" * 1_000_001)
     with pytest.raises(ConfigError, match="found more than 1000000 bytes"):
         read_settings(path, TrainPriorConfig)
+
+
+def _open_numbers(schema: Any, place: str = "") -> Iterator[str]:
+    """Where a schema has a number without a smallest or a largest value."""
+    if isinstance(schema, list):
+        for n, one in enumerate(schema):
+            yield from _open_numbers(one, f"{place}.{n}")
+    elif isinstance(schema, dict):
+        is_number = schema.get("type") in ("number", "integer")
+        ends = ({"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"})
+        if is_number and not all(end & schema.keys() for end in ends):
+            yield place
+        for key, one in schema.items():
+            yield from _open_numbers(one, f"{place}.{key}")
+
+
+@pytest.mark.parametrize("config", [*(load(name).Config for name in NAMES), Header])
+def test_every_number_of_every_setting_and_of_a_checkpoint_has_bounds(
+    config: type[BaseModel],
+) -> None:
+    assert list(_open_numbers(config.model_json_schema())) == []
+    unbounded = create_model("Unbounded", one=(float, 0.0), two=(list[int], [1]))
+    assert len(list(_open_numbers(unbounded.model_json_schema()))) == 2
+
+
+def test_what_two_keys_of_a_file_say_together_is_told_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text("augment:\n  warp_sd_mm: [3.0]\n")
+    needed = {"labels": [Path("maps")], "out": Path("a.safetensors")}
+    with pytest.raises(ConfigError, match=r"s\.yaml: augment: found 2 warp_knots_mm and 1 warp_sd"):
+        resolve(TrainPriorConfig, path, needed)
+    path.write_text("spacing_mm: 2.0\n")
+    flags = needed | {"augment": {"warp_sd_mm": [3.0]}}
+    with pytest.raises(ConfigError, match=r"^augment: found 2"):  # no fault of the file
+        resolve(TrainPriorConfig, path, flags)

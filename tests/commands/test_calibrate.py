@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from safetensors.numpy import load_file
 
 from seg_prior.api import Segmenter
 from seg_prior.checkpoints.header import read_header
 from seg_prior.commands import calibrate
 from seg_prior.commands.calibrate import Config as CalibrateConfig
-from seg_prior.errors import ConfigError
 from seg_prior.quality import calibrate as quality
 from seg_prior.quality.calibrate import Record, check, fit
 
@@ -150,5 +150,5 @@ def test_a_stopped_run_goes_on(tiny_prior: Path, phantom_folder: Path, tmp_path:
 
 
 def test_too_few_scans_are_refused(tmp_path: Path, phantom_folder: Path) -> None:
-    with pytest.raises(ConfigError, match="num_scans: found 3, need at least 8"):
-        calibrate.run(request(tmp_path / "m.safetensors", phantom_folder, 3))
+    with pytest.raises(ValidationError, match=r"num_scans\n.*greater than or equal to 8"):
+        request(tmp_path / "m.safetensors", phantom_folder, 3)

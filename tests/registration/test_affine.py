@@ -1,12 +1,13 @@
 import math
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import Affine, Grid, apply_affine
-from seg_prior.registration.affine import Registration, register
+from seg_prior.registration.affine import Registration, _judge, register
 
 # A small anatomy in prior space: (centre, radii in mm, intensity), later ones over earlier ones.
 # No symmetry at all: every turn and reflection shows.
@@ -182,3 +183,22 @@ def test_half_an_anatomy_and_a_wrong_outline_are_doubtful() -> None:
     observed[:, 18:] = False
     found = fit(Scan(np.where(observed, scan.data, 0), observed, PLAIN))
     assert any("outline" in warning or "size" in warning for warning in found.warnings)
+
+
+class _OneIntensity:
+    """A level whose field of view shows one expected intensity."""
+
+    native = SimpleNamespace(is_stripped=False)
+
+    def joint(self, _: Affine) -> tuple[Affine, Affine]:
+        counts = np.zeros((1, 4, 4))
+        counts[0, 2, 1] = 90.0
+        return counts, np.array([0.1])
+
+    def information(self, _: Affine) -> Affine:
+        return np.zeros(1)
+
+
+def test_a_view_of_one_intensity_tells_nothing() -> None:
+    found = _judge(_OneIntensity(), "whole", np.eye(4), is_odd=False)
+    assert any("the image tells only 0% of the expected image" in text for text in found.warnings)

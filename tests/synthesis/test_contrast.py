@@ -77,5 +77,5 @@ def test_air_is_dark_and_what_is_free_or_outside_has_any_intensity() -> None:
 
 @pytest.mark.parametrize("name", ["contrasts", "views"])
 def test_without_any_weight_there_is_nothing_to_draw(name: str) -> None:
-    with pytest.raises(ValidationError, match=f"need a weight above 0 among {name}"):
+    with pytest.raises(ValidationError, match=f"found no weight above 0 among {name}"):
         SynthesisConfig.model_validate({name: {}})
