@@ -127,7 +127,7 @@ class Segmenter(Predictor):
         Raises:
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
         """
-        volume = _volume_of(image, affine, self.config.volume)
+        volume = _volume_of(image, affine, self.config.frame)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
         seconds: dict[str, float] = {}
         with cpu_threads(self.config.threads):

@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm import tqdm
 
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig, View
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError
 from seg_prior.files import atomic_write, sha256_of, write_text
 from seg_prior.inference.predictor import MAX_BACKGROUND, Predictor
@@ -195,7 +194,7 @@ def make_readings(
     _check_same(folder, made_of(labels, prior, spread))
     paths = [folder / f"{number:05d}.pt" for number in range(num)]
     missing = [number for number, path in enumerate(paths) if not path.exists()]
-    shown = partial(tqdm, total=len(missing), desc="synthetic scans", disable=is_silent(log))
+    shown = partial(progress, log=log, what="synthetic scans", total=len(missing))
     if missing and workers == 0:
         maker = ReadingMaker.load(labels, prior, spread)
         for number in shown(missing):

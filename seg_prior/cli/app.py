@@ -14,17 +14,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_origin
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, UnknownOptionError
 from pydantic import BaseModel, ValidationError
 
 from seg_prior import __version__
-from seg_prior.cli.settings import help_of, partial, resolve
+from seg_prior.cli.settings import EVERYDAY_FLAGS, help_of, partial, resolve
 from seg_prior.cli.talk import talking
 from seg_prior.commands import NAMES
-from seg_prior.config.base import misfit
+from seg_prior.config.base import RENAMED, misfit, renamed
 from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.files import Files
 
+COMPLETION = "--install-completion"
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -57,11 +58,17 @@ def build_app(asked: str = "") -> App:
         help_format="plaintext",
         version=__version__,
         suppress_keyboard_interrupt=False,
+        group_parameters=EVERYDAY_FLAGS,
         # `--labels a b c` is one list; an empty one needs no flag of its own.
         default_parameter=Parameter(consume_multiple=True, negative_iterable=()),
     )
-    if asked in NAMES:
-        _add(app, asked, load(asked))
+    app.register_install_completion_command(
+        COMPLETION,
+        help="Complete commands and flags of bash, zsh or fish with the tabulator from now on.",
+    )
+    if asked in NAMES or asked == COMPLETION:
+        for name in (asked,) if asked in NAMES else NAMES:
+            _add(app, name, load(name))
     else:
         for name in NAMES:
             app.command(App(name=name, help=load(name).SUMMARY))
@@ -134,10 +141,12 @@ def _add(app: App, name: str, command: ModuleType) -> None:
     call.__annotations__ = {
         "paths": Annotated[Path, Parameter(help=about)],
         "flags": Annotated[partial(command.Config, is_flag) | None, Parameter(name="*")],
-        "config": Annotated[Path | None, Parameter(help="YAML of settings; flags override it.")],
+        "config": Annotated[
+            Path | None, Parameter(help="Take settings from this YAML; flags override it.")
+        ],
         "dry_run": _switch("Print the settings and the files, and do nothing."),
-        "verbose": _switch("Say more.", "-v"),
-        "quiet": _switch("Only warnings: no progress bars, no talk.", "-q"),
+        "verbose": _switch("Say more while it works.", "-v"),
+        "quiet": _switch("Say nothing but warnings.", "-q"),
     }
     app.command(
         call,
@@ -186,6 +195,10 @@ def usage(name: str, command: ModuleType) -> str:
 def _wrong_usage(error: CycloptsError) -> str:
     """What is wrong with a command line that cannot be parsed."""
     cause = error.__cause__
+    if isinstance(error, UnknownOptionError):
+        key = (error.token.keyword or error.token.value).removeprefix("--")
+        if key in RENAMED:
+            return f"--{key}: {renamed(key)}"
     if not isinstance(cause, ValidationError):
         return str(error)
     first = cause.errors()[0]

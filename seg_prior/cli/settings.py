@@ -7,13 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeGuard, TypeVar
 
+from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from seg_prior.config.base import misfit
+from seg_prior.config.base import EXPERT, RENAMED, misfit, renamed
 from seg_prior.errors import ConfigError
+
+EVERYDAY_FLAGS = Group.create_ordered("Everyday flags")
+EXPERT_FLAGS = Group.create_ordered("Expert flags")
+"""Those of fields that are marked `EXPERT`, and of nested models."""
 
 Config = TypeVar("Config", bound=BaseModel)
 Settings = Mapping[str, Any]
+_EXPERT_FLAG = Parameter(group=EXPERT_FLAGS)
 
 
 def resolve(config: type[Config], file: Path | None, flags: Settings) -> Config:
@@ -89,12 +95,14 @@ def partial(
             annotation = partial(annotation, keep, default)
             if not annotation.model_fields:
                 continue
-            fields[name] = (annotation, annotation())
+            fields[name] = (Annotated[annotation, _EXPERT_FLAG], annotation())
         else:
             if field.is_required():
                 annotation = annotation | None
             # A tuple of one type and its bounds, which is what Annotated takes.
-            bounded = Annotated[(annotation, *field.metadata)] if field.metadata else annotation
+            marks = (_EXPERT_FLAG,) if EXPERT in field.metadata else ()
+            bounds = (*field.metadata, *marks)
+            bounded = Annotated[(annotation, *bounds)] if bounds else annotation
             text = help_of(config, name) + (" Required." if field.is_required() else "")
             fields[name] = (bounded, Field(default, description=text))
     # Without docstrings: what a reader of --help needs stands in the fields by now.
@@ -125,6 +133,8 @@ def _fault(error: ValidationError, config: type[BaseModel]) -> str:
         return f"{key}: found nothing; name it on the command line or in --config FILE."
     if first["type"] != "extra_forbidden":
         return f"{key}: {misfit(first)}"
+    if loc[-1] in RENAMED:
+        return f"{key}: {renamed(loc[-1])}"
     known = _keys(config, loc[:-1])
     likely = difflib.get_close_matches(loc[-1], known, n=1)
     remedy = f"Did you mean '{likely[0]}'?" if likely else f"Known are {', '.join(known)}."

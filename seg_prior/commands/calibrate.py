@@ -11,7 +11,7 @@ from pydantic import Field
 
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.errors import LabelsError
 from seg_prior.files import Files, atomic_write
 
@@ -86,7 +86,6 @@ def run(config: Config) -> Calibration:
 def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Record]:
     """Scan after scan, each kept in a file at once."""
     import numpy as np
-    from tqdm import tqdm
 
     from seg_prior.checkpoints.request import Request
     from seg_prior.io.find import find_label_maps
@@ -103,7 +102,15 @@ def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Recor
     records = read_log(kept, request)
     spacing_mm = config.spacing_mm or float(segmenter.atlas.grid.spacing_mm.min()) / 2
     numbers = range(len(records), config.num_scans)
-    for n in tqdm(numbers, desc="synthetic scans", disable=is_silent(log)):
+    shown = progress(
+        numbers,
+        log,
+        "synthetic scans",
+        total=config.num_scans,
+        first=len(records),
+        is_slow=True,
+    )
+    for n in shown:
         path = paths[n % len(paths)]
         volume = read_label_map(path)
         sources = sources_of([volume], segmenter.model, config.synthesis)

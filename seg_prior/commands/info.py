@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from seg_prior.config.base import FrozenModel
+from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.files import Files
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ _INDENT = "  "
 class Config(FrozenModel):
     """`info`: a checkpoint in, what it holds out."""
 
-    file: Path
-    """A checkpoint."""
+    file: Path = BRAIN_MODEL
+    """A checkpoint; the human brain model of the package if none is named."""
     format: Literal["text", "json"] = "text"
-    """text for people, or one json object."""
+    """Write text for people, or one json object."""
 
 
 def files(config: Config) -> Files:
@@ -59,7 +60,12 @@ def describe(model: Model, file: Path) -> dict[str, Any]:
     if isinstance(prior, LabelVAE):
         channels, *cells = prior.decoder.latent_shape
         latent |= {"channels": channels, "cells": cells}
-    networks = {"prior": prior, "image_encoder": model.image_encoder, "locator": model.locator}
+    networks = {
+        "prior": prior,
+        "image_encoder": model.image_encoder,
+        "image_reader": model.image_reader,
+        "locator": model.locator,
+    }
     return {
         "file": str(file),
         "kind": header.kind,

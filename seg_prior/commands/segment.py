@@ -6,13 +6,14 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from seg_prior.config.base import EXPERT
 from seg_prior.config.inference import ReadingConfig
 from seg_prior.config.output import ScanConfig
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError, OutputError, SegPriorError
 from seg_prior.files import Files, claimed, sha256_of
 
@@ -34,11 +35,11 @@ class Config(ScanConfig):
     out: Path
     """A file for one scan, a folder for several."""
     contrasts: list[Path] = []
-    """Further images of the one scan, which their headers lay upon it; only with one scan."""
+    """Read these further images of the one scan, too, which their headers lay upon it."""
     overwrite: bool = False
     """Segment again what is finished, of the same scan, model and settings."""
-    shard: str = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
-    """Of a long list, do part I of N, as `I/N`; other machines do the others."""
+    shard: Annotated[str, EXPERT] = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
+    """Do part I of N of a long list, as `I/N`; other machines do the others."""
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,6 @@ def plan(config: Config) -> list[Job]:
 
 def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
     """Segment one scan after the other with a model that is loaded once."""
-    from tqdm import tqdm
-
     from seg_prior.api import Segmenter
     from seg_prior.core.device import start
     from seg_prior.io import bids
@@ -152,7 +151,7 @@ def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     num_busy = 0
-    for job in tqdm(todo, unit="scan", disable=is_silent(log)):
+    for job in progress(todo, log, "scans", total=len(todo), is_slow=True):
         with claimed(job.target) as is_mine:
             if not is_mine:
                 num_busy += 1

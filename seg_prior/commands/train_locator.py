@@ -15,7 +15,7 @@ from pydantic import Field
 
 from seg_prior.config.optim import OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.files import Files
 
@@ -63,7 +63,6 @@ def run(config: Config) -> Header:
         SegPriorError: An input does not fit, or fewer than two scans could be read.
     """
     import torch
-    from tqdm import tqdm
 
     from seg_prior.api import Segmenter
     from seg_prior.checkpoints.file import save_model
@@ -102,7 +101,7 @@ def run(config: Config) -> Header:
     grids = _grids(config.images)
     spacing_mm = config.spacing_mm or propose_spacing_mm([*grids.values()], model.header.grid)
     scans = []
-    for path in tqdm(grids, desc="read", disable=is_silent(log)):
+    for path in progress(grids, log, "scans read", total=len(grids), is_slow=True):
         try:
             scans.append(pseudo_labelled(teacher.segment(path), spacing_mm))
         except SegPriorError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from seg_prior.config.base import FrozenModel
+from typing import Annotated
+
+from seg_prior.config.base import EXPERT, FrozenModel
 from seg_prior.config.inference import ReadingConfig
 
 
@@ -11,14 +13,14 @@ class OutputOptions(FrozenModel):
 
     volumes: bool = False
     """Write the volume of every label; of several scans, also all in OUT/volumes.tsv."""
-    posteriors: bool = False
-    """Write the probability of every label, as a 4-D image."""
-    entropy: bool = False
-    """Write the entropy of the posterior."""
     report: bool = False
     """Write a page for each scan, and volumes; in a folder OUT also report.html of all."""
     bids: bool = False
-    """Make OUT a BIDS derivatives folder; with volumes, posteriors and the label table."""
+    """Make OUT a BIDS derivatives folder, with volumes, posteriors and the label table."""
+    posteriors: Annotated[bool, EXPERT] = False
+    """Write the probability of every label, as a 4-D image."""
+    entropy: Annotated[bool, EXPERT] = False
+    """Write the entropy of the posterior."""
 
     @property
     def with_volumes(self) -> bool:

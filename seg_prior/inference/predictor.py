@@ -61,7 +61,7 @@ class Settings(TypedDict, total=False):
 
     output: Literal["posterior", "prior"]
     n4: bool
-    volume: int | None
+    frame: int | None
     refine: Refine
     inference: InferenceConfig
     device: str

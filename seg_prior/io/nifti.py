@@ -149,7 +149,7 @@ def _one_volume(
         num = shape[3] if len(shape) == 4 else 1
         raise ImageError(f"{source}: found no volume {index}, need 0 to {num - 1}.")
     advice = (
-        f"Choose one with --volume 0 to {shape[3] - 1}."
+        f"Choose one with --frame 0 to {shape[3] - 1}."
         if len(shape) == 4
         else "Extract one volume into a file of its own."
     )

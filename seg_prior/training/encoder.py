@@ -11,11 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
 
 from seg_prior.checkpoints.file import Model
 from seg_prior.config.training import EncoderConfig
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.inference.predictor import atlas_of, is_stripped
 from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
 from seg_prior.io.find import find_images, find_label_maps
@@ -140,7 +139,7 @@ def conform_scans(
     atlas = atlas_of(model, device)
     scans, are_stripped = [], True
     paths = find_images(images)
-    for path in tqdm(paths, desc="register", disable=is_silent(log)):
+    for path in progress(paths, log, "registered scans", total=len(paths), is_slow=True):
         volume = read_volume(path)
         registered = register_scan([volume], atlas, config.n4, config.seed)
         for warning in registered.registration.warnings:

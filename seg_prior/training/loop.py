@@ -10,7 +10,7 @@ import logging
 import math
 import os
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,11 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from seg_prior.checkpoints.digest import digest_of_state
 from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
-from seg_prior.core.progress import is_silent
+from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError
 from seg_prior.files import atomic_write
 
@@ -88,13 +87,18 @@ def train(
     first_step = _resume(last, model, optimizer, run.request)
     log = _Log(run.folder / "log.csv", first_step, enabled=fabric.is_global_zero)
     batches = _batches(dataset, config, first_step, fabric)
-    steps = tqdm(
-        range(first_step, config.steps),
-        initial=first_step,
-        total=config.steps,
-        disable=is_silent(logging.getLogger(__name__)) or not fabric.is_global_zero or None,
-    )
-    for step in steps:
+    numbers: Iterable[int] = range(first_step, config.steps)
+    told = ""
+    if fabric.is_global_zero:
+        numbers = progress(
+            numbers,
+            logging.getLogger(__name__),
+            "steps",
+            total=config.steps,
+            first=first_step,
+            told=lambda: told,
+        )
+    for step in numbers:
         for group in wrapped_optimizer.param_groups:
             group["lr"] = learning_rate(step, config)
         wrapped.train()
@@ -113,7 +117,7 @@ def train(
                 with torch.inference_mode():
                     values |= validate(model)
             log.write(done, values)
-            steps.set_postfix({name: f"{value:.4g}" for name, value in values.items()})
+            told = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         if (done % config.save_every == 0 or is_last) and fabric.is_global_zero:
             _save(last, model, optimizer, done, run.request)
     fabric.barrier()

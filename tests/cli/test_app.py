@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,9 +16,13 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from seg_prior import __version__
+from seg_prior.api import Segmenter
 from seg_prior.cli.app import build_app, load, main, place
+from seg_prior.cli.settings import help_of
 from seg_prior.commands import NAMES, segment, train_prior
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
+from seg_prior.config.inference import InferenceConfig
+from seg_prior.errors import ConfigError
 
 AFFINE = np.diag([5.0, 5.0, 5.0, 1.0])
 
@@ -247,7 +252,7 @@ FLAG_DOORS = {
     "sample prior out --device tpu": "device: found 'tpu', need auto, cpu",
     "make-phantoms out --num 0": "--num: found '0', need",
     "info nowhere.safetensors": "nowhere.safetensors: no such file",
-    "info": "file: found nothing",
+    "labels --format braille": "--format: found 'braille', need 'bids'",
     "segmnt": 'Unknown command "segmnt". Did you mean "segment"?',
 }
 
@@ -410,3 +415,49 @@ def test_the_module_and_the_script_are_one_program(tmp_path: Path) -> None:
         wanted = "seg-prior: none.yaml: no such file, need a YAML file of settings. Check the path."
         assert done.stderr == f"{wanted}\n"
     assert not any(tmp_path.iterdir())
+
+
+def test_flags_of_segment_stand_in_two_groups(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["segment", "--help"])
+    everyday, expert = capsys.readouterr().out.split("Everyday flags")[1].split("Expert flags")
+    for flag in ("--report", "--volumes", "--contrasts", "--model", "--frame", "--dry-run"):
+        assert flag in everyday
+        assert f" {flag} " not in expert.split("Example")[0]
+    for flag in ("--shard", "--n4", "--seed", "--inference.refine-rate", "--entropy"):
+        assert flag in expert
+        assert flag not in everyday
+
+
+def test_every_flag_of_segment_has_one_sentence() -> None:
+    fields = {**segment.Config.model_fields, **InferenceConfig.model_fields}
+    for name in fields:
+        owner = InferenceConfig if name in InferenceConfig.model_fields else segment.Config
+        text = help_of(owner, name)
+        assert text.endswith(".")
+        assert ". " not in text, (name, text)
+
+
+def test_what_has_another_name_now_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "found a setting that is called frame now. Rename it."
+    file = tmp_path / "old.yaml"
+    file.write_text("volume: 1\n")
+    assert refusal(["segment", "a.nii", "b.nii", "--volume", "1"], capsys) == f"--volume: {told}"
+    line = refusal(["segment", "a.nii", "b.nii", "--config", str(file)], capsys)
+    assert line == f"{file}: volume: {told}"
+    with pytest.raises(ConfigError, match="volume: found a setting that is called frame now"):
+        Segmenter.load(volume=1)  # type: ignore[call-arg]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_completes_commands_and_flags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert main(["--install-completion", "--shell", "bash"]) == 0
+    [script] = tmp_path.rglob("completions/seg-prior")
+    asked = f"""source {script}
+    COMP_WORDS=(seg-prior tr); COMP_CWORD=1; _seg_prior; echo "${{COMPREPLY[@]}}"
+    COMP_WORDS=(seg-prior segment --repo); COMP_CWORD=2; _seg_prior; echo "${{COMPREPLY[@]}}"
+    """
+    found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["train-encoder", "train-locator", "train-prior", "--report"]

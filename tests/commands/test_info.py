@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from seg_prior.checkpoints.file import load_model
+from seg_prior.cli.app import main
 from seg_prior.commands.info import Config, run
+from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.errors import CheckpointError
 
 
@@ -56,3 +58,10 @@ def test_an_atlas_has_no_latent(tiny_atlas: Path, capsys: pytest.CaptureFixture[
 def test_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="no such file"):
         run(Config(file=tmp_path / "none.safetensors"))
+
+
+def test_the_model_of_the_package_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--format", "json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["file"] == str(BRAIN_MODEL)
+    assert {"prior", "image_reader", "locator"} == set(facts["size"]["num_weights"])

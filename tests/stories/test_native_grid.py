@@ -245,10 +245,10 @@ def test_of_a_series_one_volume_is_chosen(
     argv += ["--model", str(tiny_atlas), "--threads", "1"]
     assert main(argv) == 2
     assert "found a 4D image of shape" in (line := capsys.readouterr().err)
-    assert line.endswith("need one 3D volume. Choose one with --volume 0 to 1.\n")
-    assert main([*argv, "--volume", "1"]) == 0
+    assert line.endswith("need one 3D volume. Choose one with --frame 0 to 1.\n")
+    assert main([*argv, "--frame", "1"]) == 0
     assert read_label_map(tmp_path / "r.nii").data.any()
-    assert main([*argv, "--volume", "2"]) == 2
+    assert main([*argv, "--frame", "2"]) == 2
     assert "found no volume 2, need 0 to 1." in capsys.readouterr().err
 
 
