@@ -11,11 +11,12 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 import torch
 
 from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.core.memory import keep_freed_memory
 from seg_prior.errors import ConfigError
 
 
 def start(config: RuntimeConfig) -> str:
-    """Apply threads and seed to this process; the device as torch names it.
+    """Apply threads, seed and a way with memory to this process; the device as torch names it.
 
     Raises:
         ConfigError: The device does not exist here.
@@ -23,6 +24,7 @@ def start(config: RuntimeConfig) -> str:
     if config.threads:
         torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
+    keep_freed_memory()
     return find_device(config.device)
 
 

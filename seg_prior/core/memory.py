@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 _PROCESS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_KEPT_BYTES = 1 << 30
 
 
 def free_bytes() -> float:
@@ -28,6 +31,18 @@ def too_much(num_bytes: float) -> str:
     if num_bytes <= free:
         return ""
     return f"takes about {num_bytes / 1e9:.2g} GB of memory, found {free / 1e9:.2g} GB free"
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep what it frees for what it takes next.
+
+    The C library gives a large array back to the system when it is freed, and has every page of the
+    next one cleared anew: a fifth of the CPU time of a scan. Only glibc can be told otherwise.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt") and hasattr(library, "gnu_get_libc_version"):
+        library.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _of_machine() -> Iterator[float]:
