@@ -23,7 +23,7 @@ from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError
 from seg_prior.files import atomic_write, sha256_of, write_text
 from seg_prior.inference.predictor import MAX_BACKGROUND, Predictor
-from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
+from seg_prior.inference.refine import Observation, fit_intensities
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import channel_weight
 from seg_prior.models.location import LocationPrior
@@ -150,7 +150,7 @@ class ReadingMaker:
         truth = torch.from_numpy(labels)
         with torch.no_grad():
             estimate = self.predictor.infer(seen)
-            of_truth = fit_intensities(self._true_prior(truth), seen, EM_ROUNDS)
+            of_truth = fit_intensities(self._true_prior(truth), seen)
         fits = (estimate.intensities, of_truth)
         return Reading(
             fine.image[0].half(),

@@ -35,7 +35,6 @@ from seg_prior.inference.locator_likelihood import LocatorLikelihood
 from seg_prior.inference.pose_likelihood import PoseLikelihood
 from seg_prior.inference.posterior import NativeVoxels, log_joints
 from seg_prior.inference.refine import (
-    EM_ROUNDS,
     MapEstimate,
     Observation,
     fit_intensities,
@@ -216,7 +215,7 @@ class Predictor:
             model.image_reader, location, seen.fine, found.log_prior, found.intensities
         )
         log_prior = correction.corrected(found.log_prior, location)
-        intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+        intensities = fit_intensities(log_prior, seen)
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
     def joints(

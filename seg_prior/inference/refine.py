@@ -11,6 +11,7 @@ from torch import Tensor
 from seg_prior.config.inference import InferenceConfig
 from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
+from seg_prior.models.image_encoder import EM_STRIDE
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.objective import log_prob_of_image
 from seg_prior.models.reader_input import FineImage
@@ -56,13 +57,23 @@ class MapEstimate:
     correction: Correction | None = None
 
 
-EM_ROUNDS = 20
+EM_ROUNDS, LAST_ROUNDS = 20, 2
+"""On some of the voxels of a large anatomy, and then on all."""
+_MANY_VOXELS = 100_000
 
 
-def fit_intensities(log_prior: Tensor, seen: Observation, rounds: int) -> Intensities:
+def fit_intensities(log_prior: Tensor, seen: Observation) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
     prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-    return em.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, rounds)
+    stride = EM_STRIDE if prior_of_class.shape[2] > _MANY_VOXELS else 1
+    fitted = em.fit_anew(
+        seen.image[..., ::stride],
+        seen.observed[..., ::stride],
+        prior_of_class[..., ::stride],
+        seen.classes,
+        EM_ROUNDS,
+    )
+    return em.fit(seen.image, seen.observed, prior_of_class, fitted, LAST_ROUNDS)
 
 
 def refine_latent(
@@ -83,7 +94,7 @@ def refine_latent(
     """
     with torch.no_grad():
         log_prior = decode(z)
-        intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+        intensities = fit_intensities(log_prior, seen)
     if not z.shape[1]:
         num_steps = 0
     z = z.detach().clone().requires_grad_(num_steps > 0)
@@ -106,9 +117,10 @@ def refine_latent(
         optimizer.step()
         trace.append(float(objective.detach()))
     with torch.no_grad():
-        log_prior = decode(z)
-        prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-        intensities = em.fit(seen.image, seen.observed, prior_of_class, intensities, rounds=2)
+        if num_steps:
+            log_prior = decode(z)
+            prior = likelihood.class_prior(log_prior, seen.classes)
+            intensities = em.fit(seen.image, seen.observed, prior, intensities, LAST_ROUNDS)
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()

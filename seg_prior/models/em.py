@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -96,9 +97,10 @@ def fit(
     class_size = (prior_of_class * is_seen).sum(2, keepdim=True)
     weight = _within_ties((class_size * intensities.log_weight.exp()).sum(1), classes)
     for _ in range(rounds):
-        density = log_density(x, observed, fitted)
-        r = torch.softmax(density + weight.log()[..., None] + log_prior, dim=1)
-        sums = torch.einsum("bmv,bhv->bhm", r, sums_of)
+        # A log density is linear in the same terms: both steps of EM are products of matrices.
+        factors = torch.cat([_of_terms(fitted), weight.log()[:, None]], dim=1)
+        r = torch.softmax(torch.baddbmm(log_prior, factors.mT, sums_of), dim=1)
+        sums = sums_of @ r.mT  # (B, 3 H + 1, M)
         count, sum_x, sum_xx = sums[:, :-1].chunk(3, dim=1)
         mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
         squares = sum_xx - 2 * mean * sum_x + count * mean.square()
@@ -111,6 +113,13 @@ def fit(
         density = log_density(x, observed, fitted)
         log_weight = _own_weights(density, prior_of_class, is_seen, common).log()
     return replace(fitted, mean=fitted.mean + center, log_weight=log_weight)
+
+
+def _of_terms(intensities: Intensities) -> Tensor:
+    """(B, 3 H, M) what 1, x and x^2 of each channel count in the log density of each component."""
+    mean, var = intensities.mean, intensities.var
+    constant = -0.5 * ((2 * math.pi * var).log() + mean.square() / var)
+    return torch.cat([constant, mean / var, -0.5 / var], dim=1)
 
 
 def _within_ties(seen: Tensor, classes: IntensityClasses) -> Tensor:

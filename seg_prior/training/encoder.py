@@ -16,7 +16,7 @@ from seg_prior.checkpoints.file import Model
 from seg_prior.config.training import EncoderConfig
 from seg_prior.core.progress import progress
 from seg_prior.inference.predictor import atlas_of, is_stripped
-from seg_prior.inference.refine import EM_ROUNDS, Observation, fit_intensities
+from seg_prior.inference.refine import Observation, fit_intensities
 from seg_prior.io.find import find_images, find_label_maps
 from seg_prior.io.nifti import read_volume
 from seg_prior.models.image_encoder import ImageEncoder, posterior_through
@@ -121,7 +121,7 @@ def adapt(
         log_prior = vae.decode(mean + torch.exp(log_var / 2) * noise)
         with torch.no_grad():
             seen = Observation(image, observed, on_device)
-            intensities = fit_intensities(log_prior, seen, EM_ROUNDS)
+            intensities = fit_intensities(log_prior, seen)
         num_voxels = image.shape[2]
         image_term = log_prob_of_image(log_prior, image, observed, intensities, config.likelihood)
         nll = -image_term.mean() / num_voxels

@@ -14,12 +14,12 @@ from seg_prior.inference.posterior import find_native_voxels, log_joints, summar
 from seg_prior.inference.refine import (
     MapEstimate,
     Observation,
-    fit_intensities,
     refine_latent,
 )
+from seg_prior.models import em
 from seg_prior.models.image_encoder import posterior_through
 from seg_prior.models.label_vae import one_hot
-from seg_prior.models.likelihood import intensity_classes
+from seg_prior.models.likelihood import class_prior, intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.objective import log_prob_of_image
@@ -102,7 +102,8 @@ def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels
     assert found.z.shape == (1, 0)
     assert len(found.trace) == 1
     assert torch.equal(found.log_prior[0], location.log_prob)
-    alone = fit_intensities(location.log_prob[None], seen, 60)
+    prior_of_class = class_prior(location.log_prob[None], seen.classes)
+    alone = em.fit_anew(seen.image, seen.observed, prior_of_class, seen.classes, 60)
     torch.testing.assert_close(found.intensities.mean, alone.mean, atol=2e-3, rtol=0)
 
 
