@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +31,8 @@ from seg_prior.inference.uncertainty import (
 from seg_prior.registration.laterality import MIRRORED
 from seg_prior.registration.pipeline import RegisteredScan
 
+_MANY_NUMBERS = 1 << 26
+"""Probabilities that are taken at once where all are asked for, a quarter of a gigabyte."""
 NUM_DRAWS = 4
 """Of z, for the spread of volumes."""
 
@@ -133,7 +135,8 @@ class Prediction:
                     f"{volume.source}: after registration no voxel lies in the model's anatomy. "
                     "Is it an image of the organ that the model knows?"
                 )
-            summary = summarise(predictor.joints(registered, estimate, voxels))
+            joints = predictor.joints(registered, estimate, voxels)
+            summary = summarise(joints, len(predictor.label_table))
         return cls(
             predictor, volume, contrasts, registered, seen, estimate, voxels, summary, seconds
         )
@@ -163,16 +166,17 @@ class Prediction:
             LabelsError: The model has no such label.
         """
         index = self.predictor.label_table.index_of(label)
-        probability = next(p for n, p in enumerate(self._probabilities()) if n == index)
-        probability = self._softened(index, probability)
+        probability = self._softened(index, self._probabilities([index])[0])
         if index == 0:  # background is whatever no other label has
             return 1 - self._whole(1 - probability)
         return self._whole(probability)
 
     def posteriors(self) -> Iterator[NDArray[np.float32]]:
         """(I, J, K) probability of every label but background, in the label table's order."""
-        for index, probability in enumerate(self._probabilities()):
-            if index > 0:
+        at_once = max(1, _MANY_NUMBERS // max(1, self.voxels.index.numel()))
+        for start in range(1, len(self._labels), at_once):
+            indices = range(start, min(start + at_once, len(self._labels)))
+            for index, probability in zip(indices, self._probabilities(indices), strict=True):
                 with cpu_threads(self.num_threads):
                     whole = self._whole(self._softened(index, probability))
                 yield whole
@@ -185,7 +189,7 @@ class Prediction:
         Softened borders would make small structures larger: they have more outside than inside.
         """
         voxel_mm3 = self.volume.grid.voxel_volume_mm3
-        return tuple(float(p.double().sum()) * voxel_mm3 for p in self._probabilities())
+        return tuple((self.summary.mass * voxel_mm3).tolist())
 
     @cached_property
     @on_own_threads
@@ -236,7 +240,7 @@ class Prediction:
     @on_own_threads
     def background_probability(self) -> Tensor:
         """(N,) at the scan's voxels."""
-        return next(self._probabilities())
+        return self._probabilities([0])[0]
 
     @property
     @on_own_threads
@@ -303,16 +307,11 @@ class Prediction:
             for mm3, sd, error in zip(self.soft_mm3, spread, errors, strict=True)
         ]
 
-    def _probabilities(self) -> Iterator[Tensor]:
-        """(N,) posterior probability of one label after the other at the scan's voxels."""
+    @on_own_threads
+    def _probabilities(self, indices: Sequence[int]) -> Tensor:
+        """Posterior probability of some labels, a row each, at the scan's N voxels."""
         joints = self.predictor.joints(self.registered, self.estimate, self.voxels)
-        while True:  # not a loop over joints: what the caller does meanwhile is not ours to limit
-            with cpu_threads(self.num_threads):
-                joint = next(joints, None)
-                if joint is None:
-                    return
-                probability = torch.exp(joint - self.summary.log_evidence)
-            yield probability
+        return torch.cat([torch.softmax(joint, dim=1).T[list(indices)] for joint in joints], dim=1)
 
     def _softened(self, index: int, probability: Tensor) -> Tensor:
         """Of (N,) probabilities of one label, what the model's calibration leaves."""

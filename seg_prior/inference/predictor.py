@@ -44,6 +44,7 @@ from seg_prior.models.likelihood import IntensityClasses, channel_weight, intens
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import Locator
 from seg_prior.models.reader_input import FineImage
+from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.registration.affine import Find
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
@@ -221,23 +222,21 @@ class Predictor:
     def joints(
         self, registered: RegisteredScan, estimate: MapEstimate, voxels: NativeVoxels
     ) -> Iterator[Tensor]:
-        """log joint of one label after the other at the scan's voxels; of the prior if asked."""
-        where = voxels.index.cpu()
-        image = registered.native.flatten(1)[:, where].to(voxels.index.device)
-        observed = registered.native_observed.flatten(1)[:, where].to(voxels.index.device)
-        weight = channel_weight(observed[None].float())[0]
-        intensities = estimate.intensities if self.config.output == "posterior" else None
-        location = self.model.location
-        power = self.model.header.intensity.likelihood_power if self.has_detail else 1.0
+        """(n, G) log joints of one block of the scan's voxels after the other; of the prior if
+        asked."""
+        location, correction = self.model.location, estimate.correction
+        if correction is None:
+            prior = rows_of_log_prior(estimate.log_prior[0], location)
+        else:
+            prior = correction.log_fine
         return log_joints(
-            estimate.log_prior,
+            prior,
             location,
             voxels,
-            image,
-            weight,
-            intensities,
-            power,
-            estimate.correction,
+            registered.native.flatten(1),
+            registered.native_observed.flatten(1),
+            estimate.intensities if self.config.output == "posterior" else None,
+            self.model.header.intensity.likelihood_power if self.has_detail else 1.0,
         )
 
 

@@ -7,10 +7,12 @@ like cortex, but hardly has its darkest voxels.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.core.labels import LabelTable
@@ -181,9 +183,6 @@ def tabulated_class_log_likelihood(
 ) -> Tensor:
     """`class_log_likelihood` of one image, of one contrast looked up in a table.
 
-    Of one contrast it is a function of one number: computed at `NUM_TABULATED` intensities, it is
-    read at the nearest, which a fortieth of the smallest deviation allowed lies between.
-
     Args:
         image, observed: (1, H, V); of one contrast, observed is 0 or 1.
         intensities: The Gaussians.
@@ -193,13 +192,63 @@ def tabulated_class_log_likelihood(
     """
     if image.shape[1] > 1 or image.shape[2] < NUM_TABULATED:
         return class_log_likelihood(image, observed, intensities)
-    low, high = image.amin(), image.amax()
-    step = (high - low).clamp_min(1e-6) / (NUM_TABULATED - 1)
-    values = low + step * torch.arange(NUM_TABULATED, device=image.device)
-    values = values[None, None]
-    table = class_log_likelihood(values, torch.ones_like(values), intensities)
-    nearest = ((image[0, 0] - low) / step).round_().int()
-    return table.index_select(2, nearest) * observed
+    table = _Table.of(image, intensities)
+    return table.rows.T[None].index_select(2, table.nearest(image[0, 0])) * observed
+
+
+def label_log_likelihood_of(
+    image: Tensor, intensities: Intensities
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """log p(x | s = l) of parts of an image: (H, n) values, (H, n) weights -> (n, L).
+
+    Args:
+        image: (H, V) all of it.
+        intensities: Its Gaussians.
+    """
+    class_of_label = intensities.classes.class_of_label
+
+    def direct(values: Tensor, weight: Tensor) -> Tensor:
+        return log_likelihood(values[None], weight[None], intensities)[0].T
+
+    if image.shape[0] > 1 or image.shape[1] < NUM_TABULATED:
+        return direct
+    table = _Table.of(image, intensities)
+    rows = table.rows[:, class_of_label]
+
+    def looked_up(values: Tensor, weight: Tensor) -> Tensor:
+        return F.embedding(table.nearest(values[0]), rows) * weight[0, :, None]
+
+    return looked_up
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """The likelihood of one contrast, which is a function of one number, at many of them.
+
+    It is read at the nearest, which a fortieth of the smallest deviation allowed lies between.
+
+    Attributes:
+        rows: (NUM_TABULATED, C) log p(x | class).
+        low, step: Of the intensities.
+    """
+
+    rows: Tensor
+    low: Tensor
+    step: Tensor
+
+    @classmethod
+    def of(cls, image: Tensor, intensities: Intensities) -> _Table:
+        """Over the range of an image."""
+        low, high = (end.to(intensities.mean.device) for end in image.aminmax())
+        step = (high - low).clamp_min(1e-6) / (NUM_TABULATED - 1)
+        values = low + step * torch.arange(NUM_TABULATED, device=step.device)
+        values = values[None, None]
+        rows = class_log_likelihood(values, torch.ones_like(values), intensities)[0].T
+        return cls(rows.contiguous(), low, step)
+
+    def nearest(self, values: Tensor) -> Tensor:
+        """(n,) the row of each of (n,) intensities, none of them beyond the image's."""
+        return ((values - self.low) / self.step).round_().int()
 
 
 def _log_outlier(observed: Tensor, intensities: Intensities) -> Tensor:

@@ -128,8 +128,7 @@ class LocationPrior(nn.Module):
         batch = displacement.shape[0]
         full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
         voxels = of_cells(self.voxels, cells)
-        _, height, width = self.shape
-        index = torch.stack([voxels // (height * width), voxels // width % height, voxels % width])
+        index = voxel_of(voxels, self.shape).T
         moved = to_unit(index + full.flatten(2).index_select(2, voxels), torch.Size(self.shape))
         return F.grid_sample(
             self.log_grid.expand(batch, -1, -1, -1, -1),
@@ -153,6 +152,13 @@ class LocationPrior(nn.Module):
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
+
+
+def voxel_of(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """(N,) flat indices -> (N, 3) along D, H, W."""
+    # torch.unravel_index imports sympy, which takes a second.
+    _, height, width = shape
+    return torch.stack([flat // (height * width), flat // width % height, flat % width], dim=1)
 
 
 def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:

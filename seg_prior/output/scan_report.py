@@ -17,6 +17,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.inference.posterior import log_joints, summarise
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.models.likelihood import responsibilities
+from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.quality.measures import MEASURES
 from seg_prior.quality.verdict import Quality
 from seg_prior.report.scan import (
@@ -72,9 +73,10 @@ def _indices(result: Prediction, best: torch.Tensor) -> NDArray[np.uint8]:
 def _prior_labels(result: Prediction) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
     location = result.predictor.model.location
-    no_image = torch.zeros(0, result.voxels.index.numel())
-    joints = log_joints(location.log_prob[None], location, result.voxels, no_image, no_image, None)
-    return summarise(joints).best
+    no_image = torch.zeros(0, result.volume.data.size)
+    atlas = rows_of_log_prior(location.log_prob, location)
+    joints = log_joints(atlas, location, result.voxels, no_image, no_image, None)
+    return summarise(joints, len(location.groups)).best
 
 
 def _contrast(

@@ -12,26 +12,34 @@ from seg_prior.inference.posterior import find_native_voxels, log_joints, summar
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.reader_input import FineImage, ReaderSpace, fold
+from seg_prior.models.voxel_rows import VoxelRows, certain_background, rows_of_log_prior
 from tests.models import toy
 
 FINE: Grid = toy.grid().halved()
 
 
 def none(location: LocationPrior) -> torch.Tensor:
-    return torch.zeros(toy.NUM_LABELS, location.voxels.numel(), 8, dtype=torch.float16)
+    """(V, 8, L) residuals of a network that corrects nothing."""
+    return torch.zeros(location.voxels.numel(), 8, toy.NUM_LABELS)
+
+
+def adding(residual: torch.Tensor, location: LocationPrior) -> Correction:
+    log_fine = (location.log_prob.T[:, None] + residual).flatten(0, 1)
+    rows = torch.cat([log_fine, certain_background(location.log_prob)]).half()
+    return Correction(residual.mean(1).T, VoxelRows.of(rows, parts_of(location), FINE.shape))
 
 
 def everywhere(location: LocationPrior, correction: Correction | None) -> torch.Tensor:
     """(N,) likeliest label of the prior alone at the centres of half voxels in the mask."""
-    shape = FINE.shape
-    where = find_native_voxels(location, toy.grid(), FINE, torch.ones(shape, dtype=torch.bool))
-    log_prior = location.log_prob[None]
-    if correction is not None:
-        log_prior = correction.corrected(log_prior, location)
-    seen = torch.ones(1, where.index.numel())
-    joints = log_joints(log_prior, location, where, seen, seen, None, correction=correction)
-    best = torch.zeros(math.prod(shape), dtype=torch.uint8)
-    best[where.index] = summarise(joints).best
+    where = find_native_voxels(location, toy.grid(), FINE, torch.ones(FINE.shape).bool())
+    if correction is None:
+        prior = rows_of_log_prior(location.log_prob, location)
+    else:
+        prior = correction.log_fine
+    seen = torch.ones(1, math.prod(FINE.shape))
+    joints = log_joints(prior, location, where, seen, seen > 0, None)
+    best = torch.zeros(math.prod(FINE.shape), dtype=torch.uint8)
+    best[where.index] = summarise(joints, toy.NUM_LABELS).best
     return best
 
 
@@ -44,30 +52,27 @@ def test_parts_are_the_half_voxels_of_their_voxel_in_the_order_of_fold(
 
 
 def test_adding_nothing_changes_nothing(location: LocationPrior) -> None:
-    nothing = Correction(none(location))
     log_prior = location.log_prob[None]
+    nothing = adding(none(location), location)
     torch.testing.assert_close(nothing.corrected(log_prior, location), log_prior)
-    found = everywhere(location, nothing)
-    assert (found == everywhere(location, None)).float().mean() > 0.999
 
 
 def test_a_half_voxel_takes_the_label_that_is_added_there(location: LocationPrior) -> None:
     residual = none(location)
-    residual[toy.CORE, :, 3] = 50.0  # of each voxel one part
-    found = everywhere(location, Correction(residual))
+    residual[:, 3, toy.CORE] = 50.0  # of each voxel one part
+    found = everywhere(location, adding(residual, location))
     assert (found[parts_of(location).view(-1, 8)[:, 3]] == toy.CORE).all()
-    residual[toy.CORE] = 0.0
-    assert not torch.equal(found, everywhere(location, Correction(residual)))
+    assert not torch.equal(found, everywhere(location, adding(none(location), location)))
 
 
 def test_a_correction_is_normalised_where_em_needs_it(
     location: LocationPrior, rng: torch.Generator
 ) -> None:
-    residual = torch.randn(none(location).shape, generator=rng).half()
-    corrected = Correction(residual).corrected(location.log_prob[None], location)
+    residual = torch.randn(none(location).shape, generator=rng)
+    corrected = adding(residual, location).corrected(location.log_prob[None], location)
     torch.testing.assert_close(corrected.exp().sum(1), torch.ones(1, location.voxels.numel()))
     more = corrected[0] - location.log_prob
-    expected = residual.float().mean(2)
+    expected = residual.mean(1).T
     torch.testing.assert_close(more - more[:1], expected - expected[:1], atol=1e-4, rtol=0)
 
 
@@ -85,5 +90,8 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
     )[None]
     seen = FineImage(image, torch.ones_like(image))
     correction = correct(reader, location, seen, location.log_prob[None], intensities)
-    assert correction.residual.shape == (toy.NUM_LABELS, location.voxels.numel(), 8)
-    assert bool(correction.residual.any()) == is_trained
+    assert correction.log_fine.shape == FINE.shape
+    assert bool(correction.mean.any()) == is_trained
+    if not is_trained:  # f(z), read between its voxels
+        is_same = everywhere(location, correction) == everywhere(location, None)
+        assert is_same.float().mean() > 0.99

@@ -1,7 +1,6 @@
 """The posterior at native voxels against a dense sum over labels, interpolated by hand."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +12,14 @@ from torch import Tensor
 from seg_prior.core.grid import Grid, apply_affine
 from seg_prior.inference.posterior import (
     NativeVoxels,
+    Posterior,
     find_native_voxels,
     log_joints,
     summarise,
 )
 from seg_prior.models.likelihood import Intensities, log_likelihood, responsibilities
 from seg_prior.models.location import FLOOR, LocationPrior
+from seg_prior.models.voxel_rows import rows_of_log_prior
 from tests.models import toy
 
 Doubles = NDArray[np.float64]
@@ -49,10 +50,17 @@ def joints_of(
     where: NativeVoxels,
     image: Tensor,
     intensities: Intensities | None,
-) -> Iterator[Tensor]:
-    """Log joints of one contrast (N,) that is observed everywhere."""
-    seen = torch.ones(1, image.numel())
-    return log_joints(log_prior, location, where, image[None], seen, intensities)
+    power: float = 1.0,
+) -> Tensor:
+    """(N, G) log joints of one contrast that is observed everywhere."""
+    image = image.flatten()[None]
+    seen = torch.ones_like(image, dtype=torch.bool)
+    prior = rows_of_log_prior(log_prior[0], location)
+    return torch.cat(list(log_joints(prior, location, where, image, seen, intensities, power)))
+
+
+def summary_of(joints: Tensor) -> Posterior:
+    return summarise(iter(joints.split(300)), joints.shape[1])
 
 
 def everything(shape: tuple[int, int, int]) -> Tensor:
@@ -109,21 +117,18 @@ def test_the_posterior_is_the_dense_sum_over_labels(
     assert where.index.tolist() == expected_index
     assert 1000 < len(expected_index) < np.prod(native.shape) - 100
 
-    values = image.flatten()[where.index]
-    joints = list(joints_of(log_prior, location, where, values, GAUSSIANS))
-    posterior = summarise(iter(joints))
+    joints = joints_of(log_prior, location, where, image, GAUSSIANS)
+    posterior = summary_of(joints)
     evidence = np.logaddexp.reduce(joint, axis=1)
     probability = np.exp(joint - evidence[:, None])
     entropy = -(probability * np.log(probability)).sum(axis=1)
-    np.testing.assert_allclose(torch.stack(joints, 1).numpy(), joint, atol=2e-3)
-    np.testing.assert_allclose(posterior.log_evidence.numpy(), evidence, atol=2e-3)
+    np.testing.assert_allclose(joints.numpy(), joint, atol=2e-3)
+    np.testing.assert_allclose(posterior.mass.numpy(), probability.sum(0), rtol=2e-3)
     np.testing.assert_allclose(posterior.entropy.numpy(), entropy, atol=2e-3)
     runner_up = np.sort(joint, axis=1)[:, -2]
     is_clear = joint.max(axis=1) - runner_up > 5e-3
     assert (posterior.best.numpy() == joint.argmax(axis=1))[is_clear].all()
     assert is_clear.mean() > 0.95
-    total = sum((torch.exp(j - posterior.log_evidence) for j in joints), torch.zeros(1))
-    torch.testing.assert_close(total, torch.ones_like(total))
 
 
 def test_on_the_prior_grid_it_is_the_posterior_of_the_model(
@@ -133,8 +138,7 @@ def test_on_the_prior_grid_it_is_the_posterior_of_the_model(
     image = torch.rand(toy.SHAPE, generator=rng)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
     assert torch.equal(where.index, location.voxels.sort().values)
-    joints = joints_of(log_prior, location, where, image.flatten()[where.index], GAUSSIANS)
-    posterior = summarise(joints)
+    posterior = summary_of(joints_of(log_prior, location, where, image, GAUSSIANS))
     inside = location.gather(image[None, None])
     r = responsibilities(log_prior, inside, torch.ones_like(inside), GAUSSIANS)[0]
     r = r[:, location.voxels.argsort()]
@@ -157,10 +161,10 @@ def test_a_flipped_grid_meets_the_same_places(location: LocationPrior) -> None:
     where = find_native_voxels(location, toy.grid(), flipped, everything(toy.SHAPE))
     log_prior = location.log_prob[None]
     straight = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
-    nothing = torch.zeros(where.index.numel())
+    nothing = torch.zeros(toy.SHAPE)
     maps = []
     for place in (straight, where):
-        best = summarise(joints_of(log_prior, location, place, nothing, None)).best
+        best = summary_of(joints_of(log_prior, location, place, nothing, None)).best
         maps.append(torch.zeros(math.prod(toy.SHAPE), dtype=torch.uint8))
         maps[-1][place.index] = best
     there, back = (m.view(toy.SHAPE) for m in maps)
@@ -173,21 +177,18 @@ def test_without_intensities_the_prior_decides(
 ) -> None:
     log_prior = random_log_prior(location, rng)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
-    image = torch.rand(where.index.numel(), generator=rng)
-    posterior = summarise(joints_of(log_prior, location, where, image, None))
+    posterior = summary_of(joints_of(log_prior, location, where, torch.zeros(toy.SHAPE), None))
     expected = log_prior[0].argmax(0)[location.voxels.argsort()]
     assert (posterior.best == expected).float().mean() > 0.999
-    torch.testing.assert_close(posterior.log_evidence, torch.zeros_like(image), atol=2e-3, rtol=0)
 
 
 def test_labels_that_count_as_one_add_up(location: LocationPrior, rng: torch.Generator) -> None:
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
-    image = torch.rand(1, where.index.numel(), generator=rng)
+    image = torch.rand(toy.SHAPE, generator=rng)
     fitted = toy.gaussians([0.1, 0.9, 0.5], [0.1, 0.2, 0.3])
 
     def joints(one: LocationPrior) -> Tensor:
-        prior, seen = location.log_prob[None], torch.ones_like(image)
-        return torch.stack(list(log_joints(prior, one, where, image, seen, fitted)))
+        return joints_of(location.log_prob[None], one, where, image, fitted).T
 
     groups = ((0, toy.SHELL), (toy.CORE,), (toy.LEFT,), (toy.RIGHT,))
     grouped = LocationPrior(location.log_prob, location.cells, location.shape, groups)
@@ -200,11 +201,11 @@ def test_several_gaussians_of_a_class_add_up(location: LocationPrior, rng: torch
     classes = replace(toy.CLASSES, tie_of_component=torch.tensor([0, 0, 1, 2]))
     mixed = toy.gaussians([0.1, 0.3, 0.9, 0.5], [0.01, 0.01, 0.03, 0.04], classes)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
-    image = torch.rand(where.index.numel(), generator=rng)
+    image = torch.rand(toy.SHAPE, generator=rng)
     log_prior = location.log_prob[None]
-    joints = torch.stack(list(joints_of(log_prior, location, where, image, mixed)))
-    alone = torch.stack(list(joints_of(log_prior, location, where, image, None)))
-    one = image[None, None]
+    joints = joints_of(log_prior, location, where, image, mixed).T
+    alone = joints_of(log_prior, location, where, image, None).T
+    one = image.flatten()[where.index][None, None]
     expected = log_likelihood(one, torch.ones_like(one), mixed)[0]
     torch.testing.assert_close(joints - alone, expected)
 
@@ -213,50 +214,42 @@ def test_a_scan_beside_the_anatomy_has_nothing_to_segment(location: LocationPrio
     far = Grid(toy.SHAPE, toy.grid().affine.copy())
     far.affine[0, 3] += 1000
     where = find_native_voxels(location, toy.grid(), far, everything(toy.SHAPE))
-    posterior = summarise(
-        joints_of(location.log_prob[None], location, where, torch.zeros(0), GAUSSIANS)
-    )
+    image = torch.zeros(toy.SHAPE).flatten()[None]
+    prior = rows_of_log_prior(location.log_prob, location)
+    joints = log_joints(prior, location, where, image, image > 0, GAUSSIANS)
+    posterior = summarise(joints, toy.NUM_LABELS)
     assert posterior.best.shape == posterior.entropy.shape == (0,)
+    assert posterior.mass.tolist() == [0.0] * toy.NUM_LABELS
 
 
 @pytest.mark.parametrize("spread", [0.1, 3.0, 100.0, 1e4])
 def test_one_pass_equals_the_dense_softmax(spread: float, rng: torch.Generator) -> None:
-    joints = spread * torch.randn(7, 500, generator=rng)
-    found = summarise(iter(joints))
-    log_posterior = torch.log_softmax(joints.double(), dim=0)
-    entropy = -(log_posterior.exp() * log_posterior).sum(0)
-    evidence = torch.logsumexp(joints, 0)
-    assert torch.equal(found.best.long(), joints.argmax(0))
+    joints = spread * torch.randn(500, 7, generator=rng)
+    found = summary_of(joints)
+    log_posterior = torch.log_softmax(joints.double(), dim=1)
+    entropy = -(log_posterior.exp() * log_posterior).sum(1)
+    assert torch.equal(found.best.long(), joints.argmax(1))
     torch.testing.assert_close(found.entropy.double(), entropy, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found.log_evidence, evidence)
+    torch.testing.assert_close(found.mass, log_posterior.exp().sum(0), atol=1e-3, rtol=1e-5)
     assert found.best.dtype == torch.uint8
 
 
 def test_entropy_by_hand() -> None:
-    joints = torch.tensor([[0.0, 5.0, 0.0], [0.0, -200.0, math.log(3)], [0.0, -200.0, -200.0]])
-    found = summarise(iter(joints))
+    joints = torch.tensor([[0.0, 0.0, 0.0], [5.0, -200.0, -200.0], [0.0, math.log(3), -200.0]])
+    found = summary_of(joints)
     quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
     assert found.entropy.tolist() == pytest.approx([math.log(3), 0.0, quarter], abs=1e-6)
-    assert found.log_evidence.tolist() == pytest.approx([math.log(3), 5.0, math.log(4)])
+    assert found.confidence.tolist() == pytest.approx([1 / 3, 1.0, 0.75])
     assert found.best.tolist() == [0, 0, 1]  # the first of equals
+    assert found.mass.tolist() == pytest.approx([1 / 3 + 1 + 0.25, 1 / 3 + 0.75, 1 / 3])
 
 
-def test_joints_are_left_as_they_were() -> None:
-    joints = torch.randn(3, 5)
-    before = joints.clone()
-    summarise(iter(joints))
-    assert torch.equal(joints, before)
-
-
-def test_positions_are_in_the_order_of_grid_sample(location: LocationPrior) -> None:
-    where = find_native_voxels(location, toy.grid(), toy.grid(), everything(toy.SHAPE))
-    assert isinstance(where, NativeVoxels)
-    flat = where.index
-    d, h, w = flat // (16 * 24), flat // 24 % 16, flat % 24
-    expected = torch.stack(
-        [(2 * w + 1) / 24 - 1, (2 * h + 1) / 16 - 1, (2 * d + 1) / 16 - 1], dim=1
-    )
-    torch.testing.assert_close(where.position[0, :, 0, 0], expected, atol=1e-5, rtol=0)
+def test_places_are_voxels_of_prior_space(location: LocationPrior) -> None:
+    where = find_native_voxels(location, toy.grid(), toy.grid().halved(), everything((32, 32, 48)))
+    ((index, place),) = where.blocks()
+    assert torch.equal(index, where.index)
+    voxel = torch.stack([index // (32 * 48), index // 48 % 32, index % 48], dim=1)
+    torch.testing.assert_close(place, voxel / 2 - 0.25)
 
 
 def test_evidence_is_the_power_of_the_likelihood(
@@ -266,13 +259,11 @@ def test_evidence_is_the_power_of_the_likelihood(
     native = oblique()
     observed = torch.ones(native.shape, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), native, observed)
-    image, seen = torch.rand(1, where.index.numel(), generator=rng), torch.ones(1, 1)
+    image = torch.rand(native.shape, generator=rng)
     fitted = toy.gaussians(toy.MEANS.tolist(), [0.01] * 3)
-    seen = seen.expand(1, where.index.numel())
 
-    def joints(intensities: Intensities | None, evidence: float = 1.0) -> Tensor:
-        found = log_joints(log_prior, location, where, image, seen, intensities, evidence)
-        return torch.stack(list(found))
+    def joints(intensities: Intensities | None, power: float = 1.0) -> Tensor:
+        return joints_of(log_prior, location, where, image, intensities, power)
 
     alone, full, half = joints(None), joints(fitted), joints(fitted, 0.5)
     assert not torch.allclose(full, alone)

@@ -23,6 +23,7 @@ from seg_prior.models.likelihood import class_prior, intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.objective import log_prob_of_image
+from seg_prior.models.voxel_rows import rows_of_log_prior
 from tests.models import toy
 
 Likelihoods = pytest.mark.parametrize("likelihood", ["exact", "jensen"])
@@ -186,13 +187,8 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     found = refine_latent(decode, seen, start, 5, InferenceConfig())
     everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everywhere)
-    values = image.flatten()[where.index][None]
-    joints = log_joints(
-        found.log_prior,
-        location,
-        where,
-        values,
-        torch.ones_like(values),
-        found.intensities,
-    )
-    return torch.from_numpy(table.ids)[summarise(joints).best.long()]
+    values = image.flatten()[None]
+    seen = torch.ones_like(values, dtype=torch.bool)
+    prior = rows_of_log_prior(found.log_prior[0], location)
+    joints = log_joints(prior, location, where, values, seen, found.intensities)
+    return torch.from_numpy(table.ids)[summarise(joints, len(table)).best.long()]
