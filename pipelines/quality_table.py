@@ -20,9 +20,10 @@ import numpy as np
 from seg_prior.api import Segmenter
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
-from seg_prior.core.volume import Volume, strip_suffix
+from seg_prior.core.volume import Volume
 from seg_prior.errors import SegPriorError
 from seg_prior.files import atomic_write
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.nifti import read_label_map, read_volume
 from seg_prior.quality.measures import QcInput, gather
 from seg_prior.quality.verdict import judge, rules

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.grid import Affine
-from seg_prior.core.volume import Volume, strip_suffix
+from seg_prior.core.volume import Volume
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.nifti import Image, as_volume
 from seg_prior.output import ownership, writers
 from seg_prior.output.notebook import volumes_frame

@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 NAME = PACKAGE.name
 
 ONLY_IN = {
-    "nibabel": {"io/nifti.py", "io/image_file.py", "io/geometry.py"},
-    "SimpleITK": {"io/itk.py", "registration"},
+    "nibabel": {"io"},
+    "SimpleITK": {"io", "registration"},
+    "highdicom": {"io/dicom_seg.py"},
+    "pydicom": {"io/dicom_seg.py"},
     "monai": {"training", "metrics"},
     "matplotlib": {"report", "training/curves.py"},
     "jinja2": {"report"},
@@ -29,7 +31,7 @@ ONLY_IN = {
 """Third-party package -> the files or folders of ours that may import it."""
 EARLY = {"cli", "commands"}
 """Rooms that are imported before a command is chosen."""
-LAZY = {"tqdm", "monai", "matplotlib", "jinja2", "pandas"}
+LAZY = {"tqdm", "monai", "matplotlib", "jinja2", "pandas", "highdicom", "pydicom"}
 """Imported inside functions alone."""
 HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric", "nibabel", "scipy")
 

@@ -12,7 +12,7 @@ from seg_prior.checkpoints.header import read_header
 from seg_prior.checkpoints.provenance import settings_of
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.errors import CheckpointError, ConfigError
-from seg_prior.files import sha256_of
+from seg_prior.io.formats import content_sha256
 
 _NOT_ASKED = {"device", "threads"}
 _NUM_NAMED = 3
@@ -37,7 +37,7 @@ class Request:
         settings = {k: v for k, v in settings_of(config).items() if k not in _NOT_ASKED}
         return cls(
             {"seg_prior": __version__} | dict(_flat(settings)),
-            tuple((path, sha256_of(path) if path.is_file() else "") for path in inputs),
+            tuple((path, content_sha256(path) if path.exists() else "") for path in inputs),
         )
 
     def record(self) -> dict[str, Any]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
-
-SUFFIXES = (".nii.gz", ".nii", ".mgz", ".mgh")
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +18,8 @@ class Volume:
     Attributes:
         data: (I, J, K), in file order, scaled intensities or label ids.
         grid: Shape and voxel -> mm RAS+ affine (the sform if its code is set, else the qform).
-        header: The file's own header, so that a result goes home with the same codes and units;
-            None for arrays that never were a file.
+        header: What a result goes home with, as `seg_prior.io.stored.Stored` has it: codes and
+            units of NIfTI, the files of a DICOM series; None for what needs none.
         source: Name shown in messages.
         warnings: What is odd but readable, one line each.
     """
@@ -50,15 +47,3 @@ def gathered(remarks: Iterable[tuple[str, str]]) -> list[str]:
         f"{first}{f' and {len(others)} more' if others else ''}: {text}"
         for text, (first, *others) in sources.items()
     ]
-
-
-def strip_suffix(path: Path) -> str:
-    """The file's name without its image suffix.
-
-    >>> strip_suffix(Path("scans/sub-01_T1w.nii.gz"))
-    'sub-01_T1w'
-    """
-    for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.stem

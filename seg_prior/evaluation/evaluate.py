@@ -15,11 +15,12 @@ import numpy as np
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import BACKGROUND, LabelTable, few
 from seg_prior.core.sides import left_right_pairs
-from seg_prior.core.volume import Volume, gathered, strip_suffix
+from seg_prior.core.volume import Volume, gathered
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
 from seg_prior.evaluation.dice_table import BRAIN_IDS
 from seg_prior.files import atomic_write, write_json
 from seg_prior.io.find import find_label_maps, scan_key
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.label_tables import label_table_from_ids
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import nan_mean

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from seg_prior.core.volume import SUFFIXES, strip_suffix
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, write_json, write_text
 from seg_prior.io.find import scan_key
+from seg_prior.io.formats import WRITTEN, check_target, strip_suffix, suffix_of
 from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
 
 BIDS_VERSION = "1.10.0"
@@ -30,12 +30,15 @@ def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]
 
     Raises:
         ConfigError: Several images and one file, two images of one name, a name that is not as
-            BIDS wants it, or `out` looks like a file of an unknown format.
+            BIDS wants it, or `out` looks like a file of a format that is not written, or not of
+            such a scan.
+        ExtraError: The package that writes `out` is not installed.
     """
     if is_file(out):
         if len(images) > 1 or is_bids:
             what = f"{len(images)} scans and one file" if len(images) > 1 else "a file and --bids"
             raise ConfigError(f"{out}: found {what}, need a folder.")
+        check_target(out, images[0])
         return [out]
     _check_folder_name(out)
     names = [_name_of_result(image) for image in images]
@@ -58,7 +61,7 @@ def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]
 
 def is_file(out: Path) -> bool:
     """Whether the results go to one file; else to a folder."""
-    return out.name.lower().endswith(SUFFIXES)
+    return suffix_of(out) in WRITTEN
 
 
 def check_bids_folder(out: Path) -> None:
@@ -114,11 +117,11 @@ Not for clinical use.
 
 
 def _check_folder_name(out: Path) -> None:
-    """`scan.nrrd` is no folder; one that is there may be called anything."""
+    """`scan.mha` is no folder; one that is there may be called anything."""
     if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", out.suffix) and not out.is_dir():
         raise ConfigError(
-            f"{out}: found a name that ends in '{out.suffix}', need one of {', '.join(SUFFIXES)}, "
-            "or a folder. Rename it; if a folder is meant, make it first."
+            f"{out}: found a name that ends in '{suffix_of(out) or out.suffix}', need one of "
+            f"{', '.join(WRITTEN)}, or a folder. Rename it; if a folder is meant, make it first."
         )
 
 

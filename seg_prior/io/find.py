@@ -9,8 +9,14 @@ from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 
-from seg_prior.core.volume import SUFFIXES, strip_suffix
 from seg_prior.errors import ConfigError, ImageError
+from seg_prior.io.formats import (
+    SUFFIXES,
+    format_of,
+    is_image_folder,
+    strip_suffix,
+    suffix_of,
+)
 from seg_prior.io.sidecar import is_ours, read_json
 
 
@@ -36,9 +42,10 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     pattern.
 
     Args:
-        inputs: Each is an image file; a folder, for the images in it at any depth; a pattern such
-            as `data/*_T1w.nii.gz` (`**` for any depth); or a .txt list, one path a line, relative
-            to the list's folder, blank lines and lines that begin with # left out.
+        inputs: Each is an image file; a folder, for the images in it at any depth, and the folder
+            of a DICOM series is one; a pattern such as `data/*_T1w.nii.gz` (`**` for any depth); or
+            a .txt list, one path a line, relative to the list's folder, blank lines and lines that
+            begin with # left out.
 
     Returns:
         Paths in the order of `inputs`; those of a folder or a pattern sorted by name. A line of a
@@ -106,7 +113,7 @@ def _expand(item: Path, sought: Sought) -> list[Path]:
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
-    """Image files at any depth, hidden folders left out, linked ones followed once."""
+    """Images at any depth, the folder among them; hidden folders left out, links followed once."""
     seen: set[tuple[int, int]] = set()
     for name, folders, files in os.walk(folder, followlinks=True):
         status = os.stat(name)
@@ -115,6 +122,8 @@ def _images_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add((status.st_dev, status.st_ino))
         folders[:] = sorted(one for one in folders if not one.startswith("."))
+        if is_image_folder(Path(name)):
+            yield Path(name)
         yield from (file for file in (Path(name) / one for one in files) if _is_image(file))
 
 
@@ -138,17 +147,17 @@ def _read_list(path: Path) -> list[Path]:
 def _checked(file: Path) -> Path:
     if not file.is_file():
         raise ImageError(f"{file}: no such file. Check the path.")
-    if not file.name.lower().endswith(SUFFIXES):
-        raise ImageError(
-            f"{file}: found a name without an image suffix, need one of "
-            f"{', '.join(SUFFIXES)}. Convert or rename it."
-        )
+    format_of(file)
     return file
 
 
 def _is_image(file: Path) -> bool:
     # A leading dot is a file still being written, or what a Mac leaves beside each file.
-    is_named = file.name.lower().endswith(SUFFIXES) and not file.name.startswith(".")
+    if file.name.startswith("."):
+        return False
+    if file.is_dir():
+        return is_image_folder(file)
+    is_named = suffix_of(file) in SUFFIXES
     return is_named and (file.is_file() or _is_dead_link(file))
 
 
@@ -174,13 +183,13 @@ def _is_other(image: Path, sought: Sought) -> bool:
 
 def _some(images: list[Path], item: Path, sought: Sought, num_others: int = 0) -> list[Path]:
     """The images, of which one at least must be there."""
-    if any(image.is_file() for image in images):
+    if any(image.exists() for image in images):
         return images
     found = f"{len(images)} names that lead nowhere, {images[0]} the first" if images else "none"
     if num_others:
         others = ", ".join(f"_{suffix}" for suffix in sought.others)
         found += f", and {num_others} files that are results or end in {others}"
     raise ConfigError(
-        f"{item}: looked for {sought.noun}s, files whose names end in {', '.join(SUFFIXES)}; "
-        f"found {found}. Check the path."
+        f"{item}: looked for {sought.noun}s, folders of a DICOM series and files whose names end "
+        f"in {', '.join(SUFFIXES)}; found {found}. Check the path."
     )

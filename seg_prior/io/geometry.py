@@ -9,16 +9,12 @@ import numpy as np
 
 from seg_prior.core.grid import Affine, Grid
 from seg_prior.errors import ImageError
+from seg_prior.io.stored import sides_unknown
 
 MAX_EDGE_RATIO = 1000.0
 """Of the longest to the shortest edge of a voxel, shear included."""
 _EDGE_RANGE_MM = (1e-6, 1e4)
 _MAX_DISTANCE_MM = 1e7
-
-_SIDES_UNKNOWN = (
-    "its header does not say where left and right are ({}), so sides are a guess; "
-    "write its sform with the program that made it"
-)
 
 
 def check_voxels(affine: Affine, shape: tuple[int, ...], source: str, unit: str) -> None:
@@ -66,7 +62,7 @@ def affine_in(header: Any, grid: Grid) -> Affine:
 def header_warnings(header: Any) -> tuple[str, ...]:
     """One line where a header places the volume nowhere, or in two places."""
     if isinstance(header, nib.freesurfer.mghformat.MGHHeader):
-        return () if header["goodRASFlag"] else (_SIDES_UNKNOWN.format("goodRASFlag 0"),)
+        return () if header["goodRASFlag"] else (sides_unknown("goodRASFlag 0"),)
     if not isinstance(header, nib.Nifti1Header):
         return ()
     sform, sform_code = header.get_sform(coded=True)
@@ -75,7 +71,7 @@ def header_warnings(header: Any) -> tuple[str, ...]:
     except ValueError:  # a quaternion that is none
         return ("the qform in the header is not a rotation; the sform is used",)
     if not sform_code and not qform_code:
-        return (_SIDES_UNKNOWN.format("sform and qform code 0"),)
+        return (sides_unknown("sform and qform code 0"),)
     if sform_code > 0 and qform_code > 0 and not np.allclose(sform, qform, atol=1e-2):
         shift = np.abs(sform - qform).max()
         return (

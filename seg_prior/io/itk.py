@@ -1,9 +1,12 @@
-"""Arrays on a grid to SimpleITK images and back: the only axis flip, the only RAS/LPS change."""
+"""Arrays on a grid to SimpleITK and back: the only axis flip, the only RAS/LPS change."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,10 +40,15 @@ def to_itk(data: NDArray[Any], grid: Grid) -> sitk.Image:
         data: (I, J, K), a type SimpleITK knows; bool is stored as uint8.
         grid: Where `data` lies; its axes must be orthogonal, for SimpleITK has no shear.
     """
+    direction = grid.affine[:3, :3] / grid.spacing_mm
+    assert np.allclose(direction.T @ direction, np.eye(3), atol=1e-4), "sheared grid"
+    return _placed(data, grid)
+
+
+def _placed(data: NDArray[Any], grid: Grid) -> sitk.Image:
     assert data.shape == grid.shape, (data.shape, grid.shape)
     lps = _LPS_FROM_RAS @ grid.affine
     direction = lps[:3, :3] / grid.spacing_mm
-    assert np.allclose(direction.T @ direction, np.eye(3), atol=1e-4), "sheared grid"
     values = data.astype(np.uint8) if data.dtype == bool else data
     image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
     image.SetSpacing(grid.spacing_mm.tolist())
@@ -52,11 +60,94 @@ def to_itk(data: NDArray[Any], grid: Grid) -> sitk.Image:
 def from_itk(image: sitk.Image) -> tuple[NDArray[Any], Grid]:
     """The (I, J, K) array of a SimpleITK image and its grid."""
     data = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
-    lps = np.eye(4)
-    lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * np.asarray(image.GetSpacing())
-    lps[:3, 3] = image.GetOrigin()
     i, j, k = data.shape
-    return np.ascontiguousarray(data), Grid((i, j, k), _LPS_FROM_RAS @ lps)
+    return np.ascontiguousarray(data), Grid((i, j, k), affine_of(image))
+
+
+def affine_of(image: sitk.Image | sitk.ImageFileReader) -> Affine:
+    """(4, 4), voxel -> mm in RAS+, of an image or of a header that was read; shear stays.
+
+    Of an image of more than three axes, those of the first three.
+    """
+    num = len(image.GetSize())
+    lps = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (num, num))[:3, :3]
+    lps[:3, :3] = direction * np.asarray(image.GetSpacing()[:3])
+    lps[:3, 3] = image.GetOrigin()[:3]
+    return np.asarray(_LPS_FROM_RAS @ lps)
+
+
+def open_itk(path: Path, image_io: str) -> sitk.ImageFileReader:
+    """The header of a file, read by one of ITK's readers and by no other.
+
+    Args:
+        path: The file.
+        image_io: ITK's name of the reader. Left to choose, ITK goes by content, and a NIfTI of any
+            name would be placed by its qform.
+
+    Raises:
+        RuntimeError: It is no such file.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(image_io)
+    with quiet_itk():
+        reader.ReadImageInformation()
+    return reader
+
+
+def bytes_of(reader: sitk.ImageFileReader) -> int:
+    """What the voxels take that a header describes."""
+    bits = re.search(r"(\d+)-bit", sitk.GetPixelIDValueAsString(reader.GetPixelID()))
+    if bits is None:
+        raise ValueError(f"voxels of type {sitk.GetPixelIDValueAsString(reader.GetPixelID())}")
+    return math.prod(shape_of(reader)) * int(bits[1]) // 8
+
+
+def shape_of(reader: sitk.ImageFileReader) -> tuple[int, ...]:
+    """That of `ItkVoxels` of the file, several values of a voxel along a further axis."""
+    num = reader.GetNumberOfComponents()
+    return (*map(int, reader.GetSize()), *([num] if num > 1 else []))
+
+
+def write_itk(path: Path, data: NDArray[Any], grid: Grid, image_io: str) -> None:
+    """Write an array on a grid, sheared or not, packed, in the format of one of ITK's writers."""
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(path))
+    writer.SetImageIO(image_io)
+    writer.UseCompressionOn()
+    with quiet_itk():
+        writer.Execute(_placed(data, grid))
+
+
+class ItkVoxels:
+    """Voxels of a file in the order (I, J, K[, more axes][, values of a voxel]), read when indexed.
+
+    Args:
+        read: Reads the image.
+    """
+
+    def __init__(self, read: Callable[[], sitk.Image]) -> None:
+        self._read = read
+
+    def __getitem__(self, part: Any) -> NDArray[Any]:
+        with quiet_itk():
+            image = self._read()
+        values = sitk.GetArrayFromImage(image)
+        num = image.GetDimension()
+        # ITK has the axes in reverse, and what one voxel holds last.
+        return np.asarray(values.transpose(*reversed(range(num)), *range(num, values.ndim))[part])
+
+
+@contextlib.contextmanager
+def quiet_itk() -> Iterator[None]:
+    """No remarks of ITK's own on standard error: what matters becomes one of our messages."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def affine_from_itk(transform: sitk.Transform) -> Affine:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import nibabel as nib
 import numpy as np
-from nibabel.openers import Opener
 from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from seg_prior.core.grid import Affine, Grid
+from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.files import atomic_write
-from seg_prior.io.geometry import affine_in, check_voxels, header_warnings, mm_per_unit
-from seg_prior.io.image_file import Stored, first_line, open_image, quiet_nibabel
+from seg_prior.io.formats import format_of
+from seg_prior.io.geometry import check_voxels, header_warnings, mm_per_unit
+from seg_prior.io.image_file import open_image
+from seg_prior.io.nibabel_file import quiet_nibabel
+from seg_prior.io.stored import Stored, first_line
 
 Image: TypeAlias = str | Path | SpatialImage | ArrayLike
 """What a caller may call an image: a path, a nibabel image, or an array or a tensor."""
@@ -112,7 +112,7 @@ def _checked(stored: Stored, source: str, index: int | None) -> Volume:
             "truncated or damaged. Copy or convert it again."
         ) from error
     i, j, k = shape
-    warnings = header_warnings(stored.header)
+    warnings = (*header_warnings(stored.header), *stored.warnings)
     return Volume(_real(data, source), Grid((i, j, k), affine), stored.header, source, warnings)
 
 
@@ -185,80 +185,25 @@ def read_label_map(path: Path) -> Volume:
     return Volume(ids, volume.grid, volume.header, volume.source, volume.warnings)
 
 
-def write_volume(path: Path, data: NDArray[Any], like: Volume) -> None:
-    """Write an array on the grid of `like`, with its affine, sform/qform codes and units.
+def write_volume(
+    path: Path, data: NDArray[Any], like: Volume, table: LabelTable | None = None
+) -> None:
+    """Write an array on the grid of `like`; NIfTI with its sform/qform codes and units.
 
     The file appears whole or not at all.
 
     Args:
-        path: Ends in .nii, .nii.gz, .mgz or .mgh; missing folders are made.
+        path: Ends in one of `formats.WRITTEN`; missing folders are made.
         data: Same shape as `like`; integer arrays are stored in the smallest unsigned type.
-        like: The volume whose space the array lives in.
+        like: The volume whose space the array lives in; for DICOM SEG, a series.
+        table: Names the ids of a label map, where a format has names.
     """
     assert data.shape == like.grid.shape, (data.shape, like.grid.shape)
+    write = format_of(path).write
+    assert write is not None, path
     if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
         data = data.astype(np.min_scalar_type(int(data.max(initial=0))))
     else:
         data = data.astype(np.float32)
-    if path.name.lower().endswith((".mgz", ".mgh")):
-        # MGH knows no unsigned type beyond 8 bits.
-        data = data.astype(np.int32) if data.dtype in (np.uint16, np.uint32) else data
-        image: Any = nib.freesurfer.MGHImage(data, like.grid.affine)
-    else:
-        header = _nifti_header(like, data.dtype)
-        image = nib.Nifti1Image(data, affine_in(header, like.grid), header)
-    with atomic_write(path) as temporary, quiet_nibabel():
-        nib.save(image, temporary)
-
-
-def write_series(path: Path, volumes: Iterable[NDArray[Any]], num: int, like: Volume) -> None:
-    """Write volumes along a fourth axis, one after the other, so that one is in memory at a time.
-
-    Args:
-        path: Ends in .nii or .nii.gz.
-        volumes: `num` arrays of the shape of `like`, stored as float32.
-        num: Length of the fourth axis.
-        like: The volume whose space they live in.
-    """
-    header = _nifti_header(like, np.dtype(np.float32))
-    header.set_data_shape((*like.grid.shape, num))
-    header.set_slope_inter(1, 0)
-    header["pixdim"][4:] = 1
-    header["xyzt_units"] = int(header["xyzt_units"]) & 7  # labels are no points in time
-    written = 0
-    with atomic_write(path) as temporary, Opener(str(temporary), "wb") as file:
-        header.write_to(file)
-        file.write(b"\0" * (header.get_data_offset() - file.tell()))
-        for volume in volumes:
-            assert volume.shape == like.grid.shape, (volume.shape, like.grid.shape)
-            stored = volume.astype(header.get_data_dtype(), copy=False)
-            file.write(stored.tobytes(order="F"))
-            written += 1
-        assert written == num, (written, num)
-
-
-def _nifti_header(like: Volume, dtype: np.dtype[Any]) -> Any:
-    """A header with codes, units and both forms of `like`; only what describes values is new."""
-    if isinstance(like.header, nib.Nifti1Header):
-        header = like.header.copy()
-        header.set_data_dtype(dtype)
-        header.set_intent("none")
-        header["cal_min"], header["cal_max"] = 0, 0
-        return header
-    image = nib.Nifti1Image(np.zeros((1, 1, 1), dtype), like.grid.affine)
-    image.set_sform(like.grid.affine, 1)
-    image.header.set_xyzt_units("mm")
-    return image.header
-
-
-def encode_nifti(data: NDArray[np.uint8], grid: Grid) -> bytes:
-    """A gzipped NIfTI of an array of bytes, for a page that holds its own data.
-
-    Args:
-        data: (I, J, K), on `grid`.
-        grid: Voxel -> millimetres; the sform has it, sheared or not.
-    """
-    assert data.shape == grid.shape, (data.shape, grid.shape)
-    image = nib.Nifti1Image(data, grid.affine)
-    image.header.set_xyzt_units("mm")
-    return gzip.compress(image.to_bytes(), mtime=0)
+    with atomic_write(path) as temporary:
+        write(temporary, data, like, table)

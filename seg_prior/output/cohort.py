@@ -9,7 +9,8 @@ from typing import Any
 from seg_prior import __version__
 from seg_prior.config.output import OutputOptions, ScanConfig
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute, sha256_of, write_json
+from seg_prior.files import absolute, write_json
+from seg_prior.io.formats import content_sha256
 from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
 from seg_prior.output import layout, ownership
 from seg_prior.output.layout import Job, read_sidecar
@@ -26,8 +27,8 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
-        "image_sha256": sha256_of(job.image),
-        "contrasts_sha256": [sha256_of(contrast) for contrast in job.contrasts],
+        "image_sha256": content_sha256(job.image),
+        "contrasts_sha256": [content_sha256(contrast) for contrast in job.contrasts],
         "model_sha256": model_sha256,
         "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
@@ -36,7 +37,7 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
 def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
     """Whether all files of a scan are there, made of the same scan, model and settings."""
     files = layout.files_of(job.target, config)
-    if not all(file.is_file() for file in (job.image, *job.contrasts, *files.values())):
+    if not all(file.exists() for file in (job.image, *job.contrasts, *files.values())):
         return False
     sidecar = read_sidecar(job.target)
     if REPLACED in sidecar or sidecar.get("request") is None:
@@ -50,7 +51,7 @@ def check_replaceable(job: Job, options: OutputOptions, overwrite: bool) -> None
     Raises:
         ConfigError: There is such a file.
     """
-    scan = Scan.at(job.image) if job.image.is_file() else None
+    scan = Scan.at(job.image) if job.image.exists() else None
     ownership.check_replaceable(job.target, options, scan, overwrite)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seg_prior.core.volume import strip_suffix
 from seg_prior.errors import ConfigError
 from seg_prior.files import atomic_write
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.sidecar import is_ours, read_json
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seg_prior.config.output import OutputOptions
-from seg_prior.core.volume import strip_suffix
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.sidecar import read_json
 
 VOLUME_COLUMNS = (

@@ -12,6 +12,7 @@ from seg_prior.config.output import OutputOptions
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, sha256_of
+from seg_prior.io.formats import content_sha256
 from seg_prior.io.sidecar import is_ours
 from seg_prior.output.layout import files_of, read_sidecar, sidecar_of
 
@@ -30,7 +31,7 @@ class Scan(NamedTuple):
 
     Attributes:
         path: Where it lay, if it was a file.
-        sha256: Of the file's bytes, if they are known.
+        sha256: Of the bytes of its files, if they are known.
         voxels_sha256: Of voxels and affine, if they have been read.
     """
 
@@ -40,8 +41,8 @@ class Scan(NamedTuple):
 
     @classmethod
     def at(cls, path: Path) -> Scan:
-        """A file that has not been read."""
-        return cls(str(absolute(path)), sha256_of(path))
+        """An image that has not been read."""
+        return cls(str(absolute(path)), content_sha256(path))
 
     @classmethod
     def of(cls, volume: Volume, sha256: str | None = None) -> Scan:

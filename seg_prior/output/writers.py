@@ -15,8 +15,9 @@ from seg_prior.core.volume import Volume
 from seg_prior.files import sha256_of, staging, write_json, write_text, writing
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
+from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table
-from seg_prior.io.nifti import write_series, write_volume
+from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.output.layout import (
     VOLUME_COLUMNS,
@@ -213,7 +214,7 @@ def write_report(result: Prediction, quality: Quality, path: Path) -> None:
 
 
 def _write_label_map(result: Prediction, _: Quality, path: Path) -> None:
-    write_volume(path, result.label_map, result.volume)
+    write_volume(path, result.label_map, result.volume, result.predictor.label_table)
 
 
 _WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
 from seg_prior.core.label_colours import label_colours
-from seg_prior.io.nifti import encode_nifti
+from seg_prior.io.formats.nifti import encode_nifti
 from seg_prior.report.overlay import ENTROPY_MAX_NATS, window
 from seg_prior.report.scan import ScanReport
 

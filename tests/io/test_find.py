@@ -112,7 +112,7 @@ def test_a_file_that_is_no_image_is_refused(folder: Path) -> None:
 def test_an_input_that_yields_nothing_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.txt").write_text("# nothing\n")
-    with pytest.raises(ConfigError, match=r"looked for scans, files whose names end in") as error:
+    with pytest.raises(ConfigError, match=r"looked for scans, folders of a") as error:
         find_images([tmp_path / name])
     assert str(error.value).startswith(f"{tmp_path / name}: ")
     assert str(error.value).endswith("found none. Check the path.")

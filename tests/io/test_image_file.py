@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from seg_prior.core import memory
 from seg_prior.errors import ImageError
-from seg_prior.io import image_file
+from seg_prior.io import image_file, nibabel_file
 from seg_prior.io.nifti import read_volume
 
 SHAPE = (9, 8, 7)
@@ -96,8 +96,8 @@ def test_a_header_of_many_megabytes_is_refused(tmp_path: Path) -> None:
 def test_bytes_without_end_behind_the_voxels_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(image_file, "_MAX_TAIL_BYTES", 1000)
-    monkeypatch.setattr(image_file, "_CHUNK_BYTES", 100)
+    monkeypatch.setattr(nibabel_file, "_MAX_TAIL_BYTES", 1000)
+    monkeypatch.setattr(nibabel_file, "_CHUNK_BYTES", 100)
     path = saved(tmp_path, "a.nii.gz")
     whole = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(whole + b"x" * 900))

@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
-from seg_prior.core.volume import Volume, strip_suffix
+from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.files import atomic_write
+from seg_prior.io.formats import strip_suffix
 from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
 SHAPE = (5, 6, 7)
@@ -233,12 +234,12 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_is_no_image_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     for stored in (content, gzip.compress(content)):
         (tmp_path / name).write_bytes(stored)
-        refuses(tmp_path / name, r"not a readable NIfTI or MGH image")
+        refuses(tmp_path / name, r"not a readable (NIfTI|MGH) image")
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "image.nii.gz").mkdir()
-    refuses(tmp_path / "image.nii.gz", r"not a readable NIfTI or MGH image")
+    refuses(tmp_path / "image.nii.gz", r"found a folder without a DICOM series")
 
 
 @pytest.mark.parametrize("name", ["image.nii.gz", "image.nii", "image.mgz"])
@@ -248,14 +249,14 @@ def test_a_truncated_file_is_refused(tmp_path: Path, name: str, part: float) -> 
     path = save(tmp_path, image(intensities(), np.eye(4)), name)
     raw = path.read_bytes()
     path.write_bytes(raw[: int(part * len(raw))])
-    refuses(path, r"(truncated or damaged|not a readable NIfTI or MGH image)")
+    refuses(path, r"(truncated or damaged|not a readable (NIfTI|MGH) image)")
 
 
 @pytest.mark.parametrize(
     ("offset", "damage", "message"),
     [
         (70, b"\x0f\x27", "data code 9999 not recognized"),
-        (40, b"\x09\x00", "not a readable NIfTI or MGH image"),  # 9 axes
+        (40, b"\x09\x00", "not a readable (NIfTI|MGH) image"),  # 9 axes
         (42, b"\xff\xff", r"a shape of \(-1, 6, 7\)"),
         (42, b"\xff\x7f", r"promises 5505\d{3} bytes, the file holds 1192"),
         (108, b"\x00\x00\x80\x7f", "cannot convert float infinity"),  # where voxels begin

@@ -78,8 +78,9 @@ def test_bids_has_a_folder_for_each_subject_and_session() -> None:
         (["a/x.nii", "a/x.mgz"], "out", False, r"a/x.nii and a/x.mgz would both .* x_dseg.nii.gz"),
         (["a/sub-1.nii", "b/sub-1.nii"], "out", True, "would both be written to sub-1_dseg.nii.gz"),
         (["scan.nii"], "out", True, "found a name that BIDS does not know"),
-        (["scan.nii"], "scan.nrrd", False, r"scan.nrrd: found a name that ends in '\.nrrd'"),
-        (["scan.nii"], "scan.nii.gzz", False, r"ends in '\.gzz', need one of \.nii\.gz"),
+        (["scan.nii"], "scan.mha", False, r"scan.mha: found a name that ends in '\.mha'"),
+        (["scan.nii"], "a.seg.nrrd", False, r"found a name that ends in '\.seg\.nrrd'"),
+        (["scan.nii"], "scan.nii.gzz", False, r"ends in '\.gzz', need one of .*, \.nii\.gz, "),
     ],
 )
 def test_what_has_no_place_is_refused(

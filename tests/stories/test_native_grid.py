@@ -13,12 +13,8 @@ from numpy.typing import NDArray
 
 from seg_prior import Segmenter
 from seg_prior.cli.app import main
-from seg_prior.io.nifti import (
-    read_label_map,
-    read_volume,
-    write_series,
-    write_volume,
-)
+from seg_prior.io.formats.nifti import write_series
+from seg_prior.io.nifti import read_label_map, read_volume, write_volume
 
 ORIENTATIONS = [
     np.array([order, signs]).T
