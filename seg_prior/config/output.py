@@ -21,6 +21,10 @@ class OutputOptions(FrozenModel):
     """Write the probability of every label, as a 4-D image."""
     entropy: Annotated[bool, EXPERT] = False
     """Write the entropy of the posterior."""
+    transform: Annotated[bool, EXPERT] = False
+    """Write the affine from the scan to prior space, for ITK (.tfm) and FreeSurfer (.lta)."""
+    in_prior_space: Annotated[bool, EXPERT] = False
+    """Write the scan on the grid of prior space, as `seg-prior atlas` exports it."""
 
     @property
     def with_volumes(self) -> bool:

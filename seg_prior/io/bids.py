@@ -101,6 +101,8 @@ _IGNORED = """# What seg-prior writes and BIDS has no name for.
 *_entropy.nii.gz
 *_morph.tsv
 *_failed.json
+*_xfm.*
+*_scan.*
 /volumes.tsv
 /failed.tsv
 *.html
@@ -110,6 +112,8 @@ _ABOUT = """Anatomical segmentations made by seg-prior, each on the grid of its 
 
 *_dseg.nii.gz     label map; *_dseg.tsv names its labels, *_dseg.json tells how it was made
 *_probseg.nii.gz  posterior probability; LabelMap in its JSON names the volumes of the fourth axis
+*_xfm.*           affine from the scan to prior space; its JSON tells the direction
+*_space-prior_*   the scan on the grid of prior space
 *_morph.tsv       volume of every label in cubic millimetres; volumes.tsv holds those of all scans
 
 Not for clinical use.

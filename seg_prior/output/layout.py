@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,8 @@ from seg_prior.config.output import OutputOptions
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.sidecar import read_json
 
+PRIOR = "prior"
+"""What prior space is called in names of files."""
 VOLUME_COLUMNS = (
     "index",
     "name",
@@ -33,6 +36,8 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
     base = strip_suffix(target).removesuffix("_dseg")
     volumes = f"{base}_desc-volumes_morph.tsv" if options.bids else f"{base}_volumes.tsv"
     names = {
+        **(_transform_names(base) if options.transform else {}),
+        **(_moved_names(base) if options.in_prior_space else {}),
         "entropy": f"{base}_entropy.nii.gz" if options.entropy else "",
         "probseg": f"{base}_probseg.nii.gz" if options.with_posteriors else "",
         "probseg_sidecar": f"{base}_probseg.json" if options.with_posteriors else "",
@@ -43,6 +48,27 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "label_map": target.name,
     }
     return {kind: target.with_name(name) for kind, name in names.items() if name}
+
+
+def _transform_names(base: str) -> dict[str, str]:
+    """`sub-01_space-T1w` -> `sub-01_from-T1w_to-prior_xfm`; else `X_from-native_to-prior_xfm`."""
+    person, scan, rest = _parts_of(base)
+    name = f"{person}_from-{scan or 'native'}_to-{PRIOR}{rest}_xfm"
+    return {"transform": f"{name}.tfm", "lta": f"{name}.lta", "transform_sidecar": f"{name}.json"}
+
+
+def _moved_names(base: str) -> dict[str, str]:
+    """`sub-01_space-T1w` -> `sub-01_space-prior_T1w`; else `X_space-prior_scan`."""
+    person, scan, rest = _parts_of(base)
+    suffix = scan if scan and not rest else "scan"
+    name = f"{person}_space-{PRIOR}{rest}_{suffix}"
+    return {"moved": f"{name}.nii.gz", "moved_sidecar": f"{name}.json"}
+
+
+def _parts_of(base: str) -> tuple[str, str, str]:
+    """What stands before and behind the entity `space`, and which scan it names."""
+    found = re.fullmatch(r"(.+?)_space-([A-Za-z0-9]+)(_.+)?", base)
+    return (found[1], found[2], found[3] or "") if found else (base, "", "")
 
 
 class Job(NamedTuple):

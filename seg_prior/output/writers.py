@@ -19,6 +19,7 @@ from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
+from seg_prior.output import space_files
 from seg_prior.output.layout import (
     VOLUME_COLUMNS,
     files_of,
@@ -224,5 +225,10 @@ _WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {
     "volumes": _write_volumes,
     "label_table": _write_label_table,
     "report": write_report,
+    "transform": space_files.write_transform,
+    "lta": space_files.write_transform_lta,
+    "transform_sidecar": space_files.write_transform_sidecar,
+    "moved": space_files.write_moved,
+    "moved_sidecar": space_files.write_moved_sidecar,
     "label_map": _write_label_map,
 }

@@ -108,6 +108,7 @@ def bids(phantom_folder: Path, tiny_atlas: Path, tmp_path: Path) -> Path:
         shutil.copy(phantom_folder / f"sub-00{number}_phantom.nii.gz", scans / f"{name}.nii.gz")
     (scans / "sub-03_T1w.nii.gz").write_bytes(b"no image")  # so that there is a failed.tsv
     argv = ["segment", str(scans), str(out), "--model", str(tiny_atlas), "--bids", "--entropy"]
+    argv += ["--transform", "--in-prior-space"]
     assert main([*argv, "--device", "cpu", "--threads", "1", "--quiet"]) == 1
     return out
 
