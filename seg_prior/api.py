@@ -7,10 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume
+from seg_prior.errors import ImageError
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.formats import strip_suffix
@@ -116,6 +120,7 @@ class Segmenter(Predictor):
         image: Image | Volume,
         affine: Affine | None = None,
         contrasts: Sequence[Image | Volume] = (),
+        ignore: Image | Volume | None = None,
     ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
@@ -124,17 +129,22 @@ class Segmenter(Predictor):
             affine: (4, 4), voxel -> millimetres in RAS+, of an array.
             contrasts: Further images of the same subject, which their affines lay upon the first;
                 any grids. The result lies on the grid of the first.
+            ignore: Above 0 on the voxels of the image that tell nothing, such as a lesion or a
+                cavity: missing data, where the prior alone says what would be there.
 
         Raises:
-            ImageError: The image cannot be read, has no contrast, or shows none of the anatomy.
+            ImageError: The image cannot be read, has no contrast, or shows none of the anatomy, or
+                the mask lies on another grid.
         """
         volume = _volume_of(image, affine, self.config.frame)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
+        ignored = None if ignore is None else _mask_of(_volume_of(ignore), volume)
         seconds: dict[str, float] = {}
         with cpu_threads(self.config.threads):
             with timed(seconds, "conform"):
                 volumes = (volume, *further)
-                registered = register_scan(volumes, self.atlas, self.config.n4, self.config.seed)
+                config = self.config
+                registered = register_scan(volumes, self.atlas, config.n4, config.seed, ignored)
             return self.read(volume, further, registered, seconds)
 
     def read(
@@ -152,3 +162,20 @@ def _volume_of(
     image: Image | Volume, affine: Affine | None = None, index: int | None = None
 ) -> Volume:
     return image if isinstance(image, Volume) else as_volume(image, affine, index)
+
+
+def _mask_of(mask: Volume, volume: Volume) -> NDArray[np.bool_]:
+    """Where a mask is above 0.
+
+    Raises:
+        ImageError: It lies on another grid than the scan.
+    """
+    if not mask.grid.same_as(volume.grid):
+        found = f"{mask.grid.size}"
+        if mask.grid.shape == volume.grid.shape:
+            found += f", up to {mask.grid.shift_mm(volume.grid):.3g} mm away"
+        raise ImageError(
+            f"{mask.source}: found a mask of {found}, need the grid of {volume.source}, "
+            f"{volume.grid.size}. Resample the mask onto the scan."
+        )
+    return np.asarray(mask.data > 0)

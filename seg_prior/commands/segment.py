@@ -36,6 +36,8 @@ class Config(ScanConfig):
     """A file for one scan, a folder for several."""
     contrasts: list[Path] = []
     """Read these further images of the one scan, too, which their headers lay upon it."""
+    ignore: Path | None = None
+    """Take what this mask of the one scan is above 0 at, such as a lesion, for missing data."""
     overwrite: bool = False
     """Segment again what is finished, of the same scan, model and settings."""
     shard: Annotated[str, EXPERT] = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
@@ -66,7 +68,7 @@ def files(config: Config) -> Files:
         writes.append(config.out / VOLUMES)
     if config.report and not bids.is_file(config.out):
         writes.append(config.out / COHORT_PAGE)
-    reads = [file for job in mine for file in (job.image, *job.contrasts)]
+    reads = [file for job in mine for file in job.inputs]
     return Files([config.model, *reads], writes, signed=writes)
 
 
@@ -119,11 +121,13 @@ def plan(config: Config) -> list[Job]:
 
     images = find_images(config.images)
     contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
-    if contrasts and len(images) > 1:
-        raise ConfigError(
-            f"contrasts: found {len(images)} scans, {images[0]} the first, need one, whose "
-            "further images they are. Segment the scans one by one."
-        )
+    of_one = {"contrasts": "further images they are", "ignore": "mask it is"}
+    for key, what in of_one.items():
+        if getattr(config, key) and len(images) > 1:
+            raise ConfigError(
+                f"{key}: found {len(images)} scans, {images[0]} the first, need one, whose {what}. "
+                "Segment the scans one by one."
+            )
     for contrast in contrasts:
         if any(image.exists() and contrast.samefile(image) for image in images):
             raise ConfigError(
@@ -133,7 +137,10 @@ def plan(config: Config) -> list[Job]:
     targets = bids.plan_outputs(images, config.out, config.bids)
     if config.bids:
         bids.check_bids_folder(config.out)
-    return [Job(image, target, contrasts) for image, target in zip(images, targets, strict=True)]
+    return [
+        Job(image, target, contrasts, config.ignore)
+        for image, target in zip(images, targets, strict=True)
+    ]
 
 
 def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
@@ -181,7 +188,7 @@ def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, 
     sha256 = segmenter.model.sha256
     if not config.overwrite and cohort.is_finished(job, config, sha256):
         return ()  # by another run, since this one began
-    result = segmenter.segment(job.image, contrasts=job.contrasts)
+    result = segmenter.segment(job.image, contrasts=job.contrasts, ignore=job.ignore)
     request = cohort.resume_key(job, config, sha256)
     written = result.write(job.target, config, request, config.overwrite)
     if not bids.is_file(config.out):

@@ -17,6 +17,8 @@ class OutputOptions(FrozenModel):
     """Write a page for each scan, and volumes; in a folder OUT also report.html of all."""
     bids: bool = False
     """Make OUT a BIDS derivatives folder, with volumes, posteriors and the label table."""
+    merge_sides: bool = False
+    """Write left and right of a structure as one label; the page keeps both."""
     posteriors: Annotated[bool, EXPERT] = False
     """Write the probability of every label, as a 4-D image."""
     entropy: Annotated[bool, EXPERT] = False

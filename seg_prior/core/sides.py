@@ -39,6 +39,31 @@ def name_without_side(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", _SIDE.sub("", name, count=1).lower()).strip("_") or name
 
 
+def merged_sides(table: LabelTable) -> tuple[LabelTable, list[tuple[int, ...]]]:
+    """The table with partners as one label, and the indices that each of its labels stands for.
+
+    The label has the id of the first, and its name without the side, unless that is taken.
+    """
+    groups = [
+        tuple(dict.fromkeys((index, int(partner))))
+        for index, partner in enumerate(table.partner)
+        if index <= partner
+    ]
+    taken = {table.names[index] for group in groups if len(group) == 1 for index in group}
+    labels = []
+    for first, *others in groups:
+        label = table.labels[first]
+        name = re.sub(r"[-_ ]{2,}", "-", _SIDE.sub("", label.name, count=1)).strip("-_ ")
+        if others:
+            ids = tuple(i for n in (first, *others) for i in table.labels[n].source_ids)
+            called = label.name if not name or name in taken else name
+            taken.add(called)
+            merged = {"name": called, "partner_id": label.id, "source_ids": ids}
+            label = label.model_copy(update=merged)
+        labels.append(label)
+    return LabelTable(labels=tuple(labels)), groups
+
+
 def left_right_pairs(table: LabelTable) -> Pairs:
     """Pairs of structures whose names say left and right.
 

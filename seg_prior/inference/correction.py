@@ -76,6 +76,9 @@ def correct(
         some, some_parts = slice(start, stop), slice(CELL * start, CELL * stop)
         with torch.no_grad(), autocast(str(log_prior.device)):
             h = reader.residual_at(features_of_voxels, location.voxels[some])
+        if seen.ignored is not None:
+            # It has learned that out of view is mostly outside, so of missing data it says nothing.
+            h = h.masked_fill(seen.ignored.flatten()[parts[some_parts]].view(-1, 1, CELL), 0.0)
         mean[:, some] = h.mean(2).T
         place = voxel_of(parts[some_parts], fine_shape) / 2 - 0.25
         h_of_labels = h[:, location.group_of_label].transpose(1, 2).flatten(0, 1)

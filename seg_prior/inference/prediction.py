@@ -127,9 +127,8 @@ class Prediction:
             seen = predictor.observe(registered)
             estimate = predictor.infer(seen)
         with timed(seconds, "posterior"):
-            in_view = registered.native_observed.any(0)
             location, grid = predictor.model.location, predictor.atlas.grid
-            voxels = find_native_voxels(location, grid, registered.moved, in_view)
+            voxels = find_native_voxels(location, grid, registered.moved, registered.in_view)
             if not voxels.index.numel():
                 raise ImageError(
                     f"{volume.source}: after registration no voxel lies in the model's anatomy. "
@@ -171,14 +170,25 @@ class Prediction:
             return 1 - self._whole(1 - probability)
         return self._whole(probability)
 
-    def posteriors(self) -> Iterator[NDArray[np.float32]]:
-        """(I, J, K) probability of every label but background, in the label table's order."""
-        at_once = max(1, _MANY_NUMBERS // max(1, self.voxels.index.numel()))
-        for start in range(1, len(self._labels), at_once):
-            indices = range(start, min(start + at_once, len(self._labels)))
-            for index, probability in zip(indices, self._probabilities(indices), strict=True):
+    def posteriors(
+        self, groups: Sequence[Sequence[int]] | None = None
+    ) -> Iterator[NDArray[np.float32]]:
+        """(I, J, K) probability of every label but background, in the label table's order.
+
+        Args:
+            groups: Indices of the labels that are one each; each label by itself if None.
+        """
+        if groups is None:
+            groups = [(index,) for index in range(1, len(self._labels))]
+        num_labels = max(len(group) for group in groups)
+        at_once = max(1, _MANY_NUMBERS // max(1, self.voxels.index.numel() * num_labels))
+        for start in range(0, len(groups), at_once):
+            part = groups[start : start + at_once]
+            rows = iter(self._probabilities([index for group in part for index in group]))
+            for group in part:
                 with cpu_threads(self.num_threads):
-                    whole = self._whole(self._softened(index, probability))
+                    each = [self._softened(index, next(rows)) for index in group]
+                    whole = self._whole(torch.stack(each).sum(0))
                 yield whole
 
     @cached_property

@@ -184,7 +184,12 @@ class Predictor:
         location, fine = self.model.location, None
         if registered.fine is not None:
             image, observed = registered.fine.to(self.device)
-            fine = FineImage(image, channel_weight(observed[None].flatten(2))[0].view_as(observed))
+            ignored = registered.fine_ignored
+            fine = FineImage(
+                image,
+                channel_weight(observed[None].flatten(2))[0].view_as(observed),
+                None if ignored is None else ignored.to(self.device),
+            )
         return Observation(
             location.gather(registered.image[None].to(self.device)),
             channel_weight(location.gather(registered.observed[None].to(self.device))),

@@ -84,10 +84,12 @@ class FineImage:
     Attributes:
         image: (H, 2 D, 2 H', 2 W) normalised intensity; the first contrast is what is looked at.
         weight: (H, 2 D, 2 H', 2 W), `channel_weight` of the field of view.
+        ignored: (2 D, 2 H', 2 W) bool, missing data within it; None where there is none.
     """
 
     image: Tensor
     weight: Tensor
+    ignored: Tensor | None = None
 
     @property
     def in_view(self) -> Tensor:

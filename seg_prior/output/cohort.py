@@ -18,7 +18,7 @@ from seg_prior.output.ownership import REPLACED, Scan
 from seg_prior.quality.verdict import VERDICTS, rules
 
 Request = dict[str, Any]
-_FILES = {"images", "contrasts", "out", "model"}
+_FILES = {"images", "contrasts", "ignore", "out", "model"}
 _NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
@@ -29,6 +29,7 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
         "seg_prior": __version__,
         "image_sha256": content_sha256(job.image),
         "contrasts_sha256": [content_sha256(contrast) for contrast in job.contrasts],
+        "ignore_sha256": None if job.ignore is None else content_sha256(job.ignore),
         "model_sha256": model_sha256,
         "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
@@ -37,7 +38,7 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
 def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
     """Whether all files of a scan are there, made of the same scan, model and settings."""
     files = layout.files_of(job.target, config)
-    if not all(file.exists() for file in (job.image, *job.contrasts, *files.values())):
+    if not all(file.exists() for file in (*job.inputs, *files.values())):
         return False
     sidecar = read_sidecar(job.target)
     if REPLACED in sidecar or sidecar.get("request") is None:

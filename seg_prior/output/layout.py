@@ -72,11 +72,17 @@ def _parts_of(base: str) -> tuple[str, str, str]:
 
 
 class Job(NamedTuple):
-    """A scan, the label map to write for it, and further contrasts of the scan."""
+    """A scan, the label map to write for it, further contrasts, and a mask of missing data."""
 
     image: Path
     target: Path
     contrasts: tuple[Path, ...] = ()
+    ignore: Path | None = None
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All files that are read for it."""
+        return (self.image, *self.contrasts, *(() if self.ignore is None else (self.ignore,)))
 
 
 def sidecar_of(target: Path) -> Path:

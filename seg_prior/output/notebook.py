@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seg_prior.errors import ExtraError
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.output.layout import VOLUME_COLUMNS
+from seg_prior.output.sides import Written
 from seg_prior.quality.verdict import Quality
 
 if TYPE_CHECKING:
@@ -26,11 +27,8 @@ def volumes_frame(result: Prediction, quality: Quality) -> pd.DataFrame:
             "to_dataframe: found no pandas, need it for a table. "
             "Run: pip install 'seg-prior[notebook]'"
         ) from error
-    whole = result.intracranial
-    records = [*result.volumes, *([] if whole is None else [whole])]
-    frame = pd.DataFrame(
-        [_row(record, quality) for record in records], columns=list(VOLUME_COLUMNS)
-    )
+    rows = [_row(record, quality) for record in Written.of(result, merge_sides=False).volumes]
+    frame = pd.DataFrame(rows, columns=list(VOLUME_COLUMNS))
     return frame.astype({"index": "Int64"})
 
 

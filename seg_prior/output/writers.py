@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,12 +33,21 @@ from seg_prior.output.ownership import (
     check_replaceable,
     is_as_recorded,
 )
+from seg_prior.output.sides import Written
 from seg_prior.quality.verdict import Quality
 
 INTRACRANIAL = (
     "all labels inside the skull together: brain, ventricles and the CSF around it, "
     "as far as the scan shows them"
 )
+
+
+class _Found(NamedTuple):
+    """What the files are made of: a result, what it is worth, and the labels they have."""
+
+    result: Prediction
+    quality: Quality
+    written: Written
 
 
 def target_in(folder: Path, volume: Volume) -> Path:
@@ -75,8 +84,9 @@ def write(
     check_replaceable(target, options, scan, overwrite)
     with staging(target) as folder:
         data = {kind: file for kind, file in files.items() if kind != "sidecar"}
+        found = _Found(result, quality, Written.of(result, options.merge_sides))
         for kind, file in data.items():
-            _WRITERS[kind](result, quality, folder / file.name)
+            _WRITERS[kind](found, folder / file.name)
         sums = {file.name: sha256_of(folder / file.name) for file in data.values()}
         about = describe(result, quality, options)
         about |= {"image": scan._asdict(), "request": request}
@@ -150,6 +160,7 @@ def describe(result: Prediction, quality: Quality, options: OutputOptions) -> di
                 "volume_z": quality.volume_z,
             },
             "intracranial": _intracranial(result),
+            "ignored_voxels": result.registered.num_ignored,
             "intensities": gaussians,
             "warnings": list(result.warnings),
         }
@@ -166,30 +177,29 @@ def _bids_fields(description: str) -> dict[str, Any]:
     return {"Description": f"{description}.", "SpatialReference": "orig", "Manual": False}
 
 
-def _write_entropy(result: Prediction, _: Quality, path: Path) -> None:
-    write_volume(path, result.entropy, result.volume)
+def _write_entropy(found: _Found, path: Path) -> None:
+    write_volume(path, found.result.entropy, found.result.volume)
 
 
-def _write_probabilities(result: Prediction, _: Quality, path: Path) -> None:
+def _write_probabilities(found: _Found, path: Path) -> None:
     """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
-    num = len(result.predictor.label_table) - 1
-    rounded = (np.rint(probability * 1024) / 1024 for probability in result.posteriors())
-    write_series(path, rounded, num, result.volume)
+    num = len(found.written.label_table) - 1
+    rounded = (np.rint(probability * 1024) / 1024 for probability in found.written.posteriors())
+    write_series(path, rounded, num, found.result.volume)
 
 
-def _write_probabilities_sidecar(result: Prediction, _: Quality, path: Path) -> None:
+def _write_probabilities_sidecar(found: _Found, path: Path) -> None:
     """Which volume of the fourth axis is which label, as BIDS has it."""
-    table = result.predictor.label_table
+    table = found.written.label_table
     fields = _bids_fields("Posterior probability of each label, one volume a label")
     write_json(
         path, fields | GENERATED_BY | {"LabelMap": table.names[1:], "ids": table.ids[1:].tolist()}
     )
 
 
-def _write_volumes(result: Prediction, quality: Quality, path: Path) -> None:
-    whole = result.intracranial
-    records = [*result.volumes, *([] if whole is None else [whole])]
-    lines = ["\t".join(VOLUME_COLUMNS), *(_volume_row(record, quality) for record in records)]
+def _write_volumes(found: _Found, path: Path) -> None:
+    rows = (_volume_row(record, found.quality) for record in found.written.volumes)
+    lines = ["\t".join(VOLUME_COLUMNS), *rows]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -202,8 +212,8 @@ def _volume_row(record: LabelVolume, quality: Quality) -> str:
     return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
 
 
-def _write_label_table(result: Prediction, _: Quality, path: Path) -> None:
-    write_label_table(result.predictor.label_table, "bids", path)
+def _write_label_table(found: _Found, path: Path) -> None:
+    write_label_table(found.written.label_table, "bids", path)
 
 
 def write_report(result: Prediction, quality: Quality, path: Path) -> None:
@@ -214,21 +224,28 @@ def write_report(result: Prediction, quality: Quality, path: Path) -> None:
     write_scan_page(path, report_of(result, quality, describe(result, quality, OutputOptions())))
 
 
-def _write_label_map(result: Prediction, _: Quality, path: Path) -> None:
-    write_volume(path, result.label_map, result.volume, result.predictor.label_table)
+def _write_label_map(found: _Found, path: Path) -> None:
+    written = found.written
+    write_volume(path, written.label_map, found.result.volume, written.label_table)
 
 
-_WRITERS: dict[str, Callable[[Prediction, Quality, Path], None]] = {
+def _of_space(
+    write_file: Callable[[Prediction, Quality, Path], None],
+) -> Callable[[_Found, Path], None]:
+    return lambda found, path: write_file(found.result, found.quality, path)
+
+
+_WRITERS: dict[str, Callable[[_Found, Path], None]] = {
     "entropy": _write_entropy,
     "probseg": _write_probabilities,
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,
     "label_table": _write_label_table,
-    "report": write_report,
-    "transform": space_files.write_transform,
-    "lta": space_files.write_transform_lta,
-    "transform_sidecar": space_files.write_transform_sidecar,
-    "moved": space_files.write_moved,
-    "moved_sidecar": space_files.write_moved_sidecar,
+    "report": lambda found, path: write_report(found.result, found.quality, path),
+    "transform": _of_space(space_files.write_transform),
+    "lta": _of_space(space_files.write_transform_lta),
+    "transform_sidecar": _of_space(space_files.write_transform_sidecar),
+    "moved": _of_space(space_files.write_moved),
+    "moved_sidecar": _of_space(space_files.write_moved_sidecar),
     "label_map": _write_label_map,
 }

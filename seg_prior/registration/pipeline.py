@@ -63,6 +63,10 @@ class RegisteredScan:
         registration: How the first was carried, and all with it.
         fine: (2, H, 2 D, 2 H', 2 W), image and observed at half the spacing of prior space; None
             where no network looks at it.
+        fine_ignored: (2 D, 2 H', 2 W) bool, on that grid, what a mask of missing data hides; None
+            without a mask.
+        in_view: (I, J, K) bool, where the label map is asked for: what any contrast has observed,
+            and what a mask of missing data hides of the first.
     """
 
     native: Tensor
@@ -71,11 +75,24 @@ class RegisteredScan:
     image: Tensor
     observed: Tensor
     registration: Registration
-    fine: Tensor | None = None
+    fine: Tensor | None
+    fine_ignored: Tensor | None
+    in_view: Tensor
+
+    @property
+    def num_ignored(self) -> int:
+        """Voxels in view that a mask of missing data hides."""
+        return int((self.in_view & ~self.native_observed.any(0)).sum())
 
 
 @one_thread()
-def register_scan(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) -> RegisteredScan:
+def register_scan(
+    volumes: Sequence[Volume],
+    atlas: Atlas,
+    n4: bool,
+    seed: int,
+    ignored: NDArray[np.bool_] | None = None,
+) -> RegisteredScan:
     """Bring a subject to prior space.
 
     Args:
@@ -84,6 +101,7 @@ def register_scan(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) 
         atlas: The prior as registration sees it.
         n4: Divide by the bias field that N4 finds.
         seed: Of the registration.
+        ignored: (I, J, K) on the grid of the first: missing data, in every contrast.
 
     Raises:
         ImageError: An image is constant, its field of view hardly meets that of the first, or the
@@ -91,7 +109,7 @@ def register_scan(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) 
     """
     grids = [volume.grid for volume in volumes]
     _check_memory(volumes)
-    pairs = [_normalised(volume, n4) for volume in volumes]
+    pairs = [_normalised(volume, n4, _on_grid(ignored, grids[0], volume)) for volume in volumes]
     for volume, pair in zip(volumes, pairs, strict=True):
         _check_extent(volume, pair[1], atlas)
     native, native_observed = _carry_all(pairs, grids, grids[0])
@@ -116,15 +134,44 @@ def register_scan(volumes: Sequence[Volume], atlas: Atlas, n4: bool, seed: int) 
         )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     image, in_view = _carry_all(pairs, moved, atlas.grid)
-    fine = None
+    fine = fine_ignored = None
     if atlas.is_read_finely:
         fine = torch.stack(_carry_all(pairs, moved, atlas.grid.halved()))
-    return RegisteredScan(native, is_observed, moved[0], image, in_view, registration, fine)
+    asked = is_observed.any(0)
+    if ignored is not None:
+        asked |= torch.from_numpy(ignored & observed(volumes[0].data))
+        if atlas.is_read_finely:
+            fine_ignored = _carry_mask(ignored, moved[0], atlas.grid.halved())
+    return RegisteredScan(
+        native, is_observed, moved[0], image, in_view, registration, fine, fine_ignored, asked
+    )
 
 
-def _normalised(volume: Volume, n4: bool) -> Tensor:
+def _on_grid(
+    ignored: NDArray[np.bool_] | None, source: Grid, volume: Volume
+) -> NDArray[np.bool_] | None:
+    """A mask on the grid of a contrast; a voxel that is half in it is."""
+    if ignored is None or source.same_as(volume.grid):
+        return ignored
+    return _carry_mask(ignored, source, volume.grid).numpy()
+
+
+def _carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> Tensor:
+    """A mask on another grid; a voxel that is half in it is."""
+    pair = torch.from_numpy(np.stack([mask, np.ones_like(mask)]).astype(np.float32))
+    return _carry(pair, source, target)[0] >= 0.5
+
+
+def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> Tensor:
     """(2, I, J, K): normalised intensity, and 1 where it was observed."""
     in_view = observed(volume.data)
+    if ignored is not None:
+        in_view &= ~ignored
+        if not in_view.any():
+            raise ImageError(
+                f"{volume.source}: found nothing in view outside the mask of what to ignore, need "
+                "some of it. The mask is above 0 where the scan shall be ignored; is it inverted?"
+            )
     image = normalise(volume.data, in_view, volume.source)
     if n4:
         corrected = correct_bias(volume.data, in_view, volume.grid)

@@ -1,6 +1,7 @@
 """What a network adds to f(z), at half voxels of prior space."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,3 +96,11 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
     if not is_trained:  # f(z), read between its voxels
         is_same = everywhere(location, correction) == everywhere(location, None)
         assert is_same.float().mean() > 0.99
+    # Of missing data it says nothing, of the rest what it says anyway.
+    half = torch.zeros(FINE.shape, dtype=torch.bool)
+    half[: FINE.shape[0] // 2] = True
+    is_ignored = half.flatten()[parts_of(location)].view(-1, 8)[:, 0]
+    hidden = replace(seen, ignored=half)
+    blind = correct(reader, location, hidden, location.log_prob[None], intensities)
+    assert not blind.mean[:, is_ignored].any()
+    torch.testing.assert_close(blind.mean[:, ~is_ignored], correction.mean[:, ~is_ignored])
