@@ -16,13 +16,11 @@ from seg_prior.checkpoints.file import load_model, save_model
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import (
     check,
-    train_encoder,
     train_locator,
     train_prior,
 )
 from seg_prior.commands.check import Config as CheckConfig
 from seg_prior.commands.check import Report
-from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
 from seg_prior.commands.train_locator import Config as TrainLocatorConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.device import start
@@ -31,12 +29,6 @@ from seg_prior.planning.check import write_proposal
 from seg_prior.planning.proposal import propose_intensity
 
 log = logging.getLogger("seg_prior.pipelines")
-
-ENCODER: dict[str, Any] = {
-    "pretrain": {"steps": 100, "warmup_steps": 10, "num_workers": 0, "learning_rate": 3e-4},
-    "adapt": {"steps": 60, "warmup_steps": 5, "num_workers": 0, "learning_rate": 1e-4},
-}
-"""Little paint: more of it taught the encoder of the brain to distrust what it reads."""
 
 METHODS: list[dict[str, Any]] = [
     {"name": "Gaussian mixture"},
@@ -47,12 +39,6 @@ METHODS: list[dict[str, Any]] = [
 
 
 LOCATED, LOCATED_ATLAS = "located.safetensors", "located_atlas.safetensors"
-
-WITH_ENCODER: dict[str, Any] = {
-    "name": "VAE + image encoder, one pass",
-    "model": "model.safetensors",
-    "segment": {"refine": "0"},
-}
 
 
 def look(config: AdaptConfig, dataset: Dataset) -> Report:
@@ -87,14 +73,6 @@ def train(config: AdaptConfig, dataset: Dataset, report: Report) -> None:
         log.info("a single unlabelled scan: no locator")
     elif settings.pose == "as_maps":
         _train_locator(config, dataset, common)
-    model = config.out / "model.safetensors"
-    if config.encoder is not None and not model.exists():
-        scans = {"images": list(dataset.images), "labels": list(dataset.maps)}
-        ends = {"prior": config.out / "vae.safetensors", "out": model}
-        proposed = {"augment": settings.augment.model_dump()}
-        request = ENCODER | proposed | config.encoder | common | scans | ends
-        with _timed(config, "encoder"):
-            train_encoder.run(resolve(TrainEncoderConfig, None, request))
 
 
 def _train_locator(config: AdaptConfig, dataset: Dataset, common: dict[str, Any]) -> None:
@@ -122,11 +100,7 @@ def benchmark_of(config: AdaptConfig, dataset: Dataset, report: Report) -> Bench
             "cache": config.out / "cells",
             "page": config.out / "report.md",
             "threads": config.threads,
-            "methods": [
-                *METHODS,
-                *_of_vae(config),
-                *([WITH_ENCODER] if config.encoder is not None else []),
-            ],
+            "methods": [*METHODS, *_of_vae(config)],
             "datasets": [
                 {
                     "name": config.name,

@@ -19,12 +19,10 @@ class AdaptConfig(RuntimeConfig):
         out: Folder to write to.
         header_spacing_mm: What the headers should say of the voxels' spacing, where they are wrong.
         shares: Of the subjects whose label maps train the prior, whose unlabelled images choose
-            Gaussians and train the encoder, and who are scored.
+            Gaussians and train the locator, and who are scored.
         scored: Names of the scored subjects, where they are settled; `shares` deals the others.
         prior: Settings of `train-prior` that override the proposed ones.
         locator: Settings of `train-locator`, which is trained where scans are cut like the maps.
-        encoder: Settings of `train-encoder`, where they differ from a short training; null leaves
-            the label encoder to read images.
         refine: What counts as the data set's refinement; the other one has its row, too. The climb
             of full follows the likelihood: it finds how far a stripped organ is from the mean one,
             and stretches an organ amid other tissue over its neighbours.
@@ -40,7 +38,6 @@ class AdaptConfig(RuntimeConfig):
     scored: tuple[str, ...] = ()
     prior: dict[str, Any] = {}
     locator: dict[str, Any] = {}
-    encoder: dict[str, Any] | None = None
     refine: Literal["fast", "full"] = "fast"
 
 

@@ -29,7 +29,6 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
 from seg_prior.files import atomic_write, sha256_of
-from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import intensity_classes
@@ -55,7 +54,6 @@ class Model:
     Attributes:
         header: Everything but the weights.
         prior: What decodes z; on the CPU, in eval mode, without gradients.
-        image_encoder: q(z | x); None unless the kind is vae_encoder.
         locator: What sees the anatomy in an image; None unless one has been trained.
         image_reader: What corrects f(z) by the image; None unless one has been trained.
         sha256: Of the file.
@@ -63,7 +61,6 @@ class Model:
 
     header: Header
     prior: LabelVAE | LinearPrior
-    image_encoder: ImageEncoder | None
     locator: Locator | None
     image_reader: ImageReader | None
     sha256: str
@@ -78,7 +75,6 @@ def save_model(
     path: Path,
     header: Header,
     prior: LabelVAE | LinearPrior,
-    image_encoder: ImageEncoder | None = None,
     locator: Locator | None = None,
     image_reader: ImageReader | None = None,
 ) -> None:
@@ -87,7 +83,7 @@ def save_model(
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
             tensors |= _packed(f"prior.{name}", tensor)
-    networks = {"image_encoder": image_encoder, "locator": locator, "image_reader": image_reader}
+    networks = {"locator": locator, "image_reader": image_reader}
     for prefix, network in networks.items():
         if network is not None:
             for name, tensor in network.state_dict().items():
@@ -126,6 +122,8 @@ def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
             f"{' or '.join(repr(kind) for kind in kinds)}."
         )
     tensors = _read_tensors(path)
+    if any(name.startswith("image_encoder.") for name in tensors):
+        log.info("%s: its image encoder is of before and left out; train an image reader", path)
     try:
         return _model(path, header, tensors)
     except (KeyError, IndexError, ValueError, RuntimeError, TypeError) as error:
@@ -138,7 +136,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
 def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     location = _unpack_location(tensors, header.label_table, header.shape)
     prior: LabelVAE | LinearPrior
-    image_encoder = locator = image_reader = None
+    locator = image_reader = None
     if header.vae is None:
         center, basis = _unpacked("prior.center", tensors), _unpacked("prior.basis", tensors)
         needed = (len(location.groups), location.cells.numel())
@@ -148,10 +146,6 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     else:
         prior = LabelVAE(location, header.vae)
         _load_weights(prior, tensors, "prior.", path)
-        if header.kind == "vae_encoder":
-            image_encoder = ImageEncoder(prior)
-            _load_weights(image_encoder, tensors, "image_encoder.", path)
-            image_encoder.requires_grad_(False).eval()
     if header.locator is not None:
         locator = Locator(len(header.label_table.written), header.locator)
         _load_weights(locator, tensors, "locator.", path)
@@ -162,7 +156,7 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         _load_weights(image_reader, tensors, "image_reader.", path)
         image_reader.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
-    return Model(header, prior, image_encoder, locator, image_reader, sha256_of(path))
+    return Model(header, prior, locator, image_reader, sha256_of(path))
 
 
 def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:

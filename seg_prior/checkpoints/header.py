@@ -21,7 +21,7 @@ from seg_prior.errors import CheckpointError
 FORMAT_VERSION = 3
 METADATA_KEY = "seg_prior"
 DIGEST_KEY = "seg_prior_sha256"
-Kind = Literal["atlas", "pca", "vae", "vae_encoder"]
+Kind = Literal["atlas", "pca", "vae"]
 
 Row = Annotated[
     tuple[Annotated[float, Field(ge=-1e7, le=1e7)], ...], Field(min_length=4, max_length=4)
@@ -36,8 +36,7 @@ class Header(BaseModel):
 
     Attributes:
         format_version: Of the file; 2 is read as 3, which is what is written.
-        kind: atlas (no latent), pca (linear latent), vae (label VAE), vae_encoder (and an image
-            encoder).
+        kind: atlas (no latent), pca (linear latent) or vae (label VAE).
         shape, affine: Prior grid.
         label_table: The labels in index order.
         intensity: Classes, ties and Gaussians of the likelihood.
@@ -111,7 +110,7 @@ def read_header(path: Path) -> Header:
             f"{FORMAT_VERSION} or 2. Train it again or install the matching seg-prior."
         )
     try:
-        return Header.model_validate(found if found["format_version"] != 2 else _from_2(found))
+        return Header.model_validate(_today(found))
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{path}: its header does not fit ({error}). The file is damaged; copy it again."
@@ -125,9 +124,17 @@ def read_header(path: Path) -> Header:
         ) from error
 
 
+def _today(header: dict[str, Any]) -> dict[str, Any]:
+    """A header of before, in the words of now."""
+    if header["format_version"] == 2:
+        header = _from_2(header)
+    # A vae_encoder had an image encoder, which nothing reads any more.
+    return header | {"kind": "vae"} if header["kind"] == "vae_encoder" else header
+
+
 def _from_2(header: dict[str, Any]) -> dict[str, Any]:
     """A header of format 2 as format 3 has it: other words, and a place for the calibration."""
-    kinds = {"prior": "vae", "model": "vae_encoder"}
+    kinds = {"prior": "vae", "model": "vae"}
     reference, intensity = dict(header["reference"]), dict(header["intensity"])
     if "evidence" in intensity:
         intensity["likelihood_power"] = intensity.pop("evidence")

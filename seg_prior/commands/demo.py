@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from seg_prior.commands import make_phantoms, train_encoder, train_prior
 from seg_prior.config.inference import Refine
-from seg_prior.config.networks import VAEConfig
+from seg_prior.config.networks import ReaderConfig, VAEConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.files import Files
@@ -39,43 +39,44 @@ class Size(NamedTuple):
     """How much the demo does.
 
     Attributes:
-        num_maps, num_scans, num_new: Heads of the label maps, of the unlabelled scans, and heads
-            to segment; no head is in two of these.
+        num_maps, num_new: Heads of the label maps, and heads to segment; no head is in both.
+        num_synthetic: Scans that the image reader learns from.
         spacing_mm, prior_spacing_mm: Of label maps and scans, and of prior space.
-        prior_steps, synthetic_steps, scan_steps: Of label VAE and image encoder.
+        prior_steps, reader_steps: Of label VAE and image reader.
     """
 
     num_maps: int
-    num_scans: int
     num_new: int
+    num_synthetic: int
     spacing_mm: float
     prior_spacing_mm: float
     prior_steps: int
-    synthetic_steps: int
-    scan_steps: int
+    reader_steps: int
 
 
-FULL = Size(40, 8, 5, 4.0, 4.0, 800, 150, 60)
+FULL = Size(40, 5, 40, 4.0, 4.0, 800, 200)
 VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
+READER = ReaderConfig(widths=(16, 24, 32, 32), num_blocks=(1, 1, 1, 1))
 
 
 class Method(NamedTuple):
     """A row of the table: which checkpoint reads the scan, and how."""
 
     name: str
-    kind: Literal["atlas", "pca", "model"]
+    kind: Literal["atlas", "pca", "prior", "model"]
     refine: Refine
     output: Literal["posterior", "prior"] = "posterior"
 
 
 MIXTURE = "Gaussian mixture"
-ATLAS_EM, VAE_REFINED = "atlas + EM", "VAE + refinement"
+ATLAS_EM, READ = "atlas + EM", "VAE + image reader"
 METHODS = (
     Method("atlas argmax", "atlas", "0", "prior"),
     Method(ATLAS_EM, "atlas", "0"),
     Method("PCA + refinement", "pca", "full"),
-    Method("VAE, one pass", "model", "0"),
-    Method(VAE_REFINED, "model", "full"),
+    Method("VAE, one pass", "prior", "0"),
+    Method("VAE + refinement", "prior", "full"),
+    Method(READ, "model", "0"),
 )
 
 
@@ -97,7 +98,7 @@ def files(config: Config) -> Files:
 
     out = config.out
     heads = [file for heads in _heads(config, FULL) for file in make_phantoms.files(heads).writes]
-    logs = [out / "prior", out / "model" / "pretrain", out / "model" / "adapt"]
+    logs = [out / "prior", out / "model"]
     new = [out / f"sub-{number:03d}_phantom" for number in range(1, FULL.num_new + 1)]
     results = [base.with_name(base.name + end) for base in new for end in ("_dseg.nii.gz", ".png")]
     models = [out / f"{kind}.safetensors" for kind in ("atlas", "pca", "prior", "model")]
@@ -119,10 +120,10 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
     # On tensors this small a second thread takes more time than it gives.
     config = config.model_copy(update={"threads": config.threads or 1})
     start(config)
-    maps, scans, new = make_heads(config, size)
-    made = "made %d label maps, %d unlabelled scans and %d new scans, all of different heads"
-    log.info(made, size.num_maps, size.num_scans, size.num_new)
-    models = _train(config, size, maps, scans)
+    maps, new = make_heads(config, size)
+    made = "made %d label maps and %d new scans, all of different heads"
+    log.info(made, size.num_maps, size.num_new)
+    models = _train(config, size, maps)
     segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
     results = [
@@ -137,23 +138,22 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
 
 
 def make_heads(config: Config, size: Size) -> list[PhantomFiles]:
-    """Heads of label maps, of unlabelled scans, and new ones; no head is in two of these.
+    """Heads of label maps, and new ones; no head is in both.
 
     The air of the scans is set to 0, as if a tool had cut out the head.
     """
     with _warnings_only():
         folders = [make_phantoms.run(heads) for heads in _heads(config, size)]
-    for heads in folders[1:]:
-        _strip(heads)
+    _strip(folders[1])
     return folders
 
 
 def _heads(config: Config, size: Size) -> list[make_phantoms.Config]:
     """What `make-phantoms` is asked for, folder by folder."""
-    numbers = {"maps": size.num_maps, "scans": size.num_scans, "new": size.num_new}
+    numbers = {"maps": size.num_maps, "new": size.num_new}
     return [
         make_phantoms.Config(
-            out=config.out / name, num=num, seed=3 * config.seed + n, spacing_mm=size.spacing_mm
+            out=config.out / name, num=num, seed=2 * config.seed + n, spacing_mm=size.spacing_mm
         )
         for n, (name, num) in enumerate(numbers.items())
     ]
@@ -183,12 +183,12 @@ def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
         lines.append(f"  {name:18} {mean_sd_n(values)}")
     lines.append(f"({MIXTURE}: named by the reference, which no other method sees)")
     for rival in (MIXTURE, ATLAS_EM):
-        pairs = list(zip(dice[VAE_REFINED], dice[rival], strict=True))
+        pairs = list(zip(dice[READ], dice[rival], strict=True))
         gain = sum(ours - theirs for ours, theirs in pairs) / len(pairs)
         wins = sum(ours > theirs for ours, theirs in pairs)
         verdict = "beats" if gain > 0 else "DOES NOT beat"
         lines.append(
-            f"{VAE_REFINED} {verdict} {rival}: {gain:+.3f}, better on {wins} of {len(pairs)} heads"
+            f"{READ} {verdict} {rival}: {gain:+.3f}, better on {wins} of {len(pairs)} heads"
         )
     return lines
 
@@ -238,7 +238,7 @@ def _strip(heads: PhantomFiles) -> None:
         write_volume(image, np.where(labels.data > 0, volume.data, 0.0), volume)
 
 
-def _train(config: Config, size: Size, maps: PhantomFiles, scans: PhantomFiles) -> dict[str, Path]:
+def _train(config: Config, size: Size, maps: PhantomFiles) -> dict[str, Path]:
     """Kind -> checkpoint, of every kind that a method reads with."""
     for kind in ("atlas", "pca", "vae"):
         settings = prior_settings(config, size, maps, kind)
@@ -246,17 +246,18 @@ def _train(config: Config, size: Size, maps: PhantomFiles, scans: PhantomFiles) 
             train_prior.run(train_prior.Config.model_validate(settings))
     log.info("trained the priors: atlas, PCA and label VAE")
     settings = {
-        "images": list(scans.images),
         "labels": list(maps.label_maps),
         "prior": config.out / "prior.safetensors",
         "out": config.out / "model.safetensors",
-        "pretrain": _optim(size.synthetic_steps, 1e-3),
-        "adapt": _optim(size.scan_steps, 3e-4),
+        "scans": size.num_synthetic,
+        "network": READER,
+        "patches": {"side": 24, "num_voxels": 4000},
+        "optim": _optim(size.reader_steps, 3e-3),
     }
     with _warnings_only():
         train_encoder.run(train_encoder.Config.model_validate(settings | _runtime(config)))
-    log.info("trained the image encoder, on synthetic and on unlabelled scans")
-    return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "model")}
+    log.info("trained the image reader, on %d synthetic scans", size.num_synthetic)
+    return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "prior", "model")}
 
 
 def _segment_one(
@@ -288,7 +289,7 @@ def _segment_one(
         for name, indices in found.items()
     }
     base = config.out / image.name.removesuffix(".nii.gz")
-    write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), table.ids[found[VAE_REFINED]], volume)
+    write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), table.ids[found[READ]], volume)
     picture = base.with_name(f"{base.name}.png")
     panels = [Panel("scan", volume.grid, volume.data)]
     panels += [

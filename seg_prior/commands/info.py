@@ -60,12 +60,7 @@ def describe(model: Model, file: Path) -> dict[str, Any]:
     if isinstance(prior, LabelVAE):
         channels, *cells = prior.decoder.latent_shape
         latent |= {"channels": channels, "cells": cells}
-    networks = {
-        "prior": prior,
-        "image_encoder": model.image_encoder,
-        "image_reader": model.image_reader,
-        "locator": model.locator,
-    }
+    networks = {"prior": prior, "locator": model.locator, "image_reader": model.image_reader}
     return {
         "file": str(file),
         "kind": header.kind,

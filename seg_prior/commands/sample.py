@@ -32,7 +32,7 @@ class Config(RuntimeConfig):
     """`sample`: a prior in, anatomies drawn from it out."""
 
     model: Path
-    """Checkpoint of kind vae, vae_encoder or pca."""
+    """Checkpoint of kind vae or pca."""
     out: Path
     """Folder for the label maps, on the prior grid, and a picture of them."""
     num: int = Field(default=6, ge=1, le=100_000)
@@ -71,7 +71,7 @@ def run(config: Config) -> SampleFiles:
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
     device = start(config)
-    model = load_model(config.model, kinds=("vae", "vae_encoder", "pca"))
+    model = load_model(config.model, kinds=("vae", "pca"))
     model.prior.to(device)
     header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from seg_prior.config.base import FrozenModel
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import VAEConfig
+from seg_prior.config.networks import ReaderConfig, VAEConfig
 from seg_prior.config.optim import MAX_STEPS, OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
+
+Nats = Annotated[float, Field(ge=-100, le=100)]
 
 
 class PriorConfig(RuntimeConfig):
@@ -46,20 +49,39 @@ class PriorConfig(RuntimeConfig):
     """The intensity model that the prior carries."""
 
 
-class EncoderConfig(RuntimeConfig):
-    """How an image encoder is learned from synthetic and unlabelled scans."""
+class PatchConfig(FrozenModel):
+    """Which patches of synthetic scans an image reader learns from."""
 
-    n4: bool = False
-    """Correct the bias field of the scans first."""
-    likelihood: Literal["exact", "jensen"] = "exact"
-    """exact mixture, or the jensen bound of 2018."""
+    side: int = Field(48, ge=24, le=512)
+    """In voxels of prior space; the next lower multiple of 8."""
+    num_voxels: int = Field(10_000, gt=0, le=10**7)
+    """Of a patch, at which the loss is taken."""
+    aged_kept: float = Field(0.36, ge=0, le=1)
+    """Of scans of aged anatomies, after `all_until`; those of young ones are always kept."""
+    all_until: float = Field(0.5, ge=0, le=1)
+    """Share of the training, in which the old are learned from as often as they were drawn."""
+
+
+class EncoderConfig(RuntimeConfig):
+    """How an image reader is learned from synthetic scans."""
+
+    holdout: list[str] = []
+    """Subjects (file names up to the suffix) kept out of training, with all sessions of the same
+    people."""
+    scans: int = Field(200, gt=0, le=10**6)
+    """Synthetic scans that are made, read by the prior, and kept until the training is over: 35 MB
+    and 7 s each for a brain at 2 mm."""
     augment: AugmentConfig = AugmentConfig()
     """Of the synthetic anatomies."""
     synthesis: SynthesisConfig = SynthesisConfig(
         contrasts={"tied": 1}, max_source_sd=0.12, views={"whole": 1, "rim": 1}
     )
     """Of the synthetic scans."""
-    pretrain: OptimConfig = OptimConfig(steps=1500)
-    """On synthetic scans."""
-    adapt: OptimConfig = OptimConfig(steps=300, learning_rate=1e-4)
-    """On real scans."""
+    network: ReaderConfig = ReaderConfig()
+    """Form of the image reader; that of `--start` where it is given."""
+    patches: PatchConfig = PatchConfig()
+    """Which it learns from."""
+    optim: OptimConfig = OptimConfig(steps=3000, learning_rate=1.5e-3)
+    """Of the image reader; one step takes a patch."""
+    offset_nats: dict[int, Nats] = {}
+    """Id -> added to what the image reader says of this label everywhere, once it has learned."""

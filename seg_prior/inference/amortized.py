@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seg_prior.config.inference import Refine
 from seg_prior.inference.refine import Observation
-from seg_prior.models.image_encoder import posterior_through
+from seg_prior.models.image_posterior import posterior_through
 
 COARSE_SHARE = 0.75
 """Of the coarse part of z that is kept: a posterior of an image is surer of its labels than a label

@@ -104,5 +104,5 @@ def _look(
             box = (slice(start, min(start + _PLANES, depth)), slice(0, height), slice(0, width))
             channels = features(space, seen.at(box), on_whole[:, *box], intensities, scale, box)
             stems.append(reader.stem(channels))
-        found: Tensor = reader(torch.cat(stems, dim=2))
+        found: Tensor = reader.trunk(torch.cat(stems, dim=2))
     return found

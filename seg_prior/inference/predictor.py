@@ -122,9 +122,8 @@ class Predictor:
             classes = intensity_classes(model.header.label_table, model.header.intensity)
             atlas = atlas_of(model, device)
             model.prior.to(device)
-            for network in (model.image_encoder, model.image_reader):
-                if network is not None:
-                    network.to(device)
+            if model.image_reader is not None:
+                model.image_reader.to(device)
             found = cls(model, classes.to(device), atlas, device, config)
         _LIVING[_key_of(cls, config, model.sha256)] = found
         return found
@@ -203,10 +202,7 @@ class Predictor:
 
         def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
             with autocast(self.device):
-                if model.image_encoder is None:
-                    mean, log_var = model.prior.encode(soft_labels)
-                else:
-                    mean, log_var = model.image_encoder(soft_labels, location)
+                mean, log_var = model.prior.encode(soft_labels)
             return mean.float(), log_var.float()
 
         allowed = refine_schedule(config.refine, self.has_detail, model.image_reader is not None)

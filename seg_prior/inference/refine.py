@@ -11,7 +11,7 @@ from torch import Tensor
 from seg_prior.config.inference import InferenceConfig
 from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
-from seg_prior.models.image_encoder import EM_STRIDE
+from seg_prior.models.image_posterior import EM_STRIDE
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.objective import log_prob_of_image
 from seg_prior.models.reader_input import FineImage

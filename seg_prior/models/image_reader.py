@@ -10,6 +10,8 @@ learned nothing changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -52,12 +54,24 @@ class ImageReader(nn.Module):
         nn.init.zeros_(self.head.bias)
         channels_last(self)
 
-    def forward(self, stem: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, voxels: Tensor) -> Tensor:
+        """h at chosen voxels of prior space.
+
+        Args:
+            inputs: (1, num_inputs, D, H, W), `reader_input.features`; sides are multiples of 8, and
+                at least 24.
+            voxels: (N,) flat indices into D, H, W.
+
+        Returns:
+            (N, G, 8), as `residual_at`.
+        """
+        return self.residual_at(self.trunk(self.stem(inputs)), voxels)
+
+    def trunk(self, stem: Tensor) -> Tensor:
         """Features of every voxel of prior space.
 
         Args:
-            stem: (B, W, D, H, W'), what `stem` makes of the input; sides are multiples of 8, and
-                at least 24.
+            stem: (B, C, D, H, W), what `stem` makes of the input.
 
         Returns:
             The same shape.
@@ -74,8 +88,8 @@ class ImageReader(nn.Module):
         """h at chosen voxels of prior space.
 
         Args:
-            features: (1, W, D, H, W'), from `forward`.
-            voxels: (N,) flat indices into D, H, W'.
+            features: (1, C, D, H, W), from `trunk`.
+            voxels: (N,) flat indices into D, H, W.
 
         Returns:
             (N, G, 8), float32; the eight parts of a voxel in the order of `reader_input.fold`.
@@ -83,6 +97,13 @@ class ImageReader(nn.Module):
         rows = F.silu(self.norm(at_cells(features, voxels)[0]))
         logits: Tensor = self.head(F.silu(self.hidden(rows))).float()
         return logits.view(-1, self.num_groups, CELL)
+
+    def offset(self, nats: Mapping[int, float]) -> None:
+        """Add so much to h of some groups everywhere: index of a group -> nats."""
+        with torch.no_grad():
+            bias = self.head.bias.view(self.num_groups, CELL)
+            for group, value in nats.items():
+                bias[group] += value
 
 
 def _blocks(width: int, count: int) -> list[nn.Module]:

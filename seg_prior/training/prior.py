@@ -15,8 +15,8 @@ from seg_prior.config.training import PriorConfig
 from seg_prior.core.grid import MIRROR, Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.io.find import find_label_maps, participant_of, scan_key
+from seg_prior.errors import LabelsError
+from seg_prior.io.find import find_label_maps, scan_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
 from seg_prior.io.nifti import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
@@ -33,6 +33,7 @@ from seg_prior.synthesis.anatomies import (
     some_cells,
 )
 from seg_prior.training.curves import draw_log
+from seg_prior.training.holdout import held_out
 from seg_prior.training.loop import Run, train
 from seg_prior.training.losses import stage1_losses
 from seg_prior.training.prior_space import check_partners, prior_grid, remarks_on
@@ -80,7 +81,7 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         for index, volume in zip(indices, volumes, strict=True)
     ]
     check_partners(landmarks, table, label_table)
-    out = _held_out([scan_key(path) for path in paths], config.holdout)
+    out = held_out([scan_key(path) for path in paths], config.holdout)
     kept = [n for n in range(len(paths)) if n not in out]
     fitted = groupwise.fit_group([landmarks[n] for n in kept], table.partner)
     moves = dict(zip(kept, fitted.prior_from_native, strict=True))
@@ -210,23 +211,6 @@ def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dic
     assert isinstance(model, LabelVAE)
     report = measure(model, anatomies, atlas)
     return {f"val_{name}": report[name] for name in ("dice", "nll", "kl", "active_units")}
-
-
-def _held_out(subjects: Sequence[str], holdout: Sequence[str]) -> set[int]:
-    """Positions of the held-out subjects; somebody must be left to train on."""
-    person = {subject: participant_of(Path(subject)) for subject in subjects}
-    unknown = set(holdout) - set(subjects) - set(person.values())
-    if unknown:
-        raise ConfigError(
-            f"holdout: found '{min(unknown)}', need subjects of the label maps, such as "
-            f"'{subjects[0]}'."
-        )
-    # With one session of a person the others go, too.
-    people = {person.get(name, name) for name in holdout}
-    out = {n for n, subject in enumerate(subjects) if person[subject] in people}
-    if len(out) == len(subjects):
-        raise ConfigError("holdout: names every label map, need at least one to train on.")
-    return out
 
 
 def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:

@@ -28,7 +28,6 @@ from seg_prior.checkpoints.header import (
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig, ReaderConfig
 from seg_prior.errors import CheckpointError
-from seg_prior.models.image_encoder import ImageEncoder
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import intensity_classes
@@ -59,7 +58,7 @@ def header(kind: Kind) -> Header:
         affine=tuple(tuple(float(v) for v in row) for row in toy.grid().affine),
         label_table=toy.table(),
         intensity=IntensityConfig(ties={"tissue": ["outer", "inner"]}, components={"tissue": 2}),
-        vae=toy.TINY if kind in ("vae", "vae_encoder") else None,
+        vae=toy.TINY if kind == "vae" else None,
         training={"train-prior": {"seed": 3}},
         provenance={"subjects": ["sub-1"]},
         reference={"prior": {"dice": 0.75}},
@@ -81,17 +80,11 @@ def new_prior(kind: Kind, location: LocationPrior | None = None) -> LabelVAE | L
     return vae
 
 
-def saved(folder: Path, kind: Kind) -> tuple[Path, LabelVAE | LinearPrior, ImageEncoder | None]:
+def saved(folder: Path, kind: Kind) -> tuple[Path, LabelVAE | LinearPrior]:
     path = folder / f"{kind}.safetensors"
-    prior, encoder = new_prior(kind), None
-    if kind == "vae_encoder":
-        assert isinstance(prior, LabelVAE)
-        encoder = ImageEncoder(prior)
-        with torch.no_grad():
-            for parameter in encoder.parameters():
-                parameter.mul_(1.5)
-    save_model(path, header(kind), prior, encoder)
-    return path, prior, encoder
+    prior = new_prior(kind)
+    save_model(path, header(kind), prior)
+    return path, prior
 
 
 def rewritten(path: Path, out: Path, **changes: Any) -> Path:
@@ -109,9 +102,9 @@ def maps(location: LocationPrior) -> Tensor:
     return one_hot(labels, toy.NUM_LABELS)
 
 
-@pytest.mark.parametrize("kind", ["atlas", "pca", "vae", "vae_encoder"])
+@pytest.mark.parametrize("kind", ["atlas", "pca", "vae"])
 def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generator) -> None:
-    path, prior, encoder = saved(tmp_path, kind)
+    path, prior = saved(tmp_path, kind)
     model = load_model(path)
     assert model.header == header(kind)
     assert model.header.grid.same_as(toy.grid())
@@ -125,22 +118,6 @@ def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generat
         mean, mean_before = model.prior.encode(soft)[0], prior.encode(soft)[0]
     torch.testing.assert_close(found.exp(), expected.exp(), atol=0.03, rtol=0)
     torch.testing.assert_close(mean, mean_before, atol=0.05, rtol=0.02)
-    assert (model.image_encoder is None) == (encoder is None)
-
-
-def test_the_image_encoder_comes_back_with_its_own_weights(tmp_path: Path) -> None:
-    path, _, encoder = saved(tmp_path, "vae_encoder")
-    assert encoder is not None
-    model = load_model(path)
-    assert model.image_encoder is not None
-    assert not model.image_encoder.training
-    for name, value in encoder.state_dict().items():
-        loaded = model.image_encoder.state_dict()[name]
-        torch.testing.assert_close(loaded, value, atol=1e-6, rtol=1e-3)
-        assert loaded.dtype == torch.float32
-    own = model.image_encoder.network.stem.weight
-    assert isinstance(model.prior, LabelVAE)
-    assert not torch.allclose(own, model.prior.encoder.stem.weight)
 
 
 def test_an_image_reader_comes_back_with_its_own_weights(tmp_path: Path) -> None:
@@ -185,7 +162,7 @@ def test_a_locator_comes_back_with_its_own_weights(tmp_path: Path) -> None:
 
 def test_the_location_prior_is_coded_within_a_step(tmp_path: Path) -> None:
     """Half a step of rounding, and as much again where the column is normalised anew."""
-    path, prior, _ = saved(tmp_path, "atlas")
+    path, prior = saved(tmp_path, "atlas")
     location = load_model(path).location
     before, after = prior.location.log_prob, location.log_prob
     assert (before - after).abs().max() <= 1 / LOG_STEPS
@@ -197,7 +174,7 @@ def test_the_location_prior_is_coded_within_a_step(tmp_path: Path) -> None:
 
 
 def test_a_second_trip_changes_nothing_more(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "pca")
+    path, _ = saved(tmp_path, "pca")
     once = load_model(path)
     save_model(tmp_path / "again.safetensors", once.header, once.prior, None)
     twice = load_model(tmp_path / "again.safetensors")
@@ -220,7 +197,7 @@ def test_a_label_beside_forty_maps_is_not_lost(tmp_path: Path) -> None:
 
 
 def test_the_header_is_read_without_weights(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     assert read_header(path) == header("vae")
     assert read_header(path).label_table.partner.tolist() == [0, 1, 2, 4, 3]
 
@@ -239,13 +216,11 @@ def test_nothing_is_left_when_writing_fails(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("kind", "wanted"), [("atlas", ("vae", "vae_encoder")), ("vae_encoder", ("pca",))]
-)
+@pytest.mark.parametrize(("kind", "wanted"), [("atlas", ("vae",)), ("vae", ("pca",))])
 def test_the_wrong_kind_is_refused_by_name(
     tmp_path: Path, kind: Kind, wanted: tuple[str, ...]
 ) -> None:
-    path, _, _ = saved(tmp_path, kind)
+    path, _ = saved(tmp_path, kind)
     expected = f"found a checkpoint of kind '{kind}', need '{wanted[0]}'"
     with pytest.raises(CheckpointError, match=expected) as caught:
         load_model(path, kinds=wanted)
@@ -254,7 +229,7 @@ def test_the_wrong_kind_is_refused_by_name(
 
 @pytest.mark.parametrize("version", [0, 1, FORMAT_VERSION + 1, "1.0", None])
 def test_another_version_is_refused(tmp_path: Path, version: Any) -> None:
-    path, _, _ = saved(tmp_path, "atlas")
+    path, _ = saved(tmp_path, "atlas")
     other = rewritten(path, tmp_path / "other.safetensors", format_version=version)
     expected = f"other.safetensors: found checkpoint version {version}, need {FORMAT_VERSION}"
     with pytest.raises(CheckpointError, match=expected):
@@ -263,7 +238,7 @@ def test_another_version_is_refused(tmp_path: Path, version: Any) -> None:
 
 @pytest.mark.parametrize("changes", [{"kind": "zoo"}, {"shape": [1]}, {"surprise": 1}])
 def test_a_header_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
-    path, _, _ = saved(tmp_path, "atlas")
+    path, _ = saved(tmp_path, "atlas")
     other = rewritten(path, tmp_path / "other.safetensors", **changes)
     with pytest.raises(CheckpointError, match="header does not fit"):
         load_model(other)
@@ -278,7 +253,7 @@ def test_a_header_that_is_no_json_object_is_refused(tmp_path: Path, content: str
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     wider = toy.TINY.model_copy(update={"widths": (8, 16, 16)}).model_dump(mode="json")
     deeper = toy.TINY.model_copy(update={"num_blocks": 2}).model_dump(mode="json")
     for vae in (wider, deeper):
@@ -299,7 +274,7 @@ def test_the_file_of_another_program_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
 def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     whole = path.read_bytes()
     path.write_bytes(whole[: math.floor(share * len(whole))])
     with pytest.raises(CheckpointError, match=r"vae\.safetensors: found no safetensors file"):
@@ -334,9 +309,9 @@ def test_no_code_of_a_file_is_run(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
-@pytest.mark.parametrize("kind", ["atlas", "pca", "vae_encoder"])
+@pytest.mark.parametrize("kind", ["atlas", "pca", "vae"])
 def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: Kind) -> None:
-    path, _, _ = saved(tmp_path, kind)
+    path, _ = saved(tmp_path, kind)
     whole = path.read_bytes()
     rng = random.Random(0)
     begin = 8 + int.from_bytes(whole[:8], "little")
@@ -354,11 +329,11 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, kind: Kind) -> None:
     load_model(path)
 
 
-@pytest.mark.parametrize(("old", "kind"), [("prior", "vae"), ("model", "vae_encoder")])
+@pytest.mark.parametrize(("old", "kind"), [("prior", "vae"), ("model", "vae")])
 def test_a_checkpoint_of_format_2_is_read_and_one_line_says_so(
     tmp_path: Path, old: str, kind: Kind, talk: pytest.LogCaptureFixture
 ) -> None:
-    path, _, _ = saved(tmp_path, kind)
+    path, _ = saved(tmp_path, kind)
     changes = {
         "format_version": 2,
         "kind": old,
@@ -378,8 +353,39 @@ def test_a_checkpoint_of_format_2_is_read_and_one_line_says_so(
     assert read_header(before) == found.model_copy(update={"format_version": FORMAT_VERSION})
 
 
+def test_the_image_encoder_of_before_is_left_out_and_one_line_says_so(
+    tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    path, _ = saved(tmp_path, "vae")
+    with safe_open(path, framework="pt") as file:
+        content = json.loads(file.metadata()["seg_prior"]) | {"kind": "vae_encoder"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    encoder = {f"image_encoder.{name}": value.clone() for name, value in tensors.items()}
+    before = tmp_path / "before.safetensors"
+    save_file(tensors | encoder, before, metadata={"seg_prior": json.dumps(content)})
+    assert load_model(before).header.kind == "vae"
+    (line,) = talk.messages
+    assert line.startswith(f"{before}: its image encoder is of before")
+
+
+def test_the_detail_s_weights_are_read_by_their_old_name(tmp_path: Path) -> None:
+    prior = LabelVAE(toy.location(), toy.TINY.model_copy(update={"detail_channels": 4}))
+    path = tmp_path / "detailed.safetensors"
+    detailed = header("vae").model_copy(update={"vae": prior.config})
+    save_model(path, detailed, prior)
+    with safe_open(path, framework="pt") as file:
+        metadata = {"seg_prior": file.metadata()["seg_prior"]}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    old = {name.replace("detail_to_logits", "spell"): value for name, value in tensors.items()}
+    assert old.keys() != tensors.keys()
+    save_file(old, tmp_path / "old.safetensors", metadata=metadata)
+    before, now = (load_model(tmp_path / f"{name}.safetensors") for name in ("old", "detailed"))
+    for name, value in now.prior.state_dict().items():
+        assert torch.equal(before.prior.state_dict()[name], value)
+
+
 def test_a_checkpoint_from_before_the_digest_is_read_and_gains_one(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     before = rewritten(path, tmp_path / "before.safetensors")
     assert DIGEST_KEY not in read_metadata(before)
     load_model(before)
@@ -392,7 +398,7 @@ def test_a_checkpoint_from_before_the_digest_is_read_and_gains_one(tmp_path: Pat
 def test_tensors_that_do_not_fit_are_refused_without_a_digest_too(
     tmp_path: Path, name: str
 ) -> None:
-    path, _, _ = saved(tmp_path, "pca")
+    path, _ = saved(tmp_path, "pca")
     with safe_open(path, framework="pt") as file:
         text = file.metadata()["seg_prior"]
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -424,14 +430,14 @@ FLAT = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 1]]
 def test_a_header_out_of_bounds_is_refused_by_its_key(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     other = rewritten(path, tmp_path / "other.safetensors", **changes)
     with pytest.raises(CheckpointError, match=message):
         load_model(other)
 
 
 def test_a_label_name_with_a_line_end_is_refused_by_its_key(tmp_path: Path) -> None:
-    path, _, _ = saved(tmp_path, "vae")
+    path, _ = saved(tmp_path, "vae")
     table = toy.table().model_dump(mode="json")
     table["labels"][2]["name"] = "line\nbreak"
     other = rewritten(path, tmp_path / "other.safetensors", label_table=table)

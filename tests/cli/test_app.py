@@ -198,18 +198,13 @@ def test_a_checkpoint_that_does_not_fit_is_refused(
     assert not out.exists()
 
 
-def test_the_encoder_needs_a_prior_with_a_network(
+def test_the_encoder_goes_on_from_a_checkpoint_with_a_reader_alone(
     phantom_folder: Path, tiny_atlas: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["train-encoder", f"{phantom_folder}/*_phantom.nii.gz", "--prior", str(tiny_atlas)]
-    argv += [
-        "--labels",
-        f"{phantom_folder}/*_dseg.nii.gz",
-        "--out",
-        str(tmp_path / "out.safetensors"),
-    ]
+    argv = ["train-encoder", f"{phantom_folder}/*_dseg.nii.gz", "--prior", str(tiny_atlas)]
+    argv += ["--start", str(tiny_atlas), "--scans", "1", "--out", str(tmp_path / "a.safetensors")]
     line = refusal(argv, capsys)
-    assert line.startswith(f"{tiny_atlas}: found a checkpoint of kind 'atlas'")
+    assert line.startswith(f"{tiny_atlas}: found no image reader to go on from")
     assert not any(tmp_path.iterdir())
 
 

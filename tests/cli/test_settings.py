@@ -34,21 +34,22 @@ def write(tmp_path: Path, content: str) -> Path:
 
 
 def test_a_flag_overrides_the_file_which_overrides_the_default(tmp_path: Path) -> None:
-    file = write(tmp_path, "pretrain: {steps: 7, batch_size: 5}\nn4: true")
-    config = resolve(TrainEncoderConfig, file, NEEDED | {"pretrain": {"steps": 9}})
-    assert config.pretrain.steps == 9
-    assert config.pretrain.batch_size == 5
-    assert config.pretrain.learning_rate == OptimConfig().learning_rate
-    assert config.n4
-    assert config.synthesis == TrainEncoderConfig.model_validate(NEEDED).synthesis
+    file = write(tmp_path, "optim: {steps: 7, batch_size: 5}\nscans: 9")
+    config = resolve(TrainEncoderConfig, file, NEEDED | {"optim": {"steps": 9}})
+    assert config.optim.steps == 9
+    assert config.optim.batch_size == 5
+    default = TrainEncoderConfig.model_validate(NEEDED)
+    assert config.optim.learning_rate == default.optim.learning_rate
+    assert config.scans == 9
+    assert config.synthesis == default.synthesis
 
 
 def test_one_key_of_a_nested_model_leaves_its_neighbours_as_the_stage_has_them() -> None:
     """The stage's own default differs from that of the nested model."""
-    config = resolve(TrainEncoderConfig, None, NEEDED | {"adapt": {"batch_size": 3}})
-    default = TrainEncoderConfig.model_validate(NEEDED).adapt
+    config = resolve(TrainEncoderConfig, None, NEEDED | {"optim": {"batch_size": 3}})
+    default = TrainEncoderConfig.model_validate(NEEDED).optim
     assert default.learning_rate != OptimConfig().learning_rate
-    assert config.adapt == default.model_copy(update={"batch_size": 3})
+    assert config.optim == default.model_copy(update={"batch_size": 3})
 
 
 def test_a_mapping_replaces_a_mapping_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from seg_prior.commands.demo import (
     FULL,
     METHODS,
     MIXTURE,
-    VAE_REFINED,
+    READ,
     Size,
     describe,
 )
@@ -21,7 +21,7 @@ from seg_prior.commands.make_phantoms import PhantomFiles
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.io.nifti import read_label_map, read_volume
 
-TINY = Size(3, 1, 1, 6.0, 6.0, 2, 1, 1)
+TINY = Size(3, 1, 1, 6.0, 6.0, 2, 1)
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
@@ -33,7 +33,7 @@ def test_every_method_is_scored_on_new_heads_and_drawn(
     lines = talk.messages
     assert list(result.dice) == [MIXTURE, *(method.name for method in METHODS)]
     values = np.array(list(result.dice.values()))
-    assert values.shape == (6, 1)
+    assert values.shape == (7, 1)
     assert ((values > 0) & (values < 1)).all()
     assert any(line.startswith(f"  {ATLAS_EM}") and "(1)" in line for line in lines)
     assert all(len(line) <= 100 for line in lines if str(tmp_path) not in line)
@@ -51,21 +51,21 @@ def test_every_method_is_scored_on_new_heads_and_drawn(
 
 def test_no_head_is_in_two_sets(tmp_path: Path) -> None:
     config = DemoConfig(out=tmp_path, seed=5)
-    folders = demo.make_heads(config, Size(1, 1, 1, 8.0, 8.0, 0, 0, 0))
+    folders = demo.make_heads(config, Size(1, 1, 1, 8.0, 8.0, 0, 0))
     maps = [read_label_map(files.label_maps[0]) for files in folders]
     volumes = {np.bincount(volume.data.ravel()).tobytes() for volume in maps}
-    assert len(volumes) == 3
+    assert len(volumes) == 2
 
 
 @pytest.mark.parametrize(
     ("ours", "verdict"),
     [
-        ([0.9, 0.5], "VAE + refinement beats Gaussian mixture: +0.200, better on 1 of 2 heads"),
-        ([0.5, 0.4], "VAE + refinement DOES NOT beat Gaussian mixture: -0.050, better on 0 of 2"),
+        ([0.9, 0.5], "VAE + image reader beats Gaussian mixture: +0.200, better on 1 of 2 heads"),
+        ([0.5, 0.4], "VAE + image reader DOES NOT beat Gaussian mixture: -0.050, better on 0 of"),
     ],
 )
 def test_the_verdict_is_what_the_numbers_say(ours: list[float], verdict: str) -> None:
-    dice = {MIXTURE: [0.5, 0.5], ATLAS_EM: [0.6, 0.6], VAE_REFINED: ours}
+    dice = {MIXTURE: [0.5, 0.5], ATLAS_EM: [0.6, 0.6], READ: ours}
     assert any(line.startswith(verdict) for line in describe(dice, 1.0))
 
 
@@ -82,6 +82,6 @@ def test_the_config_in_the_checkout_is_the_demo_s(tmp_path: Path) -> None:
 def test_the_demo_beats_a_mixture_that_knows_no_anatomy(tmp_path: Path) -> None:
     config = DemoConfig(out=tmp_path / "demo", device="cpu", threads=1)
     dice = demo.run(config).dice
-    for ours, mixture in zip(dice[VAE_REFINED], dice[MIXTURE], strict=True):
+    for ours, mixture in zip(dice[READ], dice[MIXTURE], strict=True):
         assert ours > mixture + 0.2
-    assert np.mean(dice[VAE_REFINED]) > np.mean(dice["atlas argmax"])
+    assert np.mean(dice[READ]) > np.mean(dice["atlas argmax"])

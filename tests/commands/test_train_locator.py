@@ -53,6 +53,33 @@ def test_a_prior_gains_a_locator_and_still_segments(
     assert (label_map > 0).any()
 
 
+def test_a_prior_of_any_pose_learns_from_label_maps_alone(
+    phantom_folder: Path, tiny_prior: Path, tmp_path: Path
+) -> None:
+    maps, out = sorted(phantom_folder.glob("*_dseg.nii.gz")), tmp_path / "found.safetensors"
+    config = TrainLocatorConfig(
+        labels=maps, holdout=["sub-004"], prior=tiny_prior, out=out, optim=FEW, threads=1
+    )
+    header = train_locator.run(config)
+    assert header.provenance["train-locator"]["num_scans"] == len(maps) - 1
+    assert header.pose_prior is None
+    segmenter = Segmenter.load(out, device="cpu", threads=1)
+    assert segmenter.atlas.find is not None
+    assert segmenter.segment(sorted(phantom_folder.glob("*_phantom.nii.gz"))[0]).label_map.any()
+
+
+def test_scans_and_label_maps_are_each_for_their_priors(
+    phantom_folder: Path, posed_atlas: Path, tmp_path: Path
+) -> None:
+    config = request(phantom_folder, posed_atlas, tmp_path / "located.safetensors")
+    maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))
+    for change in ({"labels": maps}, {"images": []}):
+        with pytest.raises(ConfigError, match="need one of both"):
+            train_locator.run(config.model_copy(update=change))
+    with pytest.raises(ConfigError, match="need one of any field of view"):
+        train_locator.run(config.model_copy(update={"images": [], "labels": maps}))
+
+
 def test_a_prior_of_any_pose_is_refused(
     phantom_folder: Path, tiny_atlas: Path, tmp_path: Path
 ) -> None:

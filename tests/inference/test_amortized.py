@@ -11,7 +11,7 @@ from seg_prior.inference.amortized import (
     refine_schedule,
 )
 from seg_prior.inference.refine import Observation
-from seg_prior.models.image_encoder import posterior_through
+from seg_prior.models.image_posterior import posterior_through
 from tests.models import toy
 
 NUM_COARSE, NUM_LATENTS = 2, 5

@@ -17,7 +17,7 @@ from seg_prior.inference.refine import (
     refine_latent,
 )
 from seg_prior.models import em
-from seg_prior.models.image_encoder import posterior_through
+from seg_prior.models.image_posterior import posterior_through
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import class_prior, intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components

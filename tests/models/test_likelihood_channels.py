@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from seg_prior.models.em import PRIOR_VOXELS, fit, start
-from seg_prior.models.image_encoder import posterior_through
+from seg_prior.models.image_posterior import posterior_through
 from seg_prior.models.likelihood import (
     Intensities,
     channel_weight,

@@ -140,7 +140,7 @@ COMMANDS: dict[str, tuple[str, list[str]]] = {
         ["maps", "logs/log.csv"],
     ),
     "an encoder onto its prior": (
-        "train-encoder --prior {in}/m.safetensors --synthetic-only --out {in}/m.safetensors",
+        "train-encoder {in} --prior {in}/m.safetensors --out {in}/m.safetensors",
         ["m"],
     ),
 }

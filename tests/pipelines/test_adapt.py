@@ -38,10 +38,6 @@ def config(tmp_path: Path) -> Path:
             "optim": {"steps": 3, "warmup_steps": 1, "precision": "32-true"},
         },
         "locator": {"optim": {"steps": 2, "precision": "32-true", "num_workers": 0}},
-        "encoder": {
-            "pretrain": {"steps": 2, "precision": "32-true", "num_workers": 0},
-            "adapt": {"steps": 2, "precision": "32-true", "num_workers": 0},
-        },
     }
     path = tmp_path / "heads.yaml"
     path.write_text(yaml.safe_dump(settings))
@@ -61,7 +57,6 @@ def test_a_folder_becomes_models_and_a_page(config: Path) -> None:
         "atlas + EM |",
         "atlas + EM, with the VAE's locator",
         "VAE + refinement, no locator",
-        "VAE + image encoder",
         "![loss]",
     ):
         assert text in report

@@ -35,7 +35,7 @@ def optim(name: str) -> str:
 
 TINY = {
     "train-prior": NETWORK + optim("optim") + RUNTIME,
-    "train-encoder": f"{optim('pretrain')} {optim('adapt')}" + RUNTIME,
+    "train-encoder": f"{optim('optim')} --scans 1" + RUNTIME,
     "segment": "--refine 0" + RUNTIME,
 }
 

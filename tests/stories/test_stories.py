@@ -1,4 +1,4 @@
-"""From label maps and unlabelled scans to new scans, on real data: what the project is for."""
+"""From label maps alone to new scans, on real data: what the project is for."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from seg_prior.registration.intensity import normalise, observed
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data")) / "hippocampus"
-NUM_MAPS, NUM_SCANS, NUM_NEW = 25, 15, 10
+NUM_MAPS, NUM_NEW = 25, 10
 MIN_DICE = 0.72
 RUNTIME = {"device": "cpu", "threads": 1, "seed": 0}
 
@@ -48,16 +48,16 @@ class Read(NamedTuple):
 
 @pytest.fixture(scope="module")
 def hippocampi(tmp_path_factory: pytest.TempPathFactory) -> list[Read]:
-    """Ten scans, read by a model of 25 label maps and 15 scans of 40 other subjects."""
+    """Ten scans, read by a model of 25 label maps of other subjects."""
     folder = tmp_path_factory.mktemp("hippocampus")
     scans = sorted(DATA.glob("sub-*_T1w.nii.gz"))
     maps = [label_map_of(scan) for scan in scans[:NUM_MAPS]]
-    unlabelled, new = scans[NUM_MAPS : NUM_MAPS + NUM_SCANS], scans[-NUM_NEW:]
-    assert len(scans) >= NUM_MAPS + NUM_SCANS + NUM_NEW
+    new = scans[-NUM_NEW:]
+    assert len(scans) >= NUM_MAPS + NUM_NEW
     prior, model = folder / "prior.safetensors", folder / "model.safetensors"
     asked = {"labels": maps, "out": prior} | RUNTIME
     train_prior.run(resolve(TrainPriorConfig, ROOT / "tests/hippocampus.yaml", asked))
-    asked = {"images": unlabelled, "labels": maps, "prior": prior, "out": model} | RUNTIME
+    asked = {"labels": maps, "prior": prior, "out": model} | RUNTIME
     train_encoder.run(
         resolve(TrainEncoderConfig, ROOT / "tests/hippocampus_encoder.yaml", asked),
     )

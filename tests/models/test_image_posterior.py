@@ -1,4 +1,4 @@
-"""The atlas posterior that an image enters as, and the encoder that starts from the label VAE."""
+"""The atlas posterior that an image enters as."""
 
 from dataclasses import replace
 
@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.image_encoder import ImageEncoder, posterior_through
-from seg_prior.models.label_vae import LabelVAE, one_hot
+from seg_prior.models.image_posterior import posterior_through
 from seg_prior.models.location import LocationPrior
 from tests.models import toy
 
@@ -68,18 +67,3 @@ def test_images_of_a_batch_are_read_apart(location: LocationPrior, labels: Tenso
     both = posterior_through(location.log_prob[None], images, seen, toy.CLASSES)
     alone = posterior_through(location.log_prob[None], images[1:], seen[1:], toy.CLASSES)
     torch.testing.assert_close(both[1:], alone)
-
-
-def test_the_encoder_starts_as_a_copy_of_the_label_encoder(
-    location: LocationPrior, labels: Tensor
-) -> None:
-    vae = LabelVAE(location, toy.TINY).eval()
-    encoder = ImageEncoder(vae).eval()
-    soft = one_hot(labels, toy.NUM_LABELS)
-    before = vae.encode(soft)
-    assert torch.equal(torch.stack(encoder(soft, location)), torch.stack(before))
-    with torch.no_grad():
-        for parameter in encoder.parameters():
-            parameter.add_(0.1)
-    assert torch.equal(torch.stack(vae.encode(soft)), torch.stack(before))
-    assert not any(name.startswith("location") for name in encoder.state_dict())

@@ -1,11 +1,10 @@
-"""The network that finds an organ in any view of it, taught by synthetic scans in random poses."""
+"""Views of synthetic scans in random poses: what a locator learns from that finds any of them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils.data import Dataset
 
-from experiments.readings import Spread
-from experiments.schooling import Losses, Schooling, school
 from seg_prior.checkpoints.file import Model
-from seg_prior.config.synthesis import AugmentConfig
-from seg_prior.core.device import autocast
+from seg_prior.config.optim import OptimConfig
+from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.grid import Grid, apply_affine
-from seg_prior.models.locator import SIDES_OF, Locator, standardised
+from seg_prior.models.locator import SIDES_OF, standardised
 from seg_prior.registration.intensity import normalise
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import AlignedLabelMap, generator_of
@@ -31,7 +29,6 @@ from seg_prior.synthesis.render import render
 from seg_prior.synthesis.sources import Sources
 from seg_prior.synthesis.view import sample_view, size_mm
 from seg_prior.training.align import align_sources
-from seg_prior.training.losses import locator_losses
 
 BEND = AugmentConfig(
     rotation_sd_deg=0, shear_sd=0.02, log_scale_sd=0.06, shift_sd_mm=0, warp_sd_mm=(4.0, 2.0)
@@ -44,13 +41,13 @@ _SHIFTS = ((-0.23, 0.23), (-0.27, 0.27), (-0.36, 0.27))
 """Of the middle of a view along x, y and z, in sizes: much of the neck is in view, or none."""
 _SIDES = (5, 8)
 """Smallest and largest of a view, in units of `SIDES_OF`."""
-_STEPS_OF_ONE = 3
-_VIEWS_OF_STEP = 2
+_VIEWS_OF_ONE = 6
+"""A synthetic scan takes longer than to look at it."""
 _LEAST_SEEN = 1000  # voxels
 
 
 @dataclass(frozen=True, eq=False)
-class _Painted:
+class _Scan:
     """A synthetic scan.
 
     Attributes:
@@ -66,15 +63,18 @@ class _Painted:
     size_mm: float
 
 
-class Views:
-    """Batches of views; number n is a function of the seed and n alone.
+class SyntheticViews(Dataset[tuple[Tensor, Tensor]]):
+    """Views of synthetic scans; item n is a function of the seed and n alone.
 
     Args:
         maps: Label maps, in the frame of the prior.
         sources: What their indices mean.
         middle_mm: (3,) of the prior's grid.
-        spread: Of the scans.
-        spacing_mm: Of the views; the scans are painted at half of it.
+        config: Of the scans.
+        spacing_mm: Of the views; the scans are made at half of it.
+        seed: Of all that is random.
+        length: Of the training, in views.
+        batch_size: So many views in a row have one shape.
     """
 
     def __init__(
@@ -82,41 +82,58 @@ class Views:
         maps: Sequence[AlignedLabelMap],
         sources: Sources,
         middle_mm: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-        spread: Spread,
+        config: SynthesisConfig,
         spacing_mm: float,
+        seed: int,
+        length: int,
+        batch_size: int,
     ) -> None:
         self.maps, self.sources, self.middle_mm = maps, sources, middle_mm
-        self.spread, self.spacing_mm = spread, spacing_mm
+        self.config, self.spacing_mm, self.seed = config, spacing_mm, seed
+        self.length, self.batch_size = length, batch_size
         self.grids = [grid_around(one, spacing_mm / 2) for one in maps]
-        self._painted = lru_cache(maxsize=1)(self._paint)
+        self._kept: tuple[int, _Scan] | None = None
 
     @classmethod
-    def of(cls, labels: Sequence[Path], model: Model, spread: Spread, spacing_mm: float) -> Views:
-        """Of label map files and a prior; the spread's own anatomies are replaced by `BEND`."""
-        maps, sources = align_sources(labels, model, spread.synthesis)
-        spread = replace(spread, augment=BEND)
-        return cls(maps, sources, model.header.grid.center_mm, spread, spacing_mm)
+    def of(
+        cls,
+        labels: Sequence[Path],
+        model: Model,
+        config: SynthesisConfig,
+        spacing_mm: float,
+        seed: int,
+        optim: OptimConfig,
+    ) -> SyntheticViews:
+        """Of label map files and a prior, for a whole training."""
+        maps, sources = align_sources(labels, model, config)
+        middle_mm, length = model.header.grid.center_mm, optim.steps * optim.batch_size
+        return cls(maps, sources, middle_mm, config, spacing_mm, seed, length, optim.batch_size)
 
-    def batch(self, number: int) -> tuple[Tensor, Tensor]:
-        """(2, 2, D, H, W) what a locator sees, and (2, G, D, H, W) label probabilities there."""
-        painted = self._painted(number // _STEPS_OF_ONE)
-        generator = generator_of(self.spread.seed + 1, number)
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
+        """(2, D, H, W) what a locator sees, and (G, D, H, W) label probabilities there."""
+        scan = self._scan(item // _VIEWS_OF_ONE)
         low, high = _SIDES
+        of_batch = generator_of(self.seed + 1, item // self.batch_size)
         i, j, k = (
-            SIDES_OF * int(torch.randint(low, high + 1, (1,), generator=generator))
-            for _ in range(3)
+            SIDES_OF * int(torch.randint(low, high + 1, (1,), generator=of_batch)) for _ in range(3)
         )
-        views = [self._view(painted, (i, j, k), generator) for _ in range(_VIEWS_OF_STEP)]
-        return torch.stack([view[0] for view in views]), torch.stack([view[1] for view in views])
+        return self._view(scan, (i, j, k), generator_of(self.seed + 2, item))
 
-    def _paint(self, number: int) -> _Painted:
-        config, sources = self.spread.synthesis, self.sources
-        generator = generator_of(self.spread.seed, number)
+    def _scan(self, number: int) -> _Scan:
+        """The last one is kept: several views of one scan are asked for in a row."""
+        if self._kept is None or self._kept[0] != number:
+            self._kept = number, self._made(number)
+        return self._kept[1]
+
+    def _made(self, number: int) -> _Scan:
+        config, sources = self.config, self.sources
+        generator = generator_of(self.seed, number)
         choice = int(torch.randint(len(self.maps), (1,), generator=generator))
         grid, spacing_mm = self.grids[choice], self.spacing_mm / 2
-        anatomy = sample_anatomy(
-            self.maps[choice], sources, grid, self.spread.augment, config.ageing, generator
-        )
+        anatomy = sample_anatomy(self.maps[choice], sources, grid, BEND, config.ageing, generator)
         look = sample_contrast(sources, config, generator)
         data = render(anatomy, sources, look, spacing_mm, config, generator)
         in_view, _ = sample_view(anatomy, sources, grid, config, generator)
@@ -124,40 +141,27 @@ class Views:
         weight = torch.from_numpy(in_view).float()
         pair = F.avg_pool3d(torch.stack([image * weight, weight])[None], 3, stride=1, padding=1)[0]
         labels = torch.from_numpy(sources.label[anatomy])
-        return _Painted(pair, labels, grid, size_mm(anatomy, sources, spacing_mm))
+        return _Scan(pair, labels, grid, size_mm(anatomy, sources, spacing_mm))
 
     def _view(
-        self, painted: _Painted, shape: tuple[int, int, int], generator: torch.Generator
+        self, scan: _Scan, shape: tuple[int, int, int], generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """(2, *shape) and (G, *shape) of a scan in a random pose."""
         pose = random_affine(POSE, generator).numpy()
-        shift = [painted.size_mm * uniform(*bounds, generator) for bounds in _SHIFTS]
+        shift = [scan.size_mm * uniform(*bounds, generator) for bounds in _SHIFTS]
         affine = np.eye(4)
         affine[:3, :3] = np.linalg.inv(pose)[:3, :3] * self.spacing_mm
         affine[:3, 3] = self.middle_mm + shift - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
-        place = _places(Grid(shape, affine), painted.grid)
-        size = torch.tensor(painted.grid.shape)
+        place = _places(Grid(shape, affine), scan.grid)
+        size = torch.tensor(scan.grid.shape)
         unit = ((2 * place + 1) / size - 1).flip(-1)[None]
-        total, share = F.grid_sample(painted.pair[None], unit, align_corners=False)[0]
+        total, share = F.grid_sample(scan.pair[None], unit, align_corners=False)[0]
         in_view = share >= 0.5
         if in_view.sum() < _LEAST_SEEN:
             in_view = torch.ones_like(in_view)
         image = torch.where(in_view, total / share.clamp_min(0.5), 0.0)
-        labels = _shares(painted.labels, place, self.sources.num_labels)
+        labels = _shares(scan.labels, place, self.sources.num_labels)
         return standardised(image, in_view.float()), labels
-
-
-def train_finder(
-    locator: Locator, views: Views, plan: Schooling, folder: Path, request: str
-) -> int:
-    """Teach a locator in place; steps done. As `school`."""
-
-    def losses_of(step: int, share_done: float) -> Losses:
-        batch = views.batch(step)
-        with autocast("cpu"):
-            return locator_losses(locator, batch, step)
-
-    return school(locator, losses_of, plan, folder, request)
 
 
 def grid_around(label_map: AlignedLabelMap, spacing_mm: float) -> Grid:

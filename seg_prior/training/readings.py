@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -207,6 +208,11 @@ def make_readings(
     return paths
 
 
+def forget_readings(folder: Path) -> None:
+    """Remove the readings of a training that is over."""
+    shutil.rmtree(folder)
+
+
 def load_reading(path: Path) -> Reading:
     """Of a file; its tensors are mapped, not read, until they are used."""
     return Reading(**torch.load(path, weights_only=True, mmap=True))
@@ -279,7 +285,7 @@ def _check_same(folder: Path, text: str) -> None:
     elif record.read_text() != text:
         raise ConfigError(
             f"{folder}: found readings of another prior, other maps or another spread, need those "
-            "asked for. Delete the folder to make them anew, or name another OUT."
+            "asked for. Delete the folder to make them anew, or choose another --out."
         )
 
 

@@ -1,14 +1,11 @@
-"""q(z | x): an image is read as the atlas explains it, then encoded like a label map."""
+"""p(s | x) under a label prior: what q(z | s) encodes of an image, like a label map."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_prior.models import em, likelihood
-from seg_prior.models.label_encoder import LabelEncoder
-from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import IntensityClasses
-from seg_prior.models.location import LocationPrior
 
 EM_ROUNDS = 12
 EM_STRIDE = 5
@@ -36,21 +33,3 @@ def posterior_through(
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
     fitted = em.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)
-
-
-class ImageEncoder(nn.Module):
-    """The network of q(z | x), on the atlas posterior of an image.
-
-    It has the label encoder's form and starts from its weights: a crisp posterior already reads
-    like a label map, and training has to learn only what the atlas gets wrong.
-    """
-
-    def __init__(self, vae: LabelVAE) -> None:
-        super().__init__()
-        self.network = LabelEncoder(vae.location, vae.config)
-        self.network.load_state_dict(vae.encoder.state_dict())
-
-    def forward(self, posterior: Tensor, location: LocationPrior) -> tuple[Tensor, Tensor]:
-        """(B, L, V) atlas posterior -> mean, log_var of q(z | x), each (B, K)."""
-        mean, log_var = self.network(posterior, location)
-        return mean, log_var
