@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 
 def main() -> None:
     """Run the command line of this process and leave with its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file name of any bytes is shown, spelt out
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from seg_prior.cli.app import main as run
     except KeyboardInterrupt:

@@ -74,13 +74,13 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all.
+    """Write UTF-8 text, whole or not at all; of file names that are none, the bytes are spelt.
 
     Raises:
         OutputError: As `atomic_write`.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -210,9 +210,9 @@ def _refusal(path: Path, error: OSError) -> str:
 
 def _hidden(path: Path) -> str:
     """A hidden name after a file's; what comes behind it must fit into 255 bytes."""
-    name = path.name
-    is_long = len(name.encode()) > _LONGEST_NAME_BYTES
-    return f".{hashlib.sha256(name.encode()).hexdigest()[:16] if is_long else name}"
+    raw = os.fsencode(path.name)  # of any bytes, UTF-8 or not
+    is_long = len(raw) > _LONGEST_NAME_BYTES
+    return f".{hashlib.sha256(raw).hexdigest()[:16] if is_long else path.name}"
 
 
 def _in_its_folder(path: Path, make: Callable[[], Made]) -> Made:

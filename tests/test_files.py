@@ -68,14 +68,13 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert names(path.parent) == ["a.txt"]
 
 
-def test_text_that_cannot_be_encoded_leaves_the_old(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "a.json"
+def test_text_of_any_file_name_is_written_as_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xff") / os.fsdecode(b"\xfe.json")
     write_json(path, {"é": [1.5, None]})
     assert json.loads(path.read_text(encoding="utf-8")) == {"é": [1.5, None]}
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\udc80")
-    assert path.read_text(encoding="utf-8").endswith("}\n")
-    assert [file.name for file in path.parent.iterdir()] == ["a.json"]
+    write_text(path, f"{path.name}\n")
+    assert path.read_text(encoding="utf-8") == "\\udcfe.json\n"
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_its_mode_is_what_the_umask_gives(tmp_path: Path, umask: None) -> None:

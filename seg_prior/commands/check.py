@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, write_text
+from seg_prior.files import Files
 
 if TYPE_CHECKING:
     from seg_prior.planning.fingerprint import Fingerprint
@@ -86,6 +86,7 @@ def run(config: Config) -> Report:
         SegPriorError: No label map can be used, or all are of fewer than three people.
     """
     from seg_prior.io.find import find_images, find_label_maps, participant_of
+    from seg_prior.io.label_formats import write_source_table
     from seg_prior.planning import check
     from seg_prior.planning.fingerprint import read_fingerprint
     from seg_prior.planning.proposal import propose_prior
@@ -110,7 +111,7 @@ def run(config: Config) -> Report:
         table=config.out / "labels.tsv",
         prior=config.out / "prior.yaml",
     )
-    write_text(report.table, check.table_text(found.table))
+    write_source_table(report.table, found.table)
     check.write_proposal(report.prior, report.table, report.proposal)
     for line in report.lines:
         log.info(line)

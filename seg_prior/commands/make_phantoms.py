@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,10 +10,10 @@ from pydantic import Field
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, atomic_write
+from seg_prior.files import Files
 
 if TYPE_CHECKING:
-    from seg_prior.core.labels import LabelTable
+    pass
 
 SUMMARY = "Make scans of synthetic heads with known labels."
 EXAMPLE = "seg-prior make-phantoms heads/ --num 20"
@@ -69,6 +68,7 @@ def run(config: Config) -> PhantomFiles:
     Raises:
         ConfigError: `out` is a file.
     """
+    from seg_prior.io.label_formats import write_source_table
     from seg_prior.io.nifti import write_volume
     from seg_prior.synthesis.phantom import make_phantom, phantom_label_table
 
@@ -80,7 +80,7 @@ def run(config: Config) -> PhantomFiles:
         phantom = make_phantom(_subject_seed(config.seed, number), config.spacing_mm)
         write_volume(image, phantom.image.data, phantom.image)
         write_volume(label_map, phantom.label_map.data, phantom.label_map)
-    _write_label_table(written.label_table, phantom_label_table())
+    write_source_table(written.label_table, phantom_label_table())
     log.info("wrote %d scans and their label maps to %s", config.num, config.out)
     return written
 
@@ -92,20 +92,3 @@ def _subject_seed(seed: int, number: int) -> int:
     # Mixed: by seed + number, seed 1 would have the heads of seed 0, and a test those of training.
     low, high = np.random.SeedSequence((seed, number)).generate_state(2).tolist()
     return int(low) + (int(high) << 32)
-
-
-def _write_label_table(path: Path, table: LabelTable) -> None:
-    """The table as `read_label_table` reads it."""
-    from seg_prior.core.labels import BACKGROUND
-
-    with (
-        atomic_write(path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-        rows.writerow(["id", "name", "scored_as", "intensity_class", "partner"])
-        for label in table.labels:
-            scored_as = label.id if label.is_structure else BACKGROUND
-            rows.writerow(
-                [label.id, label.name, scored_as, label.intensity_class, label.partner_id]
-            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.errors import ConfigError, SegPriorError
-from seg_prior.files import Files, atomic_write
+from seg_prior.files import Files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -213,9 +212,9 @@ def _write_picture(path: Path, results: Sequence[Reconstruction], model: Model) 
 
 def _write_table(path: Path, scores: Sequence[Score]) -> None:
     """One row a subject and structure; an empty cell where the map lacks the structure."""
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["subject", "id", "name", "dice"])
-        for score in scores:
-            dice = "" if math.isnan(score.dice) else f"{score.dice:.6f}"
-            writer.writerow([score.subject, score.id, score.name, dice])
+    from seg_prior.io.tables import write_table
+
+    rows = [
+        (s.subject, s.id, s.name, "" if math.isnan(s.dice) else f"{s.dice:.6f}") for s in scores
+    ]
+    write_table(path, ("subject", "id", "name", "dice"), rows)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import re
@@ -18,11 +17,12 @@ from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import Volume, gathered
 from seg_prior.errors import ConfigError, LabelsError, SegPriorError
 from seg_prior.evaluation.dice_table import BRAIN_IDS
-from seg_prior.files import atomic_write, write_json
+from seg_prior.files import write_json
 from seg_prior.io.find import find_label_maps, scan_key
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.label_tables import label_table_from_ids
 from seg_prior.io.nifti import read_label_map
+from seg_prior.io.tables import write_table
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.metrics.scores import (
     METRICS,
@@ -260,10 +260,7 @@ def _write(result: EvaluateResult, out: Path) -> None:
         "failures": [_plain(failure) for failure in result.failed],
         "references_without_prediction": result.references_without_prediction,
     }
-    with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, Score._fields)
-        writer.writeheader()
-        writer.writerows(rows)
+    write_table(out, Score._fields, [list(row.values()) for row in rows])
     write_json(out.with_suffix(".json"), document)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from seg_prior.config.labels import LabelFormat
 from seg_prior.core.label_colours import label_colours
-from seg_prior.core.labels import LabelTable
+from seg_prior.core.labels import BACKGROUND, LabelTable
 from seg_prior.files import write_text
+from seg_prior.io.tables import table_text, write_table
 
 
 class _ColouredRow(NamedTuple):
@@ -32,6 +33,17 @@ def write_label_table(table: LabelTable, form: LabelFormat, out: Path) -> None:
     write_text(out, "\n".join(lines) + "\n")
 
 
+def write_source_table(path: Path, table: LabelTable) -> None:
+    """Write a label table as `read_label_table` reads it, a row for each id of label maps."""
+    rows: list[Sequence[object]] = []
+    for label in table.labels:
+        scored_as = label.id if label.is_structure else BACKGROUND
+        for id_ in label.source_ids:
+            name = label.name if id_ == label.id else f"{label.name} ({id_})"
+            rows.append((id_, name, scored_as, label.intensity_class, label.partner_id))
+    write_table(path, ("id", "name", "scored_as", "intensity_class", "partner"), rows)
+
+
 def describe_label_table(table: LabelTable, form: LabelFormat) -> list[str]:
     """The lines of a label table as BIDS, FreeSurfer, ITK-SNAP, 3D Slicer or FSLeyes reads it."""
     colours = (label_colours(table) * 255).round().astype(int).tolist()
@@ -48,9 +60,8 @@ def _one_word(name: str) -> str:
 
 
 def _bids(rows: list[_ColouredRow]) -> Iterable[str]:
-    yield "index\tname\tcolor"
-    for row in rows:
-        yield f"{row.id}\t{row.name}\t#{row.red:02x}{row.green:02x}{row.blue:02x}"
+    cells = [(row.id, row.name, f"#{row.red:02x}{row.green:02x}{row.blue:02x}") for row in rows]
+    return table_text(("index", "name", "color"), cells).rstrip("\n").split("\n")
 
 
 def _freesurfer(rows: list[_ColouredRow]) -> Iterable[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from seg_prior.io.tables import read_table
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
 
 COHORT_PAGE = "report.html"
@@ -37,14 +38,14 @@ def write_cohort(
 
 def _cohort_scan(out: Path, sidecar: dict[str, Any], page: Path, volumes: Path) -> CohortScan:
     quality = sidecar["quality"]
-    with volumes.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file, delimiter="\t"))
     return CohortScan(
         name=Path(sidecar["source"]).name,
-        address=quote(page.relative_to(out).as_posix()),
+        address=quote(os.fsencode(page.relative_to(out))),  # of any bytes, UTF-8 or not
         verdict=quality["verdict"],
         findings=tuple(finding["text"] for finding in quality["findings"]),
         volume_deviation=quality["measures"].get("volume_deviation"),
         time_s=sum(sidecar["seconds"].values()),
-        volumes_mm3={row["name"]: float(row["posterior_volume_mm3"]) for row in rows},
+        volumes_mm3={
+            row["name"]: float(row["posterior_volume_mm3"]) for row in read_table(volumes)
+        },
     )

@@ -7,15 +7,14 @@ seen all others.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seg_prior.errors import ConfigError
-from seg_prior.files import atomic_write
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.sidecar import is_ours, read_json
+from seg_prior.io.tables import read_table, write_table
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort
 from seg_prior.output.ownership import GENERATOR, REPLACED
@@ -95,47 +94,31 @@ def write_tables(out: Path, volumes: bool, report: bool) -> list[Path]:
         results, failures = read_results(out), read_failures(out)
         written = []
         if volumes or (out / VOLUMES).exists():
-            written.append(_write_volumes(out / VOLUMES, results))
+            write_table(out / VOLUMES, VOLUMES_HEADER, _volume_rows(results))
+            written.append(out / VOLUMES)
         if report or (out / COHORT_PAGE).exists():
             pages = [(r.sidecar, r.file("_report.html"), _volumes_of(r)) for r in results]
             written.append(write_cohort(out, pages, failures))
         if failures:
-            written.append(_write(out / FAILED, FAILED_HEADER, failures))
+            write_table(out / FAILED, FAILED_HEADER, failures)
+            written.append(out / FAILED)
         else:
             (out / FAILED).unlink(missing_ok=True)
         if _state(out) == seen:
             return written
 
 
-def _write_volumes(path: Path, results: Sequence[Result]) -> Path:
+def _volume_rows(results: Sequence[Result]) -> Iterator[Sequence[str]]:
     """The tables of all scans below each other, the scan in front."""
-
-    def rows() -> Iterator[Sequence[str]]:
-        for result in results:
-            table = _volumes_of(result)
-            if table is not None:
-                with table.open(encoding="utf-8", newline="") as file:
-                    _, *own = csv.reader(file, delimiter="\t")
-                scan = strip_suffix(result.target).removesuffix("_dseg")
-                yield from ([scan, *row] for row in own)
-
-    return _write(path, VOLUMES_HEADER, rows())
+    for result in results:
+        table = _volumes_of(result)
+        if table is not None:
+            scan = strip_suffix(result.target).removesuffix("_dseg")
+            yield from ([scan, *row.values()] for row in read_table(table))
 
 
 def _volumes_of(result: Result) -> Path | None:
     return result.file("_volumes.tsv", "_morph.tsv")
-
-
-def _write(path: Path, header: Sequence[str], rows: Any) -> Path:
-    with (
-        atomic_write(path) as temporary,
-        # A name that is no UTF-8 must not end a cohort.
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-    return path
 
 
 def _notes(out: Path, end: str) -> Iterator[Path]:

@@ -12,13 +12,14 @@ from seg_prior.checkpoints.provenance import provenance
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
-from seg_prior.files import sha256_of, staging, write_json, write_text, writing
+from seg_prior.files import sha256_of, staging, write_json, writing
 from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.io import bids
 from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table
 from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
+from seg_prior.io.tables import write_table
 from seg_prior.output import space_files
 from seg_prior.output.layout import (
     VOLUME_COLUMNS,
@@ -199,17 +200,16 @@ def _write_probabilities_sidecar(found: _Found, path: Path) -> None:
 
 def _write_volumes(found: _Found, path: Path) -> None:
     rows = (_volume_row(record, found.quality) for record in found.written.volumes)
-    lines = ["\t".join(VOLUME_COLUMNS), *rows]
-    write_text(path, "\n".join(lines) + "\n")
+    write_table(path, VOLUME_COLUMNS, rows)
 
 
-def _volume_row(record: LabelVolume, quality: Quality) -> str:
+def _volume_row(record: LabelVolume, quality: Quality) -> list[str]:
     sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
     shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
     index = "n/a" if record.id is None else str(record.id)
     z = quality.volume_z.get(record.name)
     judged = ["n/a" if z is None else f"{z:.2f}", quality.verdict]
-    return "\t".join([index, record.name, *shown, str(record.touches_edge).lower(), *judged])
+    return [index, record.name, *shown, str(record.touches_edge).lower(), *judged]
 
 
 def _write_label_table(found: _Found, path: Path) -> None:

@@ -12,7 +12,6 @@ import yaml
 
 from seg_prior.core.figures import told_apart
 from seg_prior.core.grid import Grid
-from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import gathered
 from seg_prior.files import write_text
@@ -37,18 +36,6 @@ def write_proposal(path: Path, table: Path, proposal: dict[str, object]) -> None
     settings = {"label_table": os.path.relpath(table, path.parent)} | proposal
     said = "# Proposed by seg-prior check: what differs from the defaults of train-prior.\n"
     write_text(path, said + yaml.safe_dump(settings, sort_keys=False))
-
-
-def table_text(table: LabelTable) -> str:
-    """A label table as `read_label_table` reads it."""
-    rows = ["id\tname\tscored_as\tintensity_class\tpartner"]
-    for label in table.labels:
-        for source_id in label.source_ids:
-            name = label.name if source_id == label.id else f"{label.name} ({source_id})"
-            scored_as = label.id if label.is_structure else 0
-            partner = label.partner_id if label.is_structure else 0
-            rows.append(f"{source_id}\t{name}\t{scored_as}\t{label.intensity_class}\t{partner}")
-    return "\n".join(rows) + "\n"
 
 
 def facts_of(print_: Fingerprint) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_prior.files import atomic_write
+from seg_prior.io.tables import read_table
 
 STEP = "step"
 _DPI = 100
@@ -20,8 +20,7 @@ _SMOOTHED_SHARE = 0.05
 
 def draw_log(folder: Path) -> None:
     """Draw the log.csv of a training folder as log.png beside it."""
-    with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
-        write_loss_curve(folder / "log.png", list(csv.DictReader(file)))
+    write_loss_curve(folder / "log.png", read_table(folder / "log.csv"))
 
 
 def write_loss_curve(path: Path, rows: Sequence[Mapping[str, float | str | None]]) -> None:

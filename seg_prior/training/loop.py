@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import csv
 import io
 import json
 import logging
@@ -26,6 +25,7 @@ from seg_prior.config.optim import OptimConfig
 from seg_prior.core.progress import progress
 from seg_prior.errors import ConfigError
 from seg_prior.files import atomic_write
+from seg_prior.io.tables import read_table, write_table
 
 LAST = "last.pt"
 Losses = Mapping[str, Tensor]
@@ -261,15 +261,12 @@ class _Log:
         self.enabled = enabled
         self.rows: list[dict[str, str]] = []
         if enabled and path.exists() and first_step > 0:
-            with path.open(newline="", encoding="utf-8") as file:
-                self.rows = [r for r in csv.DictReader(file) if int(r["step"]) <= first_step]
+            self.rows = [row for row in read_table(path) if int(row["step"]) <= first_step]
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if not self.enabled:
             return
         self.rows.append({"step": str(step)} | {k: f"{v:.6g}" for k, v in values.items()})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        with atomic_write(self.path) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        rows = [[row.get(column) for column in columns] for row in self.rows]
+        write_table(self.path, columns, rows)

@@ -110,6 +110,28 @@ def test_one_that_fails_stops_nobody_and_is_listed(
     assert len(after) == 4
 
 
+def test_a_name_that_is_no_utf_8_ends_no_cohort(
+    scans: Path, tiny_atlas: Path, tmp_path: Path
+) -> None:
+    raw = os.fsencode(scans)
+    os.rename(raw + b"/sub-01_T1w.nii.gz", raw + b"/sub-\xff\xfe_T1w.nii.gz")
+    (scans / os.fsdecode(b"\xff.nii.gz")).write_bytes(b"no image")
+    out = tmp_path / "out"
+    argv = [sys.executable, "-m", "seg_prior", *words(scans, out, tiny_atlas, "--report")]
+    foreseen = subprocess.run([*argv, "--dry-run"], capture_output=True, check=True)
+    assert rb"\udcff\udcfe_T1w.nii.gz" in foreseen.stdout
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (out / os.fsdecode(b"sub-\xff\xfe_space-T1w_report.html")).is_file()
+    assert "sub-%FF%FE_space-T1w_report.html" in (out / "report.html").read_text()
+    (row,) = table(out / "failed.tsv")
+    assert row["scan"].endswith("\\udcff.nii.gz")
+    scans_told = {row["scan"] for row in table(out / "volumes.tsv")}
+    assert r"sub-\udcff\udcfe_space-T1w" in scans_told
+    assert len(scans_told) == 4
+
+
 def test_what_nobody_foresaw_in_one_scan_costs_that_one(
     scans: Path, tiny_atlas: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
