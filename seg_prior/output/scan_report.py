@@ -19,7 +19,7 @@ from seg_prior.inference.prediction import LabelVolume, Prediction
 from seg_prior.models.likelihood import responsibilities
 from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.quality.measures import MEASURES
-from seg_prior.quality.verdict import Quality
+from seg_prior.quality.verdict import MAX_BIAS, Quality
 from seg_prior.report.scan import (
     NOT_MEASURED,
     Check,
@@ -139,7 +139,9 @@ def _checks(result: Prediction, quality: Quality) -> tuple[Check, ...]:
     checks = []
     for name, value in quality.measures.items():
         usual = None if calibration is None else calibration.measures.get(name)
-        if calibration is None or usual is None:
+        if name == "bias_field":  # one limit for all models
+            figure, limit, otherwise = f"{value:.3g}", f"at most {MAX_BIAS}", "PASS"
+        elif calibration is None or usual is None:
             figure, limit, otherwise = f"{value:.3g}", NOT_MEASURED, NOT_MEASURED
         else:
             low, _, high = _range(usual, calibration.warn_z)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from seg_prior.inference.prediction import Prediction
 from seg_prior.inference.uncertainty import log_volume
+from seg_prior.quality.bias_field import bias_field
 
 _MIN_VALUE = 1e-4  # logs of shares that are 0
 
@@ -36,6 +37,7 @@ MEASURES = {
     "beyond_anatomy": Measure("share of the field of view without anatomy", "high"),
     "size": Measure("volume of the prior's anatomy, in the image's", "both"),
     "stretch": Measure("longest by shortest scale of the registration", "high"),
+    "bias_field": Measure("brightest by darkest place of one tissue", "high"),
     "volume_deviation": Measure("root mean square z-score of the volumes", "high"),
 }
 
@@ -48,12 +50,14 @@ class QcInput(NamedTuple):
         log_volumes: By label name, log posterior volume in mm^3 of structures.
         repeated: Share of neighbouring voxels of one value.
         doubts: Warnings of the registration.
+        bias_field: Brightest by darkest place of a field within tissues, where one can be told.
     """
 
     measures: dict[str, float]
     log_volumes: dict[str, float]
     repeated: float
     doubts: Sequence[str]
+    bias_field: float | None = None
 
 
 def gather(result: Prediction) -> QcInput:
@@ -65,6 +69,7 @@ def gather(result: Prediction) -> QcInput:
         {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
         repeated_values(result.volume.data, result.registered.native_observed[0].numpy()),
         result.registered.registration.warnings,
+        bias_field(result),
     )
 
 

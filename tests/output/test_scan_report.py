@@ -14,6 +14,8 @@ from seg_prior.checkpoints.calibration import Calibration, Spread
 from seg_prior.cli.app import main
 from seg_prior.io.nifti import read_volume, write_volume
 from seg_prior.output.scan_report import report_of
+from seg_prior.quality.measures import gather
+from seg_prior.quality.verdict import MAX_BIAS, judge
 
 
 @pytest.fixture(scope="module")
@@ -156,3 +158,12 @@ def test_without_a_report_no_drawing_library_is_imported(
     libraries = {"matplotlib", "jinja2"}
     assert not loaded("--volumes") & libraries
     assert libraries <= loaded("--report")
+
+
+@pytest.mark.parametrize(("field", "verdict"), [(1.2, "PASS"), (1.7, "WARN")])
+def test_a_report_shows_the_field_and_its_limit(
+    result: Segmentation, field: float, verdict: str
+) -> None:
+    quality = judge(gather(result)._replace(bias_field=field), None)
+    (check,) = (c for c in report_of(result, quality, {}).checks if "bias_field" in c.name)
+    assert check[1:] == (f"{field}", f"at most {MAX_BIAS}", verdict)

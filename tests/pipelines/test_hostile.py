@@ -35,7 +35,8 @@ def test_a_hundred_hostile_files_are_refused_in_one_line_or_read(tmp_path: Path)
 
 
 def test_the_same_number_is_the_same_file(tmp_path: Path) -> None:
-    (tmp_path / "labels.tsv").write_text("id\tname\n1\ta\n2\tb\n")
+    for name in KINDS["table"]:
+        (tmp_path / name).write_text("id\tname\n1\ta\n2\tb\n")
     places = [tmp_path / name for name in "ab"]
     for place in places:
         place.mkdir()

@@ -119,3 +119,14 @@ def test_a_label_map_is_told_from_an_image() -> None:
 
 def test_every_measure_says_what_it_is() -> None:
     assert all(measure.text for measure in MEASURES.values())
+
+
+def test_one_tissue_of_two_brightnesses_is_doubtful_with_and_without_a_calibration() -> None:
+    for calibration in (CALIBRATION, None):
+        even, odd = (judge(QcInput(GOOD, VOLUMES, 0.0, (), b), calibration) for b in (1.4, 1.5))
+        assert even.findings == ()
+        assert even.measures["bias_field"] == 1.4
+        assert odd.verdict == "WARN"
+        assert "1.50 times as bright" in odd.findings[0].text
+        assert "--n4" in odd.findings[0].text
+    assert "bias_field" not in judge(QcInput(GOOD, VOLUMES, 0.0, ()), CALIBRATION).measures
