@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from experiments.hostile_files import KINDS, make
+from seg_prior.io.nifti import read_volume, write_volume
 
 TIME_S = 60
 """Of the processor; of the clock ten times as much, for the machine may be busy."""
@@ -107,27 +108,33 @@ def _resident_bytes() -> float:
 
 
 def prepare(folder: Path) -> None:
-    """Sound files of every kind, and a tiny model: an atlas of phantom heads.
+    """Sound files of every kind, and two tiny models of phantom heads.
 
     Raises:
         RuntimeError: One of the commands that make them failed.
     """
-    heads = folder / "heads"
-    model = folder / "model.safetensors"
-    spacing = str(SOUND_SPACING_MM)
+    heads, spacing = folder / "heads", str(SOUND_SPACING_MM)
+    maps, atlas = f"{heads}/*_dseg.nii.gz", str(folder / "atlas.safetensors")
+    train = ["train-prior", maps, "--spacing-mm", spacing, "--label-table", f"{heads}/labels.tsv"]
+    tiny = ["--vae.latent-channels", "3", "--vae.widths", "8", "8", "8", "--optim.steps", "2"]
     commands = (
         ["make-phantoms", str(heads), "--num", "4", "--spacing-mm", spacing, "--quiet"],
-        ["train-prior", f"{heads}/*_dseg.nii.gz", "--out", str(model), "--kind", "atlas"],
+        [*train, "--out", atlas, "--kind", "atlas", *_CPU],
+        [*train, "--out", str(folder / "vae.safetensors"), *tiny, *_CPU],
+        ["labels", atlas, "--format", "bids", "--out", str(folder / "dseg.tsv")],
+        ["labels", atlas, "--format", "freesurfer", "--out", str(folder / "colours.txt")],
     )
-    commands[1].extend(["--spacing-mm", spacing, "--label-table", f"{heads}/labels.tsv", *_CPU])
     for argv in commands:
         ran = run(argv, folder / "errors.txt", time_s=600)
         if ran.code != 0:
             raise RuntimeError(f"{argv[0]}: {ran.errors}")
-    shutil.copy(heads / "sub-001_phantom.nii.gz", folder / "scan.nii.gz")
-    shutil.copy(heads / "sub-001_phantom_dseg.nii.gz", folder / "map.nii.gz")
     shutil.copy(heads / "labels.tsv", folder / "labels.tsv")
     (folder / "settings.yaml").write_text(_SETTINGS, encoding="utf-8")
+    for name, head in (("scan", "sub-001_phantom"), ("map", "sub-001_phantom_dseg")):
+        shutil.copy(heads / f"{head}.nii.gz", folder / f"{name}.nii.gz")
+        volume = read_volume(heads / f"{head}.nii.gz")
+        for suffix in (".nii", ".mgz"):
+            write_volume(folder / f"{name}{suffix}", volume.data, volume)
 
 
 _SETTINGS = """kind: vae
@@ -153,18 +160,31 @@ threads: 1
 """
 
 
-def command_for(kind: str, file: Path, sound: Path, out: Path) -> list[str]:
-    """What reads a file of a kind."""
-    model, known = str(sound / "model.safetensors"), str(sound / "map.nii.gz")
-    scores = ["--out", str(out / "scores.csv"), "--no-surface", "--quiet"]
-    prior = ["--out", str(out / "prior.safetensors"), "--dry-run"]
-    return {
-        "image": ["segment", str(file), str(out / "a_dseg.nii.gz"), "--model", model, *_CPU],
-        "label map": ["evaluate", str(file), known, *scores],
-        "table": ["evaluate", known, known, "--label-table", str(file), *scores],
-        "config": ["train-prior", known, "--config", str(file), *prior],
-        "checkpoint": ["info", str(file)],
+def command_for(kind: str, number: int, file: Path, sound: Path, out: Path) -> list[str]:
+    """What reads a file of a kind; where several commands do, they take turns."""
+    atlas, known = str(sound / "atlas.safetensors"), str(sound / "map.nii.gz")
+    scan, label_map = str(sound / "scan.nii.gz"), str(out / "a_dseg.nii.gz")
+    heads = [str(sound / "heads" / f"sub-00{n}_phantom_dseg.nii.gz") for n in (2, 3)]
+    prior, evaluated = str(out / "prior.safetensors"), str(out / "scores.csv")
+    train = ["--kind", "atlas", "--spacing-mm", str(SOUND_SPACING_MM), "--out", prior, *_CPU]
+    scores = ["--out", evaluated, "--no-surface", "--quiet"]
+    readers = {
+        "image": [["segment", str(file), label_map, "--volumes", "--model", atlas, *_CPU]],
+        "label map": [
+            ["evaluate", str(file), known, *scores],
+            ["train-prior", str(file), *heads, *train],
+        ],
+        "table": [
+            ["evaluate", known, known, "--label-table", str(file), *scores],
+            ["train-prior", *heads, "--label-table", str(file), *train],
+        ],
+        "config": [["train-prior", known, "--config", str(file), "--out", prior, "--dry-run"]],
+        "checkpoint": [
+            ["info", str(file)],
+            ["segment", scan, label_map, "--volumes", "--model", str(file), *_CPU],
+        ],
     }[kind]
+    return readers[number // len(KINDS) % len(readers)]
 
 
 def judge(ran: Ran, file: Path, out: Path) -> tuple[str, ...]:
@@ -209,7 +229,7 @@ def campaign(num: int, seed: int, folder: Path) -> list[Verdict]:
         out = place / "out"
         out.mkdir(parents=True)
         file = make(kind, number, seed, sound, place)
-        ran = run(command_for(kind, file, sound, out), place / "errors.txt")
+        ran = run(command_for(kind, number, file, sound, out), place / "errors.txt")
         faults = judge(ran, file, out)
         last = ran.errors.strip().splitlines()[-1:] or [""]
         verdicts.append(Verdict(kind, number, ran.code, faults, last[0][:300]))

@@ -182,14 +182,19 @@ def _change_somewhere(random: Random, content: Any) -> None:
         content[key] = random.choice(_SCALARS)
 
 
-KINDS: dict[str, tuple[str, tuple[Mutate, ...]]] = {
-    "image": ("scan.nii.gz", (nifti_changed, nifti_changed, bytes_changed)),
-    "label map": ("map.nii.gz", (nifti_changed, nifti_changed, bytes_changed)),
-    "table": ("labels.tsv", (text_changed, text_changed, bytes_changed)),
-    "config": ("settings.yaml", (yaml_changed, yaml_changed, bytes_changed)),
-    "checkpoint": ("model.safetensors", (checkpoint_changed, checkpoint_changed, bytes_changed)),
+_PACKED: tuple[Mutate, ...] = (nifti_changed, nifti_changed, bytes_changed)
+_TABLE: tuple[Mutate, ...] = (text_changed, text_changed, bytes_changed)
+_CHECKPOINT: tuple[Mutate, ...] = (checkpoint_changed, checkpoint_changed, bytes_changed)
+_BYTES: tuple[Mutate, ...] = (bytes_changed,)
+
+KINDS: dict[str, dict[str, tuple[Mutate, ...]]] = {
+    "image": {"scan.nii.gz": _PACKED, "scan.nii": _BYTES, "scan.mgz": _BYTES},
+    "label map": {"map.nii.gz": _PACKED, "map.mgz": _BYTES},
+    "table": {"labels.tsv": _TABLE, "dseg.tsv": _TABLE, "colours.txt": _TABLE},
+    "config": {"settings.yaml": (yaml_changed, yaml_changed, bytes_changed)},
+    "checkpoint": {"atlas.safetensors": _CHECKPOINT, "vae.safetensors": _CHECKPOINT},
 }
-"""Kind -> the name of a sound file of it, and what is done to it."""
+"""Kind -> sound file of it -> what is done to it."""
 
 
 def make(kind: str, number: int, seed: int, sound: Path, out: Path) -> Path:
@@ -202,8 +207,9 @@ def make(kind: str, number: int, seed: int, sound: Path, out: Path) -> Path:
         sound: Folder of the sound files.
         out: Folder to write to.
     """
-    name, changes = KINDS[kind]
     random = Random(f"{seed} {kind} {number}")
+    name = random.choice(list(KINDS[kind]))
     path = out / name
-    path.write_bytes(random.choice(changes)(random, (sound / name).read_bytes()))
+    change = random.choice(KINDS[kind][name])
+    path.write_bytes(change(random, (sound / name).read_bytes()))
     return path
