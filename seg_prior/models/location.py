@@ -32,7 +32,6 @@ class LocationPrior(nn.Module):
     """
 
     log_prob: Tensor
-    prob: Tensor
     prob_of_group: Tensor
     cells: Tensor
     voxels: Tensor
@@ -55,8 +54,7 @@ class LocationPrior(nn.Module):
             group_of_label[list(group)] = n
         self.register_buffer("group_of_label", group_of_label, persistent=False)
         self.register_buffer("log_prob", log_prob)
-        self.register_buffer("prob", log_prob.exp(), persistent=False)
-        of_group = self.by_group(self.prob[None])[0]
+        of_group = self.by_group(log_prob.exp()[None])[0]
         self.register_buffer("prob_of_group", of_group, persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
@@ -65,9 +63,23 @@ class LocationPrior(nn.Module):
         outside = self.scatter(torch.zeros(1, 1, self.voxels.numel()), 1.0)[:, 0] > 0
         log_grid[:, 0][outside] = 0.0
         self.register_buffer("log_grid", log_grid, persistent=False)
-        slopes = torch.cat([self.gather(s) for s in torch.gradient(log_grid.exp(), dim=[2, 3, 4])])
-        slopes = self.by_group(slopes)
-        self.register_buffer("slope", slopes, persistent=False)
+        self.register_buffer("slope", self._slope(), persistent=False)
+
+    def _slope(self) -> Tensor:
+        """(3, G, V) how steep the probability of each label is along D, H, W, half precision."""
+        slope = self.log_prob.new_empty(3, *self.prob_of_group.shape, dtype=torch.float16)
+        for group, prob in enumerate(
+            self.prob_of_group
+        ):  # one by one: all would be half a gigabyte
+            outside = 1.0 if group == 0 else FLOOR
+            along = torch.gradient(self.scatter(prob[None, None], outside), dim=[2, 3, 4])
+            slope[:, group] = self.gather(torch.cat(along))[:, 0]
+        return slope
+
+    @property
+    def prob(self) -> Tensor:
+        """(L, V) p_loc."""
+        return self.log_prob.exp()
 
     @property
     def num_labels(self) -> int:
