@@ -69,9 +69,8 @@ class Finder:
         Returns:
             None where the network sees hardly any of the anatomy.
         """
-        pair = torch.from_numpy(np.stack([image, observed]).astype(np.float32))
         seen_on = sight_grid(grid, self.spacing_mm)
-        pair = resample_observed(pair, grid, seen_on)
+        pair = resample_observed(torch.from_numpy(image), torch.from_numpy(observed), grid, seen_on)
         in_view = pair[1].numpy() > 0.5
         labels = self.see(standardised(*pair))[:, torch.from_numpy(in_view)].exp().numpy()
         world_mm = apply_affine(seen_on.affine, np.argwhere(in_view))

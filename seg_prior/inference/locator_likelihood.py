@@ -95,9 +95,8 @@ class LocatorLikelihood:
         self, image: NDArray[np.float32], observed: NDArray[np.bool_], grid: Grid, seed: int
     ) -> _Seen | None:
         """What lies within reach of the middle of what is seen."""
-        pair = torch.from_numpy(np.stack([image, observed]).astype(np.float32))
         seen_on = sight_grid(grid, self.spacing_mm)
-        pair = resample_observed(pair, grid, seen_on)
+        pair = resample_observed(torch.from_numpy(image), torch.from_numpy(observed), grid, seen_on)
         # What it says of places out of view was never trained.
         in_view = (pair[1] > 0.5).numpy()
         labels = self.see(standardised(*pair))[:, torch.from_numpy(in_view)].exp()

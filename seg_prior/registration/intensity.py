@@ -61,15 +61,18 @@ def normalise(
     Raises:
         ImageError: Both percentiles are equal, as in a constant image, or nothing is observed.
     """
-    values = data[observed].astype(np.float64)
+    values = data[observed]
     low, high = np.percentile(values, [1, 99]) if values.size else (float(data.flat[0]),) * 2
     if not high > low:
         raise ImageError(
             f"{source}: found an image without contrast (1st and 99th percentile both {low:.6g}), "
             "need a scan with varying intensities. Check that it is not a blank or a mask."
         )
-    scaled = np.clip((data.astype(np.float64) - low) / (high - low), *NORMALISED_RANGE)
-    return np.where(observed, scaled, 0).astype(np.float32)
+    scaled = np.zeros(data.shape, dtype=np.float32)
+    for plane, here, out in zip(data, observed, scaled, strict=True):
+        normal = (plane.astype(np.float64) - low) / (high - low)
+        np.copyto(out, np.clip(normal, *NORMALISED_RANGE), where=here, casting="same_kind")
+    return scaled
 
 
 def correct_bias(

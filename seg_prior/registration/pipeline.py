@@ -19,7 +19,8 @@ from seg_prior.io.itk import one_thread
 from seg_prior.registration.affine import Find, Registration, register
 from seg_prior.registration.intensity import correct_bias, normalise, observed
 from seg_prior.registration.pose_search import PoseGuide
-from seg_prior.registration.resample import resample_observed
+from seg_prior.registration.pyramid import finest_spacing_mm
+from seg_prior.registration.resample import block_means, resample_observed
 
 MIN_OVERLAP = 0.5
 """Share of the first contrast's field of view that every other has to show."""
@@ -28,6 +29,10 @@ MAX_ANATOMIES = 1000
 searching it takes all memory, or there is nothing to see."""
 BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 70, 20
 """What reading a scan takes at its peak: a voxel of its, and one of a further contrast."""
+
+
+Pair = tuple[Tensor, Tensor]
+"""(I, J, K) image, 0 where it was not observed, and bool, where it was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,15 +115,12 @@ def register_scan(
     grids = [volume.grid for volume in volumes]
     _check_memory(volumes)
     pairs = [_normalised(volume, n4, _on_grid(ignored, grids[0], volume)) for volume in volumes]
-    for volume, pair in zip(volumes, pairs, strict=True):
-        _check_extent(volume, pair[1], atlas)
-    native, native_observed = _carry_all(pairs, grids, grids[0])
-    is_observed = native_observed > 0
+    for volume, (_, in_view) in zip(volumes, pairs, strict=True):
+        _check_extent(volume, in_view, atlas)
+    native, is_observed = _carry_all(pairs, grids, grids[0])
     _check_overlap(volumes, is_observed)
     registration = register(
-        native[0].numpy(),
-        is_observed[0].numpy(),
-        grids[0],
+        *_coarse_enough(pairs[0], grids[0], atlas),
         atlas.expected,
         atlas.grid,
         atlas.anatomy,
@@ -133,17 +135,20 @@ def register_scan(
             "voxel sizes in its header right?"
         )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
-    image, in_view = _carry_all(pairs, moved, atlas.grid)
-    fine = fine_ignored = None
-    if atlas.is_read_finely:
-        fine = torch.stack(_carry_all(pairs, moved, atlas.grid.halved()))
-    asked = is_observed.any(0)
+    here, halved = moved[0], atlas.grid.halved()
+    asked, fine, fine_ignored = is_observed.any(0), None, None
     if ignored is not None:
         asked |= torch.from_numpy(ignored & observed(volumes[0].data))
         if atlas.is_read_finely:
-            fine_ignored = _carry_mask(ignored, moved[0], atlas.grid.halved())
+            fine_ignored = _carry_mask(ignored, here, halved)
+    if atlas.is_read_finely:
+        image, in_view = _carry_all(pairs, moved, halved)
+        fine = torch.stack([image, in_view.float()])
+        # A voxel of prior space is the mean of its eight parts.
+        pairs, moved = list(zip(image, in_view, strict=True)), [halved] * len(pairs)
+    image, in_view = _carry_all(pairs, moved, atlas.grid)
     return RegisteredScan(
-        native, is_observed, moved[0], image, in_view, registration, fine, fine_ignored, asked
+        native, is_observed, here, image, in_view.float(), registration, fine, fine_ignored, asked
     )
 
 
@@ -158,12 +163,12 @@ def _on_grid(
 
 def _carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> Tensor:
     """A mask on another grid; a voxel that is half in it is."""
-    pair = torch.from_numpy(np.stack([mask, np.ones_like(mask)]).astype(np.float32))
-    return _carry(pair, source, target)[0] >= 0.5
+    values = torch.from_numpy(mask)
+    return _carry((values.float(), torch.ones_like(values)), source, target)[0] >= 0.5
 
 
-def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> Tensor:
-    """(2, I, J, K): normalised intensity, and 1 where it was observed."""
+def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> Pair:
+    """Normalised intensity, and where it was observed; (I, J, K) each."""
     in_view = observed(volume.data)
     if ignored is not None:
         in_view &= ~ignored
@@ -176,7 +181,21 @@ def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> 
     if n4:
         corrected = correct_bias(volume.data, in_view, volume.grid)
         image = normalise(corrected, in_view, volume.source)
-    return torch.from_numpy(np.stack([image, in_view]))
+    return torch.from_numpy(image), torch.from_numpy(in_view)
+
+
+def _coarse_enough(
+    pair: Pair, grid: Grid, atlas: Atlas
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], Grid]:
+    """An image, its field of view and its grid, averaged to half the voxels of the finest level."""
+    finest_mm = finest_spacing_mm(atlas.anatomy, atlas.grid)
+    sizes = np.maximum(1, finest_mm / 2 // grid.spacing_mm).astype(int)
+    if (sizes == 1).all():
+        return pair[0].numpy(), pair[1].numpy(), grid
+    (total, share), coarse = block_means(pair, grid, sizes)
+    is_observed = share >= 0.5
+    image = torch.where(is_observed, total / share.clamp_min(0.5), 0.0)
+    return image.numpy(), is_observed.numpy(), coarse
 
 
 def _check_memory(volumes: Sequence[Volume]) -> None:
@@ -226,18 +245,21 @@ def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:
 
 
 def _carry_all(
-    pairs: Sequence[Tensor], sources: Sequence[Grid], target: Grid
+    pairs: Sequence[Pair], sources: Sequence[Grid], target: Grid
 ) -> tuple[Tensor, Tensor]:
     """Images and fields of view of H contrasts on one grid: (H, *target.shape) each."""
     carried = [_carry(pair, source, target) for pair, source in zip(pairs, sources, strict=True)]
-    image, in_view = torch.stack(carried, dim=1)
-    return image, in_view
+    if len(carried) == 1:  # a view: of a large scan there is no second copy
+        ((image, in_view),) = carried
+        return image[None], in_view[None]
+    images, views = zip(*carried, strict=True)
+    return torch.stack(images), torch.stack(views)
 
 
-def _carry(pair: Tensor, source: Grid, target: Grid) -> Tensor:
+def _carry(pair: Pair, source: Grid, target: Grid) -> Pair:
     """An image and its field of view on another grid; a voxel that is half in view is observed."""
     if source.same_as(target):
         return pair
-    image, share = resample_observed(pair, source, target)
+    image, share = resample_observed(*pair, source, target)
     is_observed = share >= 0.5
-    return torch.stack([torch.where(is_observed, image, 0.0), is_observed.float()])
+    return torch.where(is_observed, image, 0.0), is_observed

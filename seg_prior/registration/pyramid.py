@@ -171,6 +171,12 @@ def _reoriented(side: PyramidImage) -> PyramidImage:
     return PyramidImage(np.ascontiguousarray(pair), Grid((i, j, k), affine), side.is_stripped)
 
 
+def finest_spacing_mm(anatomy: Mask, grid: Grid) -> float:
+    """Of the finest level; `anatomy` on prior space's `grid`."""
+    size_mm = np.cbrt(float(anatomy.sum()) * grid.voxel_volume_mm3)
+    return max(float(grid.spacing_mm.min()), float(size_mm) / _VOXELS_PER_SIZE[0])
+
+
 def pyramid_levels(
     prior: PyramidImage, native: PyramidImage, size_mm: float, surround_mm: float
 ) -> list[Level]:

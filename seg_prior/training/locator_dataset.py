@@ -41,12 +41,12 @@ def pseudo_labelled(prediction: Prediction, spacing_mm: float) -> PseudoLabelled
     """A scan and its posterior on the grid that the network sees it on."""
     grid, registered = prediction.volume.grid, prediction.registered
     seen_on = sight_grid(grid, spacing_mm)
-    pair = torch.stack([registered.native[0], registered.native_observed[0].float()])
     each = (
         resample_mean(torch.from_numpy(p)[None], grid, seen_on) for p in prediction.posteriors()
     )
     labels = with_background(torch.cat(list(each)))
-    return PseudoLabelledScan(resample_observed(pair, grid, seen_on).half(), labels.half())
+    pair = resample_observed(registered.native[0], registered.native_observed[0], grid, seen_on)
+    return PseudoLabelledScan(torch.stack(pair).half(), labels.half())
 
 
 class RandomViews(Dataset[tuple[Tensor, Tensor]]):

@@ -166,10 +166,10 @@ def test_images_are_seen_the_right_way_up(axes: NDArray[np.float64]) -> None:
 def test_reorienting_an_image_leaves_what_is_seen() -> None:
     values, observed = noise(CROP)
     pair = torch.from_numpy(np.stack([values, observed.astype(np.float32)]))
-    straight = resample_observed(pair, CROP, sight_grid(CROP, 4.0))
+    straight = resample_observed(*pair, CROP, sight_grid(CROP, 4.0))
     flipped = CROP.affine.copy()
     flipped[:3, 3] += flipped[:3, 0] * (CROP.shape[0] - 1)
     flipped[:3, 0] *= -1
     turned = Grid((CROP.shape[1], CROP.shape[0], CROP.shape[2]), flipped[:, [1, 0, 2, 3]])
-    seen = resample_observed(pair.flip(1).transpose(1, 2), turned, sight_grid(turned, 4.0))
+    seen = resample_observed(*pair.flip(1).transpose(1, 2), turned, sight_grid(turned, 4.0))
     torch.testing.assert_close(seen, straight, atol=1e-5, rtol=0)

@@ -167,6 +167,24 @@ def test_the_mean_onto_a_finer_grid_is_the_interpolation() -> None:
     assert torch.equal(resample_mean(waves(grid), grid, fine), resample(waves(grid), grid, fine))
 
 
+@pytest.mark.parametrize(
+    "turned", [np.eye(4), np.diag([-1.0, 1, -1, 1]), np.eye(4)[:, [2, 0, 1, 3]]]
+)
+def test_one_axis_after_the_other_is_the_mean_of_all_places(
+    turned: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = centered((23, 30, 17), turned)
+    target = Grid((9, 8, 14), centered((9, 8, 14), np.diag([2.2, 3.7, 1.4, 1])).affine.copy())
+    target.affine[:3, 3] += 3.3  # some of it beyond the source
+    pair = torch.cat([waves(source), torch.ones(1, *source.shape)])
+    found = resample_mean(pair, source, target)
+    monkeypatch.setattr(resampling, "_MANY", 1e9)
+    monkeypatch.setattr(resampling, "_axes_along", lambda *_: None)
+    expected = resample_mean(pair, source, target)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert 0 < float((expected[1] == 0).float().mean()) < 0.5
+
+
 @pytest.mark.parametrize("name", AWKWARD)
 def test_means_of_a_much_finer_source_are_right_and_their_work_is_bounded(
     name: str, monkeypatch: pytest.MonkeyPatch
