@@ -22,7 +22,7 @@ class NativeVoxels:
     """The native voxels that can hold anatomy: observed, and inside the anatomy mask.
 
     Attributes:
-        index: (N,) flat index into the native grid.
+        index: (N,) int32 flat index into the native grid.
         shape: Of the native grid.
         prior_from_native: (4, 4) voxel index -> voxel index.
     """
@@ -80,7 +80,7 @@ def find_native_voxels(
             inside = ((near >= 0) & (near < sizes)).all(1)
             near = near.clamp_(min=torch.zeros_like(sizes), max=sizes - 1)
             inside &= mask[near[:, 0], near[:, 1], near[:, 2]]
-            found.append(index[inside])
+            found.append(index[inside].int())
     return NativeVoxels(torch.cat(found), native.shape, prior_from_native)
 
 

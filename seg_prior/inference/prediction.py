@@ -140,14 +140,19 @@ class Prediction:
             predictor, volume, contrasts, registered, seen, estimate, voxels, summary, seconds
         )
 
-    @cached_property
+    @property
     @on_own_threads
     def label_map(self) -> NDArray[np.int32]:
         """(I, J, K) label ids on the scan's grid."""
+        return np.asarray(self.predictor.label_table.ids[self.label_indices])
+
+    @cached_property
+    @on_own_threads
+    def label_indices(self) -> NDArray[np.uint8]:
+        """(I, J, K) places of the labels in the label table, on the scan's grid."""
         indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
         indices[self.voxels.index.cpu()] = self.summary.best.cpu()
-        ids = self.predictor.label_table.ids[indices.view(self.volume.grid.shape).numpy()]
-        return np.asarray(ids)
+        return indices.view(self.volume.grid.shape).numpy()
 
     @property
     @on_own_threads
@@ -207,7 +212,7 @@ class Prediction:
         """One record for each label but background."""
         voxel_mm3 = self.volume.grid.voxel_volume_mm3
         counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
-        faces = [np.moveaxis(self.label_map, axis, 0)[[0, -1]].ravel() for axis in range(3)]
+        faces = [np.moveaxis(self.label_indices, axis, 0)[[0, -1]].ravel() for axis in range(3)]
         at_edge = set(np.unique(np.concatenate(faces)).tolist())
         intervals = self._intervals()
         return tuple(
@@ -218,7 +223,7 @@ class Prediction:
                 soft_mm3=self.soft_mm3[index],
                 low_mm3=intervals[index][0],
                 high_mm3=intervals[index][1],
-                touches_edge=label.id in at_edge,
+                touches_edge=index in at_edge,
             )
             for index, label in enumerate(self._labels)
             if index > 0

@@ -46,7 +46,7 @@ def report_of(result: Prediction, quality: Quality, sidecar: Mapping[str, Any]) 
         name=Path(result.volume.source).name,
         grid=result.volume.grid,
         image=result.volume.data,
-        label_map=_indices(result, result.summary.best),
+        label_map=result.label_indices,
         entropy=result.entropy,
         prior_map=_indices(result, _prior_labels(result)),
         contrasts=tuple(

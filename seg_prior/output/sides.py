@@ -37,14 +37,13 @@ class Written:
         return cls(result, table, [(index,) for index in range(len(table))])
 
     @property
-    def label_map(self) -> NDArray[np.int32]:
-        """(I, J, K) ids."""
-        own, found = self.result.predictor.label_table.ids, self.result.label_map
-        values = own.copy()
+    def label_map(self) -> NDArray[np.unsignedinteger]:
+        """(I, J, K) ids, of the smallest type that holds them."""
+        largest = max(label.id for label in self.label_table.labels)
+        ids = np.zeros(len(self.result.predictor.label_table), np.min_scalar_type(largest))
         for label, group in zip(self.label_table.labels, self.groups, strict=True):
-            values[list(group)] = label.id
-        order = np.argsort(own)
-        return np.asarray(values[order][np.searchsorted(own[order], found)])
+            ids[list(group)] = label.id
+        return np.asarray(ids[self.result.label_indices])
 
     def posteriors(self) -> Iterator[NDArray[np.float32]]:
         """(I, J, K) probability of every label but background."""

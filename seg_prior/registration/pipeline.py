@@ -212,7 +212,7 @@ def _check_memory(volumes: Sequence[Volume]) -> None:
 
 def _check_extent(volume: Volume, is_observed: Tensor, atlas: Atlas) -> None:
     """Refuse a field of view in which the anatomy would be a speck, or that is a speck itself."""
-    seen_mm3 = float(is_observed.sum()) * volume.grid.voxel_volume_mm3
+    seen_mm3 = int(is_observed.count_nonzero()) * volume.grid.voxel_volume_mm3
     anatomies = seen_mm3 / (float(atlas.anatomy.sum()) * atlas.grid.voxel_volume_mm3)
     thinnest_mm = float((volume.grid.spacing_mm * volume.grid.shape).min())
     of = " of the model's anatomy"
