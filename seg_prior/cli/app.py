@@ -137,10 +137,11 @@ def _add(app: App, name: str, command: ModuleType) -> None:
         return _tell_failures(getattr(result, "failed", ()))
 
     about = " ".join(f"{field.upper()}: {help_of(command.Config, field)}" for field in operands)
+    own = partial(command.Config, is_flag)
     # The flags are known only now, so the signature that the parser reads is written by hand.
     call.__annotations__ = {
         "paths": Annotated[Path, Parameter(help=about)],
-        "flags": Annotated[partial(command.Config, is_flag) | None, Parameter(name="*")],
+        "flags": Annotated[own | None, Parameter(name="*", parse=bool(own.model_fields))],
         "config": Annotated[
             Path | None, Parameter(help="Take settings from this YAML; flags override it.")
         ],
