@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seg_prior.errors import ConfigError, ImageError
 from seg_prior.io.formats import (
+    LABEL_MAPS,
     SUFFIXES,
     format_of,
     is_image_folder,
@@ -38,8 +39,8 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     """The scans that inputs name, each once.
 
     A result of `segment` is no scan, so a folder may hold both: neither what a sidecar of ours
-    names nor a file called `_dseg`, `_probseg`, `_entropy` or `_mask` is found in a folder or by a
-    pattern.
+    names nor a file called `_dseg`, `_probseg`, `_entropy` or `_mask`, nor a label map of 3D Slicer
+    (`.seg.nrrd`), is found in a folder or by a pattern.
 
     Args:
         inputs: Each is an image file; a folder, for the images in it at any depth, and the folder
@@ -177,6 +178,8 @@ def _is_other(image: Path, sought: Sought) -> bool:
         return True
     if sought is not Sought.SCAN:
         return False
+    if suffix_of(image) in LABEL_MAPS:
+        return True
     sidecar = read_json(image.with_name(f"{name}.json"))
     return is_ours(sidecar) and image.name in sidecar.get("files", ())
 

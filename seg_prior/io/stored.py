@@ -49,6 +49,7 @@ class Format:
         write: (path, data, like, table) writes an array on the grid of `like`: integers are of
             the smallest unsigned type, all else is float32; `table` names the ids of a label map.
             None for a format that is only read.
+        label_maps: Of these, those of label maps alone, which a folder of scans may hold.
         written: Suffixes of files that are written.
         parts: Path -> the files that hold the image, for one that is more than one file.
         holds: Whether a folder is an image of this format; None where images are files.
@@ -60,6 +61,7 @@ class Format:
     suffixes: tuple[str, ...]
     open: Callable[[Path], AbstractContextManager[Stored]]
     write: Callable[[Path, NDArray[Any], Volume, LabelTable | None], None] | None = None
+    label_maps: tuple[str, ...] = ()
     written: tuple[str, ...] = ()
     parts: Callable[[Path], list[Path]] = lambda path: [path]
     holds: Callable[[Path], bool] | None = None

@@ -32,6 +32,15 @@ def test_a_folder_is_the_visible_scans_in_it_at_any_depth_sorted(folder: Path) -
     assert find_images([folder]) == [folder / name for name in wanted]
 
 
+def test_a_label_map_of_slicer_is_no_scan(tmp_path: Path) -> None:
+    for name in ("a.nrrd", "a.seg.nrrd"):
+        (tmp_path / name).touch()
+    assert names(find_images([tmp_path])) == ["a.nrrd"]
+    assert names(find_images([tmp_path / "*.nrrd"])) == ["a.nrrd"]
+    assert names(find_images([tmp_path / "a.seg.nrrd"])) == ["a.seg.nrrd"]
+    assert names(find_label_maps([tmp_path])) == ["a.nrrd", "a.seg.nrrd"]
+
+
 def test_a_linked_folder_is_searched_once(folder: Path, tmp_path: Path) -> None:
     other = folder / "links"
     other.mkdir()

@@ -24,6 +24,8 @@ _FORMAT_OF = {suffix: form for form in FORMATS for suffix in (*form.suffixes, *f
 _LONGEST_FIRST = sorted(_FORMAT_OF, key=len, reverse=True)
 SUFFIXES = tuple(sorted(suffix for form in FORMATS for suffix in form.suffixes))
 """Of files that are an image."""
+LABEL_MAPS = tuple(suffix for form in FORMATS for suffix in form.label_maps)
+"""Of files that are a label map and no scan."""
 WRITTEN = tuple(sorted(suffix for form in FORMATS for suffix in form.written))
 """Of files that are written."""
 

@@ -154,9 +154,12 @@ def _in_order(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], NDArray
 
 
 def _holds(folder: Path) -> bool:
-    """Whether a folder has DICOM files of its own."""
-    names = sorted(file for file in folder.iterdir() if _may_be_dicom(file))
-    return any(_is_dicom(file) for file in names[:_NUM_LOOKED_AT])
+    """Whether a folder has DICOM files of its own; not where it cannot be looked at."""
+    try:
+        names = sorted(file for file in folder.iterdir() if _may_be_dicom(file))
+        return any(_is_dicom(file) for file in names[:_NUM_LOOKED_AT])
+    except OSError:
+        return False
 
 
 def _may_be_dicom(file: Path) -> bool:

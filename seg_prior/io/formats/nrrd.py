@@ -22,6 +22,7 @@ _IO = "NrrdImageIO"
 _SPACES = {"right-anterior-superior", "left-anterior-superior", "left-posterior-superior"}
 _SPACES |= {"ras", "las", "lps"}
 _MM_PER_UNIT = {"mm": 1.0, "um": 1e-3, "µm": 1e-3, "cm": 10.0, "m": 1e3}
+_SEGMENTS = ".seg.nrrd"
 _MAX_HEADER_BYTES = 1 << 20
 _LINE_BYTES = 16
 """The first line is shorter; how it ends, all of them do."""
@@ -53,7 +54,7 @@ def _open(path: Path) -> Iterator[Stored]:
     shape, voxels = shape_of(reader), ItkVoxels(reader.Execute)
     warnings = _told(header.fields)
     affine = np.diag([*[_mm_per_unit(path, header.fields)] * 3, 1.0]) @ affine_of(reader)
-    if not (path.name.lower().endswith(".seg.nrrd") and len(shape) == 4):
+    if not (path.name.lower().endswith(_SEGMENTS) and len(shape) == 4):
         yield Stored(shape, voxels, None, affine, warnings=warnings)
         return
     label_map, word = flatten(voxels[...], segments_of(header.fields), path)
@@ -113,5 +114,11 @@ def _write(path: Path, data: NDArray[Any], like: Volume, _: LabelTable | None) -
 
 
 FORMAT = Format(
-    "NRRD", (".nrrd", ".nhdr", ".seg.nrrd"), _open, _write, written=(".nrrd",), parts=_parts
+    "NRRD",
+    (".nrrd", ".nhdr", _SEGMENTS),
+    _open,
+    _write,
+    label_maps=(_SEGMENTS,),
+    written=(".nrrd",),
+    parts=_parts,
 )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ConfigError, ExtraError, OutputError
+from seg_prior.errors import ConfigError, ExtraError, ImageError, OutputError
 from seg_prior.io.find import find_images
 from seg_prior.io.formats import check_target, content_sha256, strip_suffix
 from seg_prior.io.nifti import read_volume, write_volume
@@ -189,6 +189,17 @@ def test_a_segmentation_beside_its_series_is_no_second_series(tmp_path: Path) ->
     write_volume(tmp_path / "scan" / "seg.dcm", label_map(), volume)
     again = read_volume(tmp_path / "scan")
     assert np.array_equal(again.data, volume.data)
+
+
+def test_many_frames_in_one_file_are_refused(tmp_path: Path) -> None:
+    files_of.write_series(tmp_path / "scan", intensities(), RIGID["oblique"])
+    write_volume(tmp_path / "seg.dcm", label_map(), read_volume(tmp_path / "scan"))
+    enhanced = pydicom.dcmread(tmp_path / "seg.dcm")
+    enhanced.Modality = "MR"
+    (tmp_path / "enhanced").mkdir()
+    enhanced.save_as(tmp_path / "enhanced" / "a.dcm")
+    with pytest.raises(ImageError, match="found 21 frames in one DICOM file, need a file for each"):
+        read_volume(tmp_path / "enhanced")
 
 
 def test_what_cannot_become_a_segmentation_is_said_before_the_work(

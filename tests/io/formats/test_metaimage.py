@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from seg_prior.io.formats import content_sha256
 from seg_prior.io.nifti import read_volume
 from tests.io.formats.awkward import AFFINES, LPS_FROM_RAS, check_same, intensities, refusal
 
@@ -77,3 +78,13 @@ def test_a_file_that_does_not_hold_its_voxels_is_refused(tmp_path: Path) -> None
     assert "found data in several files (slice%03d.raw 1 7 1), need them in one" in refusal(path)
     (tmp_path / "b.mhd").write_text(header(np.eye(4), "gone.raw"))
     assert "not a readable MetaImage image" in refusal(tmp_path / "b.mhd")
+
+
+def test_voxels_beside_the_header_count_for_what_an_image_is(tmp_path: Path) -> None:
+    (tmp_path / "a.mhd").write_text(header(np.eye(4), "a.raw"))
+    (tmp_path / "a.raw").write_bytes(VOXELS)
+    before = content_sha256(tmp_path / "a.mhd")
+    (tmp_path / "a.raw").write_bytes(VOXELS[::-1])
+    assert content_sha256(tmp_path / "a.mhd") != before
+    (tmp_path / "a.raw").unlink()
+    assert content_sha256(tmp_path / "a.mhd") != before
