@@ -57,7 +57,7 @@ def files(config: Config) -> Files:
     from seg_prior.io import bids
     from seg_prior.output import cohort, layout
     from seg_prior.output.cohort_report import COHORT_PAGE
-    from seg_prior.output.cohort_tables import VOLUMES
+    from seg_prior.output.cohort_tables import VOLUMES, WIDE
 
     mine = cohort.part_of(plan(config), config.shard)
     writes = [file for job in mine for file in layout.files_of(job.target, config).values()]
@@ -66,6 +66,8 @@ def files(config: Config) -> Files:
         writes = [*(config.out / name for name in root), *writes]
     if config.with_volumes and not bids.is_file(config.out):
         writes.append(config.out / VOLUMES)
+    if config.wide and not bids.is_file(config.out):
+        writes.append(config.out / WIDE)
     if config.report and not bids.is_file(config.out):
         writes.append(config.out / COHORT_PAGE)
     reads = [file for job in mine for file in job.inputs]
@@ -96,7 +98,7 @@ def run(config: Config) -> Outcome:
         done = len(mine) - len(todo)
         log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
     if config.bids:
-        bids.describe_bids_folder(config.out)
+        bids.describe_bids_folder(config.out, [job.image for job in jobs])
     try:
         outcome = _segment_all(todo, config, is_alone=len(jobs) == 1)
     finally:
@@ -209,4 +211,6 @@ def _write_tables(config: Config, finished: Iterable[Job]) -> tuple[Path, ...]:
         return ()
     for job in finished:
         cohort.forget_failure(job)
-    return tuple(cohort_tables.write_tables(config.out, config.with_volumes, config.report))
+    return tuple(
+        cohort_tables.write_tables(config.out, config.with_volumes, config.report, config.wide)
+    )

@@ -13,6 +13,8 @@ class OutputOptions(FrozenModel):
 
     volumes: bool = False
     """Write the volume of every label; of several scans, also all in OUT/volumes.tsv."""
+    wide: bool = False
+    """Write the volumes of all scans of a folder OUT with one row a scan, too."""
     report: bool = False
     """Write a page for each scan, and volumes; in a folder OUT also report.html of all."""
     bids: bool = False
@@ -21,6 +23,8 @@ class OutputOptions(FrozenModel):
     """Write left and right of a structure as one label; the page keeps both."""
     posteriors: Annotated[bool, EXPERT] = False
     """Write the probability of every label, as a 4-D image."""
+    intensities: Annotated[bool, EXPERT] = False
+    """Write mean and deviation of intensities in each structure, of every contrast."""
     entropy: Annotated[bool, EXPERT] = False
     """Write the entropy of the posterior."""
     transform: Annotated[bool, EXPERT] = False
@@ -31,7 +35,7 @@ class OutputOptions(FrozenModel):
     @property
     def with_volumes(self) -> bool:
         """Whether volumes are written: a report of several scans is made of them, too."""
-        return self.volumes or self.report or self.bids
+        return self.volumes or self.wide or self.report or self.bids
 
     @property
     def with_posteriors(self) -> bool:

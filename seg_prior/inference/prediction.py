@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -44,6 +45,8 @@ class LabelVolume(NamedTuple):
         id, name: Of the label table; a sum of labels has no id.
         hard_mm3: Of the voxels whose most probable label it is.
         soft_mm3: Its posterior probability, summed over voxels.
+        calibrated_mm3: The same without the bias that the label had on synthetic scans; None where
+            the model has no calibration.
         low_mm3, high_mm3: 90 % credible interval; None where the model has no calibration.
         touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
     """
@@ -52,9 +55,16 @@ class LabelVolume(NamedTuple):
     name: str
     hard_mm3: float
     soft_mm3: float
+    calibrated_mm3: float | None
     low_mm3: float | None
     high_mm3: float | None
     touches_edge: bool
+
+    @property
+    def sizes_mm3(self) -> tuple[float | None, ...]:
+        """As tables have them: counted, posterior, the interval's ends, calibrated."""
+        ends = self.low_mm3, self.high_mm3
+        return self.hard_mm3, self.soft_mm3, *ends, self.calibrated_mm3
 
 
 @contextmanager
@@ -221,6 +231,7 @@ class Prediction:
                 name=label.name,
                 hard_mm3=int(counts[index]) * voxel_mm3,
                 soft_mm3=self.soft_mm3[index],
+                calibrated_mm3=self._calibrated_mm3(index),
                 low_mm3=intervals[index][0],
                 high_mm3=intervals[index][1],
                 touches_edge=index in at_edge,
@@ -270,6 +281,7 @@ class Prediction:
             name="Intracranial-Volume",
             hard_mm3=sum(volume.hard_mm3 for volume in inside),
             soft_mm3=sum(volume.soft_mm3 for volume in inside),
+            calibrated_mm3=None,  # not every label inside is calibrated
             low_mm3=None,  # the ends of intervals do not add up
             high_mm3=None,
             touches_edge=any(volume.touches_edge for volume in inside),
@@ -307,6 +319,12 @@ class Prediction:
     @property
     def _labels(self) -> tuple[Any, ...]:
         return self.predictor.label_table.labels
+
+    def _calibrated_mm3(self, index: int) -> float | None:
+        calibration = self.predictor.calibration
+        errors = {} if calibration is None else calibration.volume_error
+        error = errors.get(self._labels[index].name)
+        return None if error is None else self.soft_mm3[index] * math.exp(error.bias)
 
     def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
         """90 % credible interval of each label's volume, where the calibration has one."""

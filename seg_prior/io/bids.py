@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
 
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, write_json, write_text
@@ -85,16 +88,56 @@ def check_bids_folder(out: Path) -> None:
             )
 
 
-def describe_bids_folder(out: Path) -> None:
-    """Write what makes a folder a BIDS derivatives folder."""
-    content = {
+def describe_bids_folder(out: Path, images: Sequence[Path]) -> None:
+    """Write what makes a folder a BIDS derivatives folder; of earlier scans as well as of these.
+
+    Args:
+        out: The folder.
+        images: Scans; the data sets that they lie in are linked.
+    """
+    before = read_json(out / DESCRIPTION).get("DatasetLinks", {})
+    roots = dict.fromkeys(filter(None, map(root_of, images)))
+    links = before | {link_of(root): root.as_uri() for root in roots}
+    content: dict[str, Any] = {
         "Name": "Anatomical segmentations by seg-prior",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
     }
+    if links:
+        content["DatasetLinks"] = links
+        content["SourceDatasets"] = [{"URL": uri} | _doi_of(uri) for uri in links.values()]
     write_json(out / DESCRIPTION, content | GENERATED_BY)
     write_text(out / IGNORE, _IGNORED)
     write_text(out / README, _ABOUT)
+
+
+def root_of(image: Path) -> Path | None:
+    """The BIDS data set that a file lies in; None if in none."""
+    parents = absolute(image).parents
+    return next((folder for folder in parents if (folder / DESCRIPTION).is_file()), None)
+
+
+def link_of(root: Path) -> str:
+    """What a data set is called in BIDS URIs: its folder, and a mark of where that lies."""
+    name = re.sub(r"[^A-Za-z0-9]+", "-", root.name).strip("-") or "raw"
+    return f"{name}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
+
+
+def sources_of(images: Sequence[Path]) -> list[str]:
+    """BIDS URIs of those files that lie in a BIDS data set."""
+    placed = [(absolute(image), root_of(image)) for image in images]
+    return [
+        f"bids:{link_of(root)}:{image.relative_to(root).as_posix()}"
+        for image, root in placed
+        if root is not None
+    ]
+
+
+def _doi_of(uri: str) -> dict[str, str]:
+    """The DOI that a linked data set has, as `SourceDatasets` names it."""
+    description = Path(unquote(urlparse(uri).path)) / DESCRIPTION
+    doi = read_json(description).get("DatasetDOI")
+    return {"DOI": doi} if isinstance(doi, str) else {}
 
 
 _IGNORED = """# What seg-prior writes and BIDS has no name for.
@@ -104,6 +147,7 @@ _IGNORED = """# What seg-prior writes and BIDS has no name for.
 *_xfm.*
 *_scan.*
 /volumes.tsv
+/volumes_wide.tsv
 /failed.tsv
 *.html
 """

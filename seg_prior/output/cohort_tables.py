@@ -19,11 +19,13 @@ from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort
 from seg_prior.output.ownership import GENERATOR, REPLACED
 
-VOLUMES, FAILED = "volumes.tsv", "failed.tsv"
+VOLUMES, WIDE, FAILED = "volumes.tsv", "volumes_wide.tsv", "failed.tsv"
 VOLUMES_HEADER = ("scan", *layout.VOLUME_COLUMNS)
+UNKNOWN = "n/a"
 FAILED_HEADER = ("scan", "message")
 _BEGINS = {
-    VOLUMES: "\t".join(VOLUMES_HEADER),
+    VOLUMES: "\t".join(VOLUMES_HEADER[:5]),  # all versions have these
+    WIDE: "scan\tquality\t",
     FAILED: "\t".join(FAILED_HEADER),
     COHORT_PAGE: GENERATOR.decode(),
 }
@@ -78,13 +80,14 @@ def check_tables(out: Path) -> None:
             )
 
 
-def write_tables(out: Path, volumes: bool, report: bool) -> list[Path]:
+def write_tables(out: Path, volumes: bool, report: bool, wide: bool) -> list[Path]:
     """`volumes.tsv` and `report.html`, if they are asked for or there, and `failed.tsv` if any did.
 
     Args:
         out: The folder of results.
         volumes: Whether to begin a `volumes.tsv`.
         report: Whether to begin a `report.html`.
+        wide: Whether to begin a `volumes_wide.tsv`.
 
     Returns:
         The files that were written.
@@ -96,6 +99,9 @@ def write_tables(out: Path, volumes: bool, report: bool) -> list[Path]:
         if volumes or (out / VOLUMES).exists():
             write_table(out / VOLUMES, VOLUMES_HEADER, _volume_rows(results))
             written.append(out / VOLUMES)
+        if wide or (out / WIDE).exists():
+            _write_wide(out / WIDE, results)
+            written.append(out / WIDE)
         if report or (out / COHORT_PAGE).exists():
             pages = [(r.sidecar, r.file("_report.html"), _volumes_of(r)) for r in results]
             written.append(write_cohort(out, pages, failures))
@@ -110,15 +116,36 @@ def write_tables(out: Path, volumes: bool, report: bool) -> list[Path]:
 
 def _volume_rows(results: Sequence[Result]) -> Iterator[Sequence[str]]:
     """The tables of all scans below each other, the scan in front."""
+    for scan, table in _tables(results):
+        for row in table:
+            yield [scan, *(row.get(column) or UNKNOWN for column in layout.VOLUME_COLUMNS)]
+
+
+def _write_wide(path: Path, results: Sequence[Result]) -> None:
+    """One row a scan: of each label what was counted, then of each what is calibrated."""
+    columns: dict[str, None] = {}
+    rows = []
+    for scan, table in _tables(results):
+        row = {"scan": scan, "quality": table[0]["quality"] if table else UNKNOWN}
+        for end, column in (("mm3", "volume_mm3"), ("calibrated_mm3", "calibrated_mm3")):
+            found = {f"{label['name']}_{end}": label.get(column) or UNKNOWN for label in table}
+            columns |= dict.fromkeys(found)
+            row |= found
+        rows.append(row)
+    header = ["scan", "quality", *sorted(columns, key=lambda name: "_calibrated_" in name)]
+    write_table(path, header, ([row.get(name, UNKNOWN) for name in header] for row in rows))
+
+
+def _tables(results: Sequence[Result]) -> Iterator[tuple[str, list[dict[str, str]]]]:
+    """Of each scan with volumes its name and its table, a mapping for each label."""
     for result in results:
         table = _volumes_of(result)
         if table is not None:
-            scan = strip_suffix(result.target).removesuffix("_dseg")
-            yield from ([scan, *row.values()] for row in read_table(table))
+            yield strip_suffix(result.target).removesuffix("_dseg"), list(read_table(table))
 
 
 def _volumes_of(result: Result) -> Path | None:
-    return result.file("_volumes.tsv", "_morph.tsv")
+    return result.file("_volumes.tsv", "_desc-volumes_morph.tsv")
 
 
 def _notes(out: Path, end: str) -> Iterator[Path]:

@@ -19,11 +19,13 @@ VOLUME_COLUMNS = (
     "posterior_volume_mm3",
     "low_mm3",
     "high_mm3",
+    "calibrated_mm3",
     "touches_edge",
     "z",
     "quality",
 )
-"""z: deviations of log volume from synthetic scans; quality: the scan's verdict, in every row."""
+"""calibrated_mm3: without the bias on synthetic scans; z: deviations of log volume from those;
+quality: the scan's verdict, in every row."""
 
 
 def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
@@ -35,6 +37,9 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
     """
     base = strip_suffix(target).removesuffix("_dseg")
     volumes = f"{base}_desc-volumes_morph.tsv" if options.bids else f"{base}_volumes.tsv"
+    intensities = f"{base}_intensities.tsv"
+    if options.bids:
+        intensities = f"{base}_desc-intensities_morph.tsv"
     names = {
         **(_transform_names(base) if options.transform else {}),
         **(_moved_names(base) if options.in_prior_space else {}),
@@ -42,6 +47,7 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "probseg": f"{base}_probseg.nii.gz" if options.with_posteriors else "",
         "probseg_sidecar": f"{base}_probseg.json" if options.with_posteriors else "",
         "volumes": volumes if options.with_volumes else "",
+        "intensities": intensities if options.intensities else "",
         "label_table": f"{strip_suffix(target)}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
         "sidecar": sidecar_of(target).name,

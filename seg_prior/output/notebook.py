@@ -34,5 +34,4 @@ def volumes_frame(result: Prediction, quality: Quality) -> pd.DataFrame:
 
 def _row(record: LabelVolume, quality: Quality) -> tuple[Any, ...]:
     z = quality.volume_z.get(record.name)
-    sizes_mm3 = record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3
-    return record.id, record.name, *sizes_mm3, record.touches_edge, z, quality.verdict
+    return record.id, record.name, *record.sizes_mm3, record.touches_edge, z, quality.verdict

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from seg_prior.checkpoints.calibration import Spread
+from seg_prior.checkpoints.calibration import Calibration, Spread
 from seg_prior.core.figures import told_apart
 from seg_prior.core.volume import Volume
 from seg_prior.inference.posterior import log_joints, summarise
@@ -60,6 +60,22 @@ def report_of(result: Prediction, quality: Quality, sidecar: Mapping[str, Any]) 
         warnings=_warnings(result, quality),
         facts=_facts(result),
         provenance=sidecar,
+        interval_note=_interval_note(result.predictor.calibration),
+    )
+
+
+def _interval_note(calibration: Calibration | None) -> str:
+    """What intervals held where that was measured: a page promises no more."""
+    if calibration is None:
+        return ""
+    share, num = calibration.check.get("volume_coverage"), calibration.check.get("num_volumes")
+    held = f"The interval is fitted to {calibration.num_scans} synthetic scans to hold 90 %"
+    if share is not None and num is not None:
+        held += f"; of other label maps it held {share:.1%} of {num:.0f} volumes"
+    return (
+        f"{held}. Real scans were measured for the brain model of 26 November 2026: 74.5 % of 372 "
+        "volumes in 12 scans with manual labels, since these draw structures in other ways. "
+        "Compare scans with each other."
     )
 
 
@@ -97,7 +113,9 @@ def _contrast(
         )
         for m, t in enumerate(classes.tie_of_component)
     )
-    return Contrast(Path(volume.source).name, native.numpy(), gaussians)
+    weight = result.seen.observed[0, channel]
+    mean_weight = float(weight[weight > 0].mean())
+    return Contrast(Path(volume.source).name, native.numpy(), gaussians, mean_weight)
 
 
 def _shares_of_gaussians(result: Prediction) -> list[float]:
@@ -120,6 +138,7 @@ def _volume(index: int, volume: LabelVolume, result: Prediction) -> StructureVol
         index,
         volume.hard_mm3,
         volume.soft_mm3,
+        volume.calibrated_mm3,
         None if low is None or high is None else (low, high),
         None if usual is None else _range(usual, _Z90),
         volume.touches_edge,

@@ -63,6 +63,12 @@ class Written:
         return [*found, *([] if whole is None else [whole])]
 
 
+def _total(sizes_mm3: list[float | None]) -> float | None:
+    """None where any is not known."""
+    known = [size for size in sizes_mm3 if size is not None]
+    return sum(known) if len(known) == len(sizes_mm3) else None
+
+
 def _sum(records: list[LabelVolume], id_: int, name: str) -> LabelVolume:
     if len(records) == 1:
         return records[0]
@@ -71,6 +77,7 @@ def _sum(records: list[LabelVolume], id_: int, name: str) -> LabelVolume:
         name=name,
         hard_mm3=sum(record.hard_mm3 for record in records),
         soft_mm3=sum(record.soft_mm3 for record in records),
+        calibrated_mm3=_total([record.calibrated_mm3 for record in records]),
         low_mm3=None,
         high_mm3=None,
         touches_edge=any(record.touches_edge for record in records),

@@ -21,6 +21,7 @@ from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.io.tables import write_table
 from seg_prior.output import space_files
+from seg_prior.output.intensities import write_intensities
 from seg_prior.output.layout import (
     VOLUME_COLUMNS,
     files_of,
@@ -131,6 +132,9 @@ def describe(result: Prediction, quality: Quality, options: OutputOptions) -> di
         for m, t in enumerate(classes.tie_of_component)
     ]
     fields = _bids_fields("Label map: the most probable label of each voxel")
+    images = [Path(one.source) for one in (result.volume, *result.contrasts)]
+    sources = bids.sources_of(images)
+    fields |= {"Sources": sources} if sources else {}
     return (
         (fields if options.bids else {})
         | GENERATED_BY
@@ -204,8 +208,7 @@ def _write_volumes(found: _Found, path: Path) -> None:
 
 
 def _volume_row(record: LabelVolume, quality: Quality) -> list[str]:
-    sizes = [record.hard_mm3, record.soft_mm3, record.low_mm3, record.high_mm3]
-    shown = ["n/a" if size is None else f"{size:.1f}" for size in sizes]
+    shown = ["n/a" if size is None else f"{size:.1f}" for size in record.sizes_mm3]
     index = "n/a" if record.id is None else str(record.id)
     z = quality.volume_z.get(record.name)
     judged = ["n/a" if z is None else f"{z:.2f}", quality.verdict]
@@ -240,6 +243,7 @@ _WRITERS: dict[str, Callable[[_Found, Path], None]] = {
     "probseg": _write_probabilities,
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,
+    "intensities": lambda found, path: write_intensities(found.written, path),
     "label_table": _write_label_table,
     "report": lambda found, path: write_report(found.result, found.quality, path),
     "transform": _of_space(space_files.write_transform),

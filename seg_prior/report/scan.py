@@ -30,6 +30,7 @@ class StructureVolume:
     Attributes:
         index: In the label table.
         hard_mm3, soft_mm3: Of the label map, and of the posterior.
+        calibrated_mm3: Without the bias on synthetic scans; None where that is not known.
         interval_mm3: 90 % credible interval; None where none was computed.
         reference_mm3: Of the model's reference; None where it has none.
         touches_edge: Whether a part may lie outside the image.
@@ -38,6 +39,7 @@ class StructureVolume:
     index: int
     hard_mm3: float
     soft_mm3: float
+    calibrated_mm3: float | None = None
     interval_mm3: tuple[float, float] | None = None
     reference_mm3: Range | None = None
     touches_edge: bool = False
@@ -81,11 +83,13 @@ class Contrast:
         name: Of its file.
         intensities: (N,) normalised intensity where it shows what can be anatomy.
         gaussians: Fitted to these.
+        weight: Of its log likelihood where it was observed, 1 where it is the only one.
     """
 
     name: str
     intensities: NDArray[np.float32]
     gaussians: tuple[Gaussian, ...]
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +112,7 @@ class ScanReport:
         warnings: One line each.
         facts: Name -> value of what a reader looks up first.
         provenance: Everything that is recorded of the run, for JSON.
+        interval_note: What intervals of volumes were measured to hold; empty where there are none.
     """
 
     name: str
@@ -124,3 +129,4 @@ class ScanReport:
     warnings: tuple[str, ...]
     facts: Mapping[str, str]
     provenance: Mapping[str, Any]
+    interval_note: str = ""

@@ -52,7 +52,11 @@ def write_scan_page(path: Path, report: ScanReport) -> None:
         has_notes=any(row["note"] for row in rows),
         has_reference=any(volume.reference_mm3 for volume in report.volumes),
         histograms=[
-            (contrast.name, intensity_chart(contrast.intensities, contrast.gaussians))
+            (
+                contrast.name,
+                contrast.weight,
+                intensity_chart(contrast.intensities, contrast.gaussians),
+            )
             for contrast in report.contrasts
         ],
         provenance=json.dumps(report.provenance, indent=1, ensure_ascii=False),
@@ -80,11 +84,15 @@ def _row(volume: StructureVolume, report: ScanReport, colour: str) -> dict[str, 
     usual = volume.reference_mm3
     return {
         "id": label.id,
+        "index": volume.index,
         "name": label.name,
         "colour": colour,
         "hard_mm3": volume.hard_mm3,
         "hard": _mm3(volume.hard_mm3),
         "soft": _mm3(volume.soft_mm3),
+        "calibrated": NOT_MEASURED
+        if volume.calibrated_mm3 is None
+        else _mm3(volume.calibrated_mm3),
         "interval": _between(volume.interval_mm3),
         "reference": _between(None if usual is None else (usual.low, usual.high)),
         "bar": _bar(volume),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.core.grid import Grid
+from seg_prior.core.grid import Grid, apply_affine
 from seg_prior.core.label_colours import label_colours
 from seg_prior.io.formats.nifti import encode_nifti
 from seg_prior.report.overlay import ENTROPY_MAX_NATS, window
@@ -26,7 +26,8 @@ class ViewerData(NamedTuple):
     Attributes:
         image, label_map, entropy: Gzipped NIfTI of bytes. The image is scaled to its window, labels
             are indices, entropy is in steps of ENTROPY_MAX_NATS / ENTROPY_LEVELS.
-        labels: One for each index: id, name, colour (red, green, blue of 0..255).
+        labels: One for each index: id, name, colour (red, green, blue of 0..255), and a place in
+            it in mm, None where it is nowhere.
         step: Of the scan's voxels along each axis, one of so many is shown.
         entropy_step_nats: Entropy of one step.
     """
@@ -50,8 +51,8 @@ def viewer_data(report: ScanReport) -> ViewerData:
     entropy = np.clip(report.entropy[part] / ENTROPY_MAX_NATS, 0, 1) * ENTROPY_LEVELS
     colours = np.rint(255 * label_colours(report.table)).astype(int).tolist()
     labels = [
-        {"id": label.id, "name": label.name, "colour": colour}
-        for label, colour in zip(report.table.labels, colours, strict=True)
+        {"id": label.id, "name": label.name, "colour": colour, "place_mm": _place_mm(report, index)}
+        for index, (label, colour) in enumerate(zip(report.table.labels, colours, strict=True))
     ]
     return ViewerData(
         _encode(255 * image, grid),
@@ -61,6 +62,16 @@ def viewer_data(report: ScanReport) -> ViewerData:
         (int(step[0]), int(step[1]), int(step[2])),
         ENTROPY_MAX_NATS / ENTROPY_LEVELS,
     )
+
+
+def _place_mm(report: ScanReport, index: int) -> list[float] | None:
+    """World position of the voxel of a label that lies nearest to the middle of its voxels."""
+    voxels = np.argwhere(report.label_map == index)
+    if index == 0 or not len(voxels):
+        return None
+    away = (voxels - voxels.mean(0)) * report.grid.spacing_mm
+    nearest = voxels[np.square(away).sum(1).argmin()]
+    return [round(float(x), 2) for x in apply_affine(report.grid.affine, nearest[None])[0]]
 
 
 def _box(report: ScanReport) -> tuple[NDArray[np.int_], NDArray[np.int_]]:

@@ -12,6 +12,7 @@ from seg_prior.api import Segmenter
 from seg_prior.checkpoints.header import read_header
 from seg_prior.commands import calibrate
 from seg_prior.commands.calibrate import Config as CalibrateConfig
+from seg_prior.output.scan_report import report_of
 from seg_prior.quality import calibrate as quality
 from seg_prior.quality.calibrate import Record, check, fit
 
@@ -118,7 +119,14 @@ def test_a_calibrated_model_gives_intervals_and_a_verdict(
     for volume in structures:
         assert volume.high_mm3 is not None
         assert 0 < volume.low_mm3 < volume.high_mm3
-    assert all(v.low_mm3 is None for v in without.volumes)
+        bias = with_it.predictor.calibration.volume_error[volume.name].bias
+        assert volume.calibrated_mm3 == pytest.approx(volume.soft_mm3 * np.exp(bias))
+        middle = np.sqrt(volume.low_mm3 * volume.high_mm3)
+        assert volume.calibrated_mm3 == pytest.approx(middle)  # intervals lie around it
+    note = report_of(with_it, with_it.qc, {}).interval_note
+    assert "fitted to 8 synthetic scans" in note
+    assert "74.5 % of 372 volumes in 12 scans" in note
+    assert all(v.low_mm3 is None and v.calibrated_mm3 is None for v in without.volumes)
     assert without.qc.verdict in ("not measured", "WARN")
     assert with_it.qc.verdict != "not measured"
     assert np.array_equal(with_it.label_map, without.label_map)  # softening moves no border

@@ -17,6 +17,7 @@ from seg_prior.cli.app import main
 from seg_prior.errors import OutputError
 from seg_prior.files import claimed
 from seg_prior.output import cohort, layout
+from seg_prior.output.cohort_tables import check_tables, write_tables
 
 EXTRAS = ["--volumes", "--posteriors", "--entropy"]
 RUNTIME = ["--device", "cpu", "--threads", "1"]
@@ -169,6 +170,30 @@ def test_shards_together_are_the_whole(
     assert all(float(row["volume_mm3"]) > 0 for row in rows if row["index"] == "20")
     assert main(words(scans, parts, tiny_atlas, "--shard", "4/3")) == 2
     assert "shard: found 4/3, need I/N" in capsys.readouterr().err
+
+
+def test_a_wide_table_has_a_row_for_each_scan(
+    scans: Path, tiny_atlas: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert main(words(scans, out, tiny_atlas, "--wide")) == 0
+    long, wide = table(out / "volumes.tsv"), table(out / "volumes_wide.tsv")
+    assert [row["scan"] for row in wide] == list(dict.fromkeys(row["scan"] for row in long))
+    of_scan = {row["scan"]: row for row in wide}
+    for row in long:
+        assert of_scan[row["scan"]][f"{row['name']}_mm3"] == row["volume_mm3"]
+        assert of_scan[row["scan"]][f"{row['name']}_calibrated_mm3"] == "n/a"
+    header = list(wide[0])
+    assert header[:2] == ["scan", "quality"]
+    assert len(header) == 2 + 2 * len({row["name"] for row in long})
+    # A table of an earlier version is ours, and its columns are told by their names.
+    [first, *_] = sorted(out.glob("*_volumes.tsv"))
+    rows = [line.split("\t") for line in first.read_text().splitlines()]
+    first.write_text("".join("\t".join([*row[:6], *row[7:]]) + "\n" for row in rows))
+    (out / "volumes.tsv").write_text("scan\tindex\tname\tvolume_mm3\tposterior_volume_mm3\tz\n")
+    check_tables(out)
+    write_tables(out, volumes=True, report=False, wide=False)
+    assert table(out / "volumes.tsv") == long
 
 
 def test_a_folder_may_be_its_own_out(scans: Path, tiny_atlas: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_name_under_the_cursor_is_that_of_the_label_map(viewer: Browser) -> 
     box = viewer.box("#canvas")
     seen = set()
     for across in np.linspace(0.02, 0.98, 40):
-        for down in (0.3, 0.5, 0.6):
+        for down in (0.3, 0.31, 0.32, 0.5, 0.6):
             viewer.move_mouse(box["x"] + across * box["width"], box["y"] + down * box["height"])
             text = viewer.evaluate("document.querySelector('#cursor').textContent")
             found = re.fullmatch(
@@ -147,3 +147,73 @@ def test_the_cohort_page_links_to_pages_that_open(
     browser.wait_for(f"{READY} === 'ready'")
     assert browser.requests == [(tmp_path / "report.html").as_uri(), target.as_uri()]
     assert browser.complaints == []
+
+
+def colored(viewer: Browser) -> float:
+    return float(is_colored(pixels(viewer)).mean())
+
+
+def press(viewer: Browser, key: str) -> None:
+    viewer.evaluate("document.querySelector('#canvas').focus({preventScroll: true}); 0")
+    for kind in ("keyDown", "keyUp"):
+        viewer.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+
+@pytest.mark.parametrize("width", [800, 1280, 1920])
+def test_the_table_of_volumes_fits(browser: Browser, page: Path, width: int) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.call("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        browser.open(page)
+        script = "(() => { const s = document.querySelector('#volumes .scroll');"
+        overflow = browser.evaluate(script + " return s.scrollWidth - s.clientWidth; })()")
+        assert overflow <= 0
+        assert browser.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+        assert browser.box("#volumes table")["width"] > 0.5 * min(width, 1184)
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_a_row_jumps_to_its_structure(viewer: Browser) -> None:
+    for index, name in ((1, "Left-Box<i>"), (2, "Right-Box")):
+        viewer.evaluate(f"document.querySelector('button.jump[data-label=\"{index}\"]').click()")
+        text = viewer.evaluate("document.querySelector('#cursor').textContent")
+        assert text.startswith(f"{name} (id ")
+
+
+def test_a_structure_can_be_hidden_and_outlined(viewer: Browser) -> None:
+    def tick(selector: str) -> float:
+        viewer.evaluate(f"document.querySelector('{selector}').click()")
+        return colored(viewer)
+
+    viewer.evaluate(
+        "{ const s = document.querySelector('#label-opacity'); s.value = 1;"
+        " s.dispatchEvent(new Event('input')); }"
+    )
+    whole = colored(viewer)
+    without = tick('input.shown[data-label="1"]')
+    assert without < 0.9 * whole
+    assert tick('input.shown[data-label="1"]') == pytest.approx(whole, rel=0.02)
+    outlined = tick("#outlines")
+    assert outlined < 0.8 * whole
+    assert outlined > 0
+    assert tick("#outlines") == pytest.approx(whole, rel=0.02)
+    assert viewer.complaints == []
+
+
+def test_the_keyboard_steers_the_viewer(viewer: Browser) -> None:
+    before = pixels(viewer)
+    place = viewer.evaluate("document.querySelector('#cursor').textContent")
+    press(viewer, "ArrowRight")
+    press(viewer, "PageUp")
+    assert viewer.evaluate("document.querySelector('#cursor').textContent") != place
+    press(viewer, "s")
+    assert viewer.evaluate("document.querySelector('#label-opacity').value") == "0"
+    press(viewer, "s")
+    assert float(viewer.evaluate("document.querySelector('#label-opacity').value")) > 0
+    press(viewer, "2")
+    assert viewer.evaluate("document.querySelector('#layout').value") == "0"
+    press(viewer, "o")
+    assert viewer.evaluate("document.querySelector('#outlines').checked")
+    assert np.abs(pixels(viewer) - before).mean() > 0.01
+    assert viewer.complaints == []

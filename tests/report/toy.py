@@ -79,7 +79,9 @@ def toy_report(name: str = NASTY) -> ScanReport:
         ),
         table=toy_table(),
         volumes=(
-            StructureVolume(1, 11520.0, 11500.0, (11000.0, 12000.0), Range(9e3, 1e4, 1.2e4)),
+            StructureVolume(
+                1, 11520.0, 11500.0, 11400.0, (11000.0, 12000.0), Range(9e3, 1e4, 1.2e4)
+            ),
             StructureVolume(2, 11520.0, 11600.0, touches_edge=True),
         ),
         verdict="WARN",

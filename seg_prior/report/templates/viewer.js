@@ -5,13 +5,14 @@
   const data = JSON.parse(byId("scan-data").textContent);
   const canvas = byId("canvas");
   const cursor = byId("cursor");
+  const hidden = new Set();
   const hint = "Move over a slice to read the structure under the cursor.";
 
   function labelColours() {
     const part = (index) => data.labels.map((label) => label.colour[index]);
     return {
       R: part(0), G: part(1), B: part(2),
-      A: data.labels.map((_, index) => (index === 0 ? 0 : 255)),
+      A: data.labels.map((_, index) => (index === 0 || hidden.has(index) ? 0 : 255)),
       labels: data.labels.map((label) => label.name),
     };
   }
@@ -23,6 +24,7 @@
       crosshairWidth: 0.6,
       fontColor: [0.85, 0.85, 0.85, 1],
       show3Dcrosshair: true,
+      showAllOrientationMarkers: true,
       isColorbar: false,
       isOrientCube: false,
       showLegend: false,
@@ -41,16 +43,86 @@
     viewer.setInterpolation(false);
     viewer.setSliceType(viewer.sliceTypeMultiplanar);
     viewer.updateGLVolume();
-    return { viewer, labels, entropy };
+    return { viewer, labels, entropy, whole: labels.img.slice() };
   }
 
-  function describe(mm, { labels, entropy }) {
+  // Of the label map only the voxels that have a neighbour of another label.
+  function outlined(whole, [, di, dj, dk]) {
+    const steps = [[1, di], [di, dj], [di * dj, dk]];
+    return whole.map((label, at) => {
+      const isInside = steps.every(([step, size]) => {
+        const place = Math.floor(at / step) % size;
+        return place > 0 && place < size - 1 && whole[at - step] === label && whole[at + step] === label;
+      });
+      return isInside ? 0 : label;
+    });
+  }
+
+  function describe(mm, { labels, entropy, whole }) {
     const at = (volume) => volume.getValue(...volume.mm2vox([mm[0], mm[1], mm[2]]));
+    const shown = labels.img;
+    labels.img = whole;  // what is drawn may be the outlines alone
     const label = data.labels[at(labels)];
+    labels.img = shown;
     if (!label) return hint;
     const place = `x ${mm[0].toFixed(1)}, y ${mm[1].toFixed(1)}, z ${mm[2].toFixed(1)} mm`;
     const nats = (at(entropy) * data.entropy_step_nats).toFixed(2);
     return `${label.name} (id ${label.id}) at ${place}, entropy ${nats} nats`;
+  }
+
+  // The slider of a layer at 0, or back where it was.
+  function toggle(slider) {
+    if (Number(slider.value) > 0) slider.dataset.before = slider.value;
+    slider.value = Number(slider.value) > 0 ? 0 : slider.dataset.before || 0.5;
+    slider.dispatchEvent(new Event("input"));
+  }
+
+  function jump(viewer, mm) {
+    viewer.scene.crosshairPos = viewer.mm2frac(mm);
+    viewer.createOnLocationChange();
+    viewer.drawScene();
+    byId("viewer").scrollIntoView();
+  }
+
+  function byKey(viewer) {
+    const step = (i, j, k) => () => viewer.moveCrosshairInVox(i, j, k);
+    const view = (value) => () => {
+      byId("layout").value = value;
+      byId("layout").dispatchEvent(new Event("change"));
+    };
+    return {
+      ArrowLeft: step(-1, 0, 0), ArrowRight: step(1, 0, 0), ArrowUp: step(0, 1, 0), ArrowDown: step(0, -1, 0),
+      PageUp: step(0, 0, 1), PageDown: step(0, 0, -1),
+      1: view("3"), 2: view("0"), 3: view("1"), 4: view("2"), 5: view("4"),
+      o: () => byId("outlines").click(),
+      s: () => toggle(byId("label-opacity")),
+      e: () => toggle(byId("entropy-opacity")),
+    };
+  }
+
+  function listen({ viewer, labels, whole }) {
+    const keys = byKey(viewer);
+    // Before NiiVue's own keys, which are others.
+    canvas.addEventListener("keydown", (event) => {
+      const act = event.ctrlKey || event.metaKey || event.altKey ? undefined : keys[event.key.length > 1 ? event.key : event.key.toLowerCase()];
+      event.stopImmediatePropagation();
+      if (!act) return;
+      event.preventDefault();
+      act();
+    }, true);
+    byId("outlines").addEventListener("change", (event) => {
+      labels.img = event.target.checked ? outlined(whole, labels.hdr.dims) : whole;
+      viewer.updateGLVolume();
+    });
+    for (const button of document.querySelectorAll("button.jump"))
+      button.addEventListener("click", () => jump(viewer, data.labels[Number(button.dataset.label)].place_mm));
+    for (const box of document.querySelectorAll("input.shown"))
+      box.addEventListener("change", () => {
+        const index = Number(box.dataset.label);
+        if (box.checked) hidden.delete(index); else hidden.add(index);
+        labels.setColormapLabel(labelColours());
+        viewer.updateGLVolume();
+      });
   }
 
   try {
@@ -66,6 +138,7 @@
     byId("label-opacity").addEventListener("input", (event) => viewer.setOpacity(1, Number(event.target.value)));
     byId("entropy-opacity").addEventListener("input", (event) => viewer.setOpacity(2, Number(event.target.value)));
     byId("layout").addEventListener("change", (event) => viewer.setSliceType(Number(event.target.value)));
+    listen(loaded);
     cursor.textContent = hint;
     document.documentElement.dataset.viewer = "ready";
   } catch (error) {
