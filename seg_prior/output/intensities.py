@@ -44,5 +44,6 @@ def _on_grid_of_scan(result: Prediction, channel: int) -> NDArray[np.float32]:
     data = np.asarray(contrast.data, dtype=np.float32)
     if contrast.grid.same_as(result.volume.grid):
         return data
-    pair = torch.from_numpy(np.stack([data, np.ones_like(data)]))
-    return resample_observed(pair, contrast.grid, result.volume.grid)[0].numpy()
+    image = torch.from_numpy(data)
+    found, _ = resample_observed(image, torch.ones_like(image), contrast.grid, result.volume.grid)
+    return np.asarray(found)
