@@ -97,6 +97,7 @@ def run(config: Config) -> Outcome:
     if len(todo) < len(mine):
         done = len(mine) - len(todo)
         log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
+    log.info("%d of %d scans to segment with %s", len(todo), len(mine), config.model.name)
     if config.bids:
         bids.describe_bids_folder(config.out, [job.image for job in jobs])
     try:

@@ -28,7 +28,7 @@ class ReaderSpace:
     """What all scans of a model share, on prior space's grid.
 
     Attributes:
-        log_atlas: (G, D, H, W) log p_loc of the labels of results, half precision.
+        log_atlas: (G, D, H, W) log p_loc of the labels of results.
         log_kind: (K, D, H, W) log share of each kind of background in background.
         kinds: (K,) the intensity class of each kind.
         class_of_group: (G,) the intensity class of each label; of background, its first kind's.

@@ -15,7 +15,6 @@ from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
 from seg_prior.output import layout, ownership
 from seg_prior.output.layout import Job, read_sidecar
 from seg_prior.output.ownership import REPLACED, Scan
-from seg_prior.quality.verdict import VERDICTS, rules
 
 Request = dict[str, Any]
 _FILES = {"images", "contrasts", "ignore", "out", "model"}
@@ -86,6 +85,9 @@ def describe_quality(jobs: Sequence[Job]) -> list[str]:
 
     From the sidecars, so that scans of earlier runs count, too; nothing where none is finished.
     """
+    # It imports torch, and what a request would read and write is told before.
+    from seg_prior.quality.verdict import VERDICTS, rules
+
     sidecars = [(job, read_sidecar(job.target)) for job in jobs if job.target.is_file()]
     found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
     verdicts = Counter(quality["verdict"] for _, quality in found)

@@ -1,0 +1,49 @@
+"""What segmenting costs: a profile, pairs against another checkout, size of scans, processes.
+
+    OMP_NUM_THREADS=1 python pipelines/cost.py scan.nii.gz
+    ... --against ../seg-prior-855accc --pairs 5    # another checkout, one run after the other
+    ... --voxels 1 3 10 30 100 300 --plot cost.svg  # millions: the scan, resampled
+    ... --cohort scans/                             # by one process and by two
+
+CPU seconds are user plus system of all processes, so that other work on the machine hardly counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from experiments.cost import against, by_voxels, draw, processes, profile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    """Print the tables that are asked for; always the profile."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("scan", type=Path)
+    parser.add_argument("--against", type=Path, help="another checkout")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--voxels", type=float, nargs="+", default=[], help="in millions")
+    parser.add_argument("--plot", type=Path, help="an .svg of the cost of --voxels")
+    parser.add_argument("--cohort", type=Path, help="a folder of scans")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        print("\n".join(profile(given.scan, out)))
+        if given.against:
+            print("\n".join(against(given.scan, given.against, ROOT, given.pairs, out)))
+        if given.voxels:
+            sizes = by_voxels(given.scan, given.voxels, ROOT, out)
+            print("\n".join(size.row for size in sizes))
+            if given.plot:
+                draw(sizes, given.plot)
+        if given.cohort:
+            print("\n".join(processes(given.cohort, ROOT, out)))
+
+
+if __name__ == "__main__":
+    main()
