@@ -111,6 +111,20 @@ def test_a_cut_scan_tells_which_labels_reach_its_edge(segmenter: Segmenter, scan
     assert touching
 
 
+def test_a_structure_counted_as_nothing_is_told_by_name(
+    segmenter: Segmenter, result: Segmentation, scan: Path
+) -> None:
+    counted = [volume for volume in result.volumes if volume.hard_mm3 == 0]
+    assert bool(counted) is any("counted as 0 mm3" in text for text in result.warnings)
+    structures = [label for label in result.predictor.label_table.labels if label.is_structure]
+    gone = next(n for n, one in enumerate(result.predictor.label_table.labels) if one.is_structure)
+    best = result.summary.best.clone()
+    best[best == gone] = 0
+    without = replace(result, summary=replace(result.summary, best=best))
+    (told,) = (text for text in without.warnings if "counted as 0 mm3" in text)
+    assert structures[0].name in told
+
+
 def test_save_writes_what_the_command_would(result: Segmentation, tmp_path: Path) -> None:
     files = result.save(tmp_path / "deep" / "folder")
     assert all(file.is_file() for file in files)

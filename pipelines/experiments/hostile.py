@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import SimpleITK as sitk  # noqa: N813
+
 from experiments.hostile_files import KINDS, make
 from seg_prior.io.nifti import read_volume, write_volume
 
@@ -133,8 +135,9 @@ def prepare(folder: Path) -> None:
     for name, head in (("scan", "sub-001_phantom"), ("map", "sub-001_phantom_dseg")):
         shutil.copy(heads / f"{head}.nii.gz", folder / f"{name}.nii.gz")
         volume = read_volume(heads / f"{head}.nii.gz")
-        for suffix in (".nii", ".mgz"):
+        for suffix in (".nii", ".mgz", ".nrrd"):
             write_volume(folder / f"{name}{suffix}", volume.data, volume)
+    sitk.WriteImage(sitk.ReadImage(folder / "scan.nrrd"), folder / "scan.mha")
 
 
 _SETTINGS = """kind: vae

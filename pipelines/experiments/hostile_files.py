@@ -188,7 +188,13 @@ _CHECKPOINT: tuple[Mutate, ...] = (checkpoint_changed, checkpoint_changed, bytes
 _BYTES: tuple[Mutate, ...] = (bytes_changed,)
 
 KINDS: dict[str, dict[str, tuple[Mutate, ...]]] = {
-    "image": {"scan.nii.gz": _PACKED, "scan.nii": _BYTES, "scan.mgz": _BYTES},
+    "image": {
+        "scan.nii.gz": _PACKED,
+        "scan.nii": _BYTES,
+        "scan.mgz": _BYTES,
+        "scan.nrrd": _BYTES,
+        "scan.mha": _BYTES,
+    },
     "label map": {"map.nii.gz": _PACKED, "map.mgz": _BYTES},
     "table": {"labels.tsv": _TABLE, "dseg.tsv": _TABLE, "colours.txt": _TABLE},
     "config": {"settings.yaml": (yaml_changed, yaml_changed, bytes_changed)},

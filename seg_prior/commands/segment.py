@@ -98,10 +98,11 @@ def run(config: Config) -> Outcome:
         done = len(mine) - len(todo)
         log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
     log.info("%d of %d scans to segment with %s", len(todo), len(mine), config.model.name)
+    segmenter = _load(config) if todo else None  # a damaged model is told before a file is written
     if config.bids:
         bids.describe_bids_folder(config.out, [job.image for job in jobs])
     try:
-        outcome = _segment_all(todo, config, is_alone=len(jobs) == 1)
+        outcome = _segment_all(todo, segmenter, config, is_alone=len(jobs) == 1)
     finally:
         tables = _write_tables(config, set(mine) - set(todo))
     for line in cohort.describe_quality(mine):
@@ -146,18 +147,25 @@ def plan(config: Config) -> list[Job]:
     ]
 
 
-def _segment_all(todo: list[Job], config: Config, is_alone: bool) -> Outcome:
-    """Segment one scan after the other with a model that is loaded once."""
+def _load(config: Config) -> Segmenter:
     from seg_prior.api import Segmenter
     from seg_prior.core.device import start
+
+    start(config)
+    return Segmenter.of(
+        ReadingConfig(**{name: getattr(config, name) for name in ReadingConfig.model_fields})
+    )
+
+
+def _segment_all(
+    todo: list[Job], segmenter: Segmenter | None, config: Config, is_alone: bool
+) -> Outcome:
+    """Segment one scan after the other; without a model, none."""
     from seg_prior.io import bids
     from seg_prior.output import cohort
 
-    if not todo:
+    if segmenter is None:
         return Outcome((), ())
-    start(config)
-    reading = {name: getattr(config, name) for name in ReadingConfig.model_fields}
-    segmenter = Segmenter.of(ReadingConfig(**reading))
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     num_busy = 0

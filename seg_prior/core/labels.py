@@ -23,10 +23,15 @@ _UNPRINTABLE = {"Cc", "Cs", "Zl", "Zp"}
 """Categories of Unicode that break lines and tables: control characters, half pairs, separators."""
 
 
+_FORMULA = ("=", "+", "-", "@")
+
+
 def _printable(name: str) -> str:
     bad = next((char for char in name if unicodedata.category(char) in _UNPRINTABLE), None)
     if bad is not None:
         raise ValueError(f"need a name without control characters such as {bad!a}")
+    if name[:1] in _FORMULA:
+        raise ValueError(f"need a name that no spreadsheet takes for a formula, as with {name[0]}")
     return name
 
 

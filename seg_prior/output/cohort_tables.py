@@ -83,6 +83,8 @@ def check_tables(out: Path) -> None:
 def write_tables(out: Path, volumes: bool, report: bool, wide: bool) -> list[Path]:
     """`volumes.tsv` and `report.html`, if they are asked for or there, and `failed.tsv` if any did.
 
+    A table of nothing is not begun.
+
     Args:
         out: The folder of results.
         volumes: Whether to begin a `volumes.tsv`.
@@ -96,13 +98,13 @@ def write_tables(out: Path, volumes: bool, report: bool, wide: bool) -> list[Pat
         seen = _state(out)
         results, failures = read_results(out), read_failures(out)
         written = []
-        if volumes or (out / VOLUMES).exists():
+        if (volumes and results) or (out / VOLUMES).exists():
             write_table(out / VOLUMES, VOLUMES_HEADER, _volume_rows(results))
             written.append(out / VOLUMES)
-        if wide or (out / WIDE).exists():
+        if (wide and results) or (out / WIDE).exists():
             _write_wide(out / WIDE, results)
             written.append(out / WIDE)
-        if report or (out / COHORT_PAGE).exists():
+        if (report and (results or failures)) or (out / COHORT_PAGE).exists():
             pages = [(r.sidecar, r.file("_report.html"), _volumes_of(r)) for r in results]
             written.append(write_cohort(out, pages, failures))
         if failures:

@@ -200,6 +200,14 @@ def test_a_missing_table_and_a_folder_are_refused(tmp_path: Path) -> None:
             read_label_table(path)
 
 
+@pytest.mark.parametrize("bad", ["=HYPERLINK(1)", "+1", "-rf", "@SUM(1)"])
+def test_names_that_are_formulas_are_refused(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "labels.tsv"
+    path.write_text(f"{SMALL}3\t{bad}\t3\tcortex\t3\n", "utf-8")
+    with pytest.raises(LabelsError, match=r"label 3: name: .* no spreadsheet takes"):
+        read_label_table(path)
+
+
 @pytest.mark.parametrize("bad", ["Cor\\ttex", "Cor\\x00tex", "Cor\\x1btex", "Cor\\u2028tex"])
 @pytest.mark.parametrize("column", ["name", "class"])
 def test_control_characters_are_refused_in_one_line(tmp_path: Path, bad: str, column: str) -> None:

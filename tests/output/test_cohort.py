@@ -111,6 +111,18 @@ def test_one_that_fails_stops_nobody_and_is_listed(
     assert len(after) == 4
 
 
+@pytest.mark.parametrize("flags", [["--report"], ["--bids"]])
+def test_a_damaged_model_leaves_nothing_behind(
+    scans: Path, tiny_atlas: Path, tmp_path: Path, flags: list[str]
+) -> None:
+    model, out = tmp_path / "m.safetensors", tmp_path / "out"
+    raw = bytearray(tiny_atlas.read_bytes())
+    raw[-1] ^= 1
+    model.write_bytes(raw)
+    assert main(words(scans, out, model, *flags)) == 2
+    assert not out.exists()
+
+
 def test_a_name_that_is_no_utf_8_ends_no_cohort(
     scans: Path, tiny_atlas: Path, tmp_path: Path
 ) -> None:
