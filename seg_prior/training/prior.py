@@ -108,7 +108,7 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         tuple(maps[n] for n in kept),
         tuple(maps[n] for n in sorted(out)),
         table,
-        prior_grid(config, label_table, [maps[n] for n in kept], table),
+        prior_grid(config, [volumes[n].source for n in kept], [maps[n] for n in kept], table),
         fitted.residual_mm,
         fitted.reference.radius_mm,
         remarks_on(volumes, landmarks, table),

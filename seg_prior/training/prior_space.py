@@ -51,9 +51,15 @@ def remarks_on(
 
 
 def prior_grid(
-    config: PriorConfig, source: Path | None, maps: Sequence[AlignedLabelMap], table: LabelTable
+    config: PriorConfig, names: Sequence[str], maps: Sequence[AlignedLabelMap], table: LabelTable
 ) -> Grid:
     """The grid around all anatomies in their common frame.
+
+    Args:
+        config: Its spacing and margin, and the warps that it has to hold.
+        names: Of the files, for messages.
+        maps: One for each.
+        table: The labels.
 
     Raises:
         LabelsError: It would be far larger than they are.
@@ -72,10 +78,12 @@ def prior_grid(
         spacing_mm = float(f"{longest_mm / 104:.2g}")
     size_mm = float(np.max([high for _, high in extents]) - np.min([low for low, _ in extents]))
     if size_mm > _MAX_SPREAD * native_mm:
+        corners = np.array(extents).reshape(len(extents), -1)
+        away_mm = np.abs(corners - np.median(corners, axis=0)).max(axis=1)
         raise LabelsError(
-            f"{source or 'label maps'}: found anatomies of {native_mm:.3g} mm that "
-            f"take {size_mm:.3g} mm where their labels meet, need maps of one kind. Are the "
-            "partners, and the ids of each map, right?"
+            f"{names[int(away_mm.argmax())]}: found an anatomy that lies {away_mm.max():.3g} mm "
+            f"from most where their labels meet, of maps of {native_mm:.3g} mm; need maps of one "
+            "kind. Are its ids and its header, and the partners in the label table, right?"
         )
     finest_mm = min(config.augment.warp_knots_mm, default=spacing_mm)
     if finest_mm < spacing_mm / 2:

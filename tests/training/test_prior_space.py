@@ -1,6 +1,5 @@
 """The space of a prior: as large as its anatomies, and never larger than memory."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,8 @@ def grid_of(*shifts_mm: float, **settings: Any) -> Grid:
         move = np.eye(4)
         move[0, 3] = shift_mm
         maps.append(AlignedLabelMap(INDICES, GRID, move))
-    return prior_grid(PriorConfig(**settings), Path("labels.tsv"), maps, TABLE)
+    names = [f"sub-{n}.nii" for n in range(len(maps))]
+    return prior_grid(PriorConfig(**settings), names, maps, TABLE)
 
 
 def test_it_holds_the_anatomy_and_its_margin() -> None:
@@ -52,5 +52,5 @@ def test_a_warp_finer_than_the_space_is_refused() -> None:
 
 
 def test_anatomies_that_do_not_meet_are_refused() -> None:
-    with pytest.raises(LabelsError, match=r"labels\.tsv: found anatomies of .* need maps of one k"):
-        grid_of(-60.0, 60.0, spacing_mm=2.0)
+    with pytest.raises(LabelsError, match=r"^sub-2\.nii: found an anatomy that lies 120 mm from"):
+        grid_of(0.0, 0.0, 120.0, spacing_mm=2.0)
