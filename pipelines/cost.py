@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from experiments.cost import against, by_voxels, draw, processes, profile
@@ -33,16 +34,23 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder)
-        print("\n".join(profile(given.scan, out)))
+        _print(profile(given.scan, out))
         if given.against:
-            print("\n".join(against(given.scan, given.against, ROOT, given.pairs, out)))
+            _print(against(given.scan, given.against, ROOT, given.pairs, out))
         if given.voxels:
             sizes = by_voxels(given.scan, given.voxels, ROOT, out)
-            print("\n".join(size.row for size in sizes))
+            print("| million voxels | CPU s | peak MB |\n|---|---|---|")
+            _print(size.row for size in sizes)
             if given.plot:
                 draw(sizes, given.plot)
         if given.cohort:
-            print("\n".join(processes(given.cohort, ROOT, out)))
+            _print(processes(given.cohort, ROOT, out))
+
+
+def _print(rows: Iterable[str]) -> None:
+    """Each as soon as it is there."""
+    for row in rows:
+        print(row, flush=True)
 
 
 if __name__ == "__main__":

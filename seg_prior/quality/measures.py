@@ -89,14 +89,14 @@ def measure(result: Prediction) -> dict[str, float]:
     outside = list(result.predictor.model.location.groups[0])
     anatomy = 1 - estimate.log_prior[0, outside].exp().sum(0)
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
-    num_in_view = max(int(registered.native_observed[0].sum()), 1)
+    num_in_view = max(int(registered.native_observed[0].count_nonzero()), 1)
     found = {
         "misfit": 1 - registration.overlap,
         "mutual_information": registration.mutual_information,
         "elbo_gain": gain / float(num_observed.sum()),
         "mean_entropy": float(result.summary.entropy.mean()),
         "out_of_view": float((anatomy * (weight.amax(0) == 0)).sum() / anatomy.sum()),
-        "beyond_anatomy": 1 - int((result.summary.best > 0).sum()) / num_in_view,
+        "beyond_anatomy": 1 - int(result.summary.best.count_nonzero()) / num_in_view,
         "size": float(np.prod(scales)),
         "stretch": float(scales[0] / scales[-1]),
     }

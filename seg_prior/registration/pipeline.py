@@ -87,7 +87,7 @@ class RegisteredScan:
     @property
     def num_ignored(self) -> int:
         """Voxels in view that a mask of missing data hides."""
-        return int((self.in_view & ~self.native_observed.any(0)).sum())
+        return int((self.in_view & ~self.native_observed.any(0)).count_nonzero())
 
 
 @one_thread()
@@ -235,7 +235,8 @@ def _check_extent(volume: Volume, is_observed: Tensor, atlas: Atlas) -> None:
 def _check_overlap(volumes: Sequence[Volume], is_observed: Tensor) -> None:
     """Refuse a contrast that shows less than half of what the first shows; (H, I, J, K)."""
     for volume, in_view in zip(volumes[1:], is_observed[1:], strict=True):
-        share = float((in_view & is_observed[0]).sum() / is_observed[0].sum())
+        both = (in_view & is_observed[0]).count_nonzero()
+        share = float(both / is_observed[0].count_nonzero())
         if share < MIN_OVERLAP:
             raise ImageError(
                 f"{volume.source}: found {share:.0%} of the field of view of {volumes[0].source} "
