@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,7 @@ class Report:
         facts: What the data set is, one line each.
         proposal: Settings of `train-prior`, where they differ from its defaults.
         table, prior: The files written: a label table, and the proposal.
+        commands: What to type next, a line each; none where something stands in the way.
     """
 
     fingerprint: Fingerprint
@@ -55,6 +57,7 @@ class Report:
     proposal: dict[str, object]
     table: Path
     prior: Path
+    commands: tuple[str, ...]
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -102,18 +105,33 @@ def run(config: Config) -> Report:
             "one anatomy shows nothing of how others differ. Add label maps."
         )
     looks = (check.odd_grids, check.odd_sides, check.cut_maps, check.outliers)
+    problems = (*found.unread, *(one.problem for one in found.images if one.problem))
     report = Report(
         fingerprint=found,
-        problems=(*found.unread, *(one.problem for one in found.images if one.problem)),
+        problems=problems,
         doubts=tuple(line for look in looks for line in look(found)),
         facts=tuple(check.facts_of(found)),
         proposal=propose_prior(found),
         table=config.out / "labels.tsv",
         prior=config.out / "prior.yaml",
+        commands=() if problems else _next(config),
     )
     write_source_table(report.table, found.table)
     check.write_proposal(report.prior, report.table, report.proposal)
     for line in report.lines:
         log.info(line)
     log.info("wrote %s and %s", report.table, report.prior)
+    for line in report.commands:
+        log.info("%s", line)
     return report
+
+
+def _next(config: Config) -> tuple[str, ...]:
+    """The commands that train a prior as proposed, and segment the scans by it."""
+    model = config.out / "prior.safetensors"
+    train = ["train-prior", *config.labels, "--config", config.out / "prior.yaml", "--out", model]
+    results = config.out / "results"
+    segment = ["segment", *config.images, results, "--model", model, "--report"]
+    wanted = [train, *([segment] if config.images else [])]
+    lines = (shlex.join(["seg-prior", *map(str, words)]) for words in wanted)
+    return ("next:", *(f"  {line}" for line in lines))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from seg_prior.commands import make_phantoms, train_encoder, train_prior
+from seg_prior.commands import make_phantoms, segment, train_encoder, train_prior
 from seg_prior.config.inference import Refine
 from seg_prior.config.networks import ReaderConfig, VAEConfig
 from seg_prior.config.optim import OptimConfig
@@ -33,6 +33,8 @@ class Config(RuntimeConfig):
 
     out: Path = Path("seg-prior-demo")
     """Folder to write to."""
+    brain: bool = False
+    """Segment a real brain with the package's model instead: the ICBM template of nilearn."""
 
 
 class Size(NamedTuple):
@@ -80,6 +82,18 @@ METHODS = (
 )
 
 
+BRAIN_MM3 = {
+    "Left-Cerebral-White-Matter": 310_505,
+    "Left-Cerebral-Cortex": 360_521,
+    "Left-Lateral-Ventricle": 10_728,
+    "Left-Hippocampus": 5_514,
+    "Left-Putamen": 6_735,
+    "Brain-Stem": 28_884,
+    "Intracranial-Volume": 1_867_853,
+}
+"""Counted in the ICBM template on 28 November 2026, by the model of the package."""
+
+
 class DemoResult(NamedTuple):
     """What the demo measured and wrote.
 
@@ -96,6 +110,8 @@ def files(config: Config) -> Files:
     """What `run` writes; it reads nothing."""
     from seg_prior.checkpoints.provenance import training_files
 
+    if config.brain:
+        return segment.files(_brain(config))
     out = config.out
     heads = [file for heads in _heads(config, FULL) for file in make_phantoms.files(heads).writes]
     logs = [out / "prior", out / "model"]
@@ -111,11 +127,14 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
 
     Raises:
         ConfigError: The folder holds a demo of another seed.
+        ExtraError: A brain is asked for, and nilearn is not installed.
     """
     from seg_prior.api import Segmenter
     from seg_prior.core.device import start
     from seg_prior.io.label_tables import read_label_table
 
+    if config.brain:
+        return _segment_brain(config)
     began = time.perf_counter()
     # On tensors this small a second thread takes more time than it gives.
     config = config.model_copy(update={"threads": config.threads or 1})
@@ -135,6 +154,34 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
         log.info(line)
     log.info("pictures, label maps and checkpoints are in %s", config.out)
     return DemoResult(dice, tuple(head.picture for head in results))
+
+
+def _brain(config: Config) -> segment.Config:
+    """What `segment` is asked for."""
+    from seg_prior.io.example import brain_template
+
+    return segment.Config(
+        images=[brain_template()],
+        out=config.out,
+        volumes=True,
+        report=True,
+        **_runtime(config),
+    )
+
+
+def _segment_brain(config: Config) -> DemoResult:
+    """Segment the ICBM template, print some volumes beside those of this package, name the page."""
+    from seg_prior.io.tables import read_table
+
+    segment.run(_brain(config))
+    [page] = config.out.glob("*icbm152*_report.html")
+    table = page.with_name(page.name.replace("_report.html", "_volumes.tsv"))
+    found = {row["name"]: float(row["volume_mm3"]) for row in read_table(table)}
+    log.info("%-28s %10s %10s", "mm3", "here", "expected")
+    for name, expected_mm3 in BRAIN_MM3.items():
+        log.info("%-28s %10.0f %10.0f", name, found[name], expected_mm3)
+    log.info("open %s in a browser", page.resolve().as_uri())
+    return DemoResult({}, (page,))
 
 
 def make_heads(config: Config, size: Size) -> list[PhantomFiles]:

@@ -1,3 +1,4 @@
+import shlex
 import shutil
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from seg_prior.cli.app import main
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import check
 from seg_prior.commands.check import Config as CheckConfig
@@ -53,6 +55,22 @@ def test_sound_heads_have_their_sides_found_and_no_doubts(
         if label.id in partner:
             assert label.partner_id == partner[label.id], label.name
     assert "4 images and 4 label maps of 4 subjects" in report.facts
+
+
+def test_the_commands_it_ends_with_work_as_typed(
+    phantom_folder: Path, heads: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    scans = tmp_path / "my scans"
+    scans.mkdir()
+    shutil.copy(phantom_folder / "sub-004_phantom.nii.gz", scans)
+    report = look(heads, tmp_path / "out", [scans])
+    assert talk.messages[-3:] == list(report.commands)
+    assert report.commands[0] == "next:"
+    train, segment = (shlex.split(line)[1:] for line in report.commands[1:])
+    assert main([*train, "--dry-run"]) == 0
+    assert main([*train, "--kind", "atlas"]) == 0  # the one that takes a second
+    assert main(segment) == 0
+    assert list((tmp_path / "out" / "results").glob("*_dseg.nii.gz"))
 
 
 def test_the_proposal_is_a_config_that_trains(heads: Path, tmp_path: Path) -> None:

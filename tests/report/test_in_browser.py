@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.core.grid import apply_affine
+from seg_prior.core.labels import LabelTable
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
+from seg_prior.report.scan import Range
 from seg_prior.report.scan_page import write_scan_page
 from tests.report.browser import Browser, start_browser
 from tests.report.toy import toy_report
@@ -160,7 +163,22 @@ def press(viewer: Browser, key: str) -> None:
 
 
 @pytest.mark.parametrize("width", [800, 1280, 1920])
-def test_the_table_of_volumes_fits(browser: Browser, page: Path, width: int) -> None:
+def test_the_table_of_volumes_fits(browser: Browser, tmp_path: Path, width: int) -> None:
+    page, report = tmp_path / "wide.html", toy_report()
+    left, _ = report.volumes
+    full = replace(
+        left,
+        hard_mm3=310_505.0,
+        soft_mm3=311_529.0,
+        calibrated_mm3=301_691.0,
+        interval_mm3=(269_467.0, 337_768.0),
+        reference_mm3=Range(2.1e5, 2.6e5, 3.3e5),
+    )
+    air, box, other = report.table.labels
+    box = box.model_copy(update={"name": "Right-Cerebellum-White-Matter"})
+    volumes = (full, replace(full, index=2, touches_edge=True))
+    table = LabelTable(labels=(air, box, other))
+    write_scan_page(page, replace(report, volumes=volumes, table=table))
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.call("Emulation.setDeviceMetricsOverride", **size)
     try:
