@@ -80,6 +80,10 @@ class AgeingConfig(FrozenModel):
     """Id of what widens the sulci."""
     widening_mm: Blur = 1.3
     """How far fluid grows into cortex at age 1, at most; it varies from place to place."""
+    hidden_share: Share = 0.0
+    """Of anatomies whose label maps close thin sulci: fluid is seen there, and cortex labelled."""
+    hidden_beyond_mm: tuple[Blur, Blur] = (2.3, 4.0)
+    """Range of how far from white matter such fluid begins; it varies from place to place."""
     lesions: dict[Id, Id] = {}
     """Id of white matter -> of lesions in it."""
     lesion_sources: tuple[Id, ...] = ()

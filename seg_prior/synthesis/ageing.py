@@ -27,6 +27,7 @@ _STRENGTHS = (0.3, 1.3)
 _YOUTH = 1.5
 """Power of a uniform draw; above 1, the young are drawn more often."""
 _SULCI_MM, _LESION_MM, _NEAR_MM = 25.0, 6.0, 12.0
+_HIDDEN_SD_MM = 0.7
 _REACHES = (0.0, 1.2)  # of the widening, from place to place
 _LOADS = 0.04  # the smallest lesion load, in parts of the largest
 _SAMPLED = 50  # every so many voxels of white matter tell a quantile
@@ -149,6 +150,33 @@ def widen(
         for cortex, white in pairs:
             recedes = (out == white) & (returned * reach > step - 0.5)
             out[recedes & _grown(out == cortex)] = cortex
+    return out
+
+
+def with_hidden_fluid(
+    anatomy: Anatomy,
+    sources: Sources,
+    spacing_mm: float,
+    config: AgeingConfig,
+    generator: torch.Generator,
+) -> Anatomy:
+    """What a scanner sees of an anatomy whose label map closes thin sulci.
+
+    People and programs draw cortex over sulci that are thinner than a voxel or two, and over its
+    dark outer border. A network that never sees dark cortex takes all of it for fluid.
+    """
+    if config.fluid is None or not happens(config.hidden_share, generator):
+        return anatomy
+    beyond_mm = uniform(*config.hidden_beyond_mm, generator)
+    field = smooth_field(_shape(anatomy), generator, 8, spacing_mm, _SULCI_MM).numpy()
+    beyond = np.maximum(beyond_mm + _HIDDEN_SD_MM * field, spacing_mm) / spacing_mm
+    near = sources.are(tuple(config.cortex.values()))[anatomy]
+    is_hidden = sources.are(tuple(config.cortex))[anatomy]
+    for step in range(1, math.ceil(float(beyond.max())) + 1):
+        near = _grown(near)
+        is_hidden &= ~(near & (beyond > step - 0.5))
+    out = anatomy.copy()
+    out[is_hidden] = _position(sources, config.fluid)
     return out
 
 

@@ -30,7 +30,7 @@ from seg_prior.models.likelihood import channel_weight
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.reader_input import FineImage, ReaderSpace, moments
 from seg_prior.registration.intensity import normalise
-from seg_prior.synthesis.ageing import sample_anatomy
+from seg_prior.synthesis.ageing import sample_anatomy, with_hidden_fluid
 from seg_prior.synthesis.anatomies import AlignedLabelMap, generator_of
 from seg_prior.synthesis.contrast import sample_contrast
 from seg_prior.synthesis.fields import happens
@@ -125,7 +125,8 @@ class ReadingMaker:
         augment, spacing_mm = self.spread.augment, float(grid.spacing_mm[0])
         anatomy = sample_anatomy(label_map, sources, grid, augment, ageing, generator)
         look = sample_contrast(sources, config, generator)
-        data = render(anatomy, sources, look, spacing_mm, config, generator)
+        seen = with_hidden_fluid(anatomy, sources, spacing_mm, config.ageing, generator)
+        data = render(seen, sources, look, spacing_mm, config, generator)
         in_view, view = sample_view(anatomy, sources, grid, config, generator)
         image = normalise(data, in_view, f"<synthetic scan {number}>")
         return self._read(image, in_view, sources.label[anatomy], view, is_aged)

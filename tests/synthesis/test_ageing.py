@@ -15,6 +15,7 @@ from seg_prior.synthesis.ageing import (
     sample_age,
     sample_anatomy,
     widen,
+    with_hidden_fluid,
 )
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.scan import centered
@@ -136,3 +137,17 @@ def test_named_ids_are_sources_and_unknown_ones_are_refused() -> None:
     typical = np.zeros(len(head_table().written), dtype=np.float32)
     with pytest.raises(ConfigError, match=r"found id 999, need ids of the label table"):
         Sources.of({999}, head_table(), typical)
+
+
+def test_hidden_fluid_is_cortex_far_from_white_matter_alone() -> None:
+    anatomy = np.asarray(SOURCES.index(head().data), dtype=np.int16)
+    config = AGEING.model_copy(update={"hidden_share": 1.0, "hidden_beyond_mm": (4.0, 4.0)})
+    seen = with_hidden_fluid(anatomy, SOURCES, SPACING_MM, config, generator_of(0, 0))
+    changed = seen != anatomy
+    assert changed.any()
+    assert set(SOURCES.ids[anatomy[changed]].tolist()) <= set(AGEING.cortex)
+    assert set(SOURCES.ids[seen[changed]].tolist()) == {AGEING.fluid}
+    white = SOURCES.are(tuple(AGEING.cortex.values()))[anatomy]
+    assert not (changed & ndimage.binary_dilation(white)).any()
+    never = config.model_copy(update={"hidden_share": 0.0})
+    assert with_hidden_fluid(anatomy, SOURCES, SPACING_MM, never, generator_of(0, 0)) is anatomy
