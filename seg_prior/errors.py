@@ -1,5 +1,7 @@
 """What can be wrong with a user's input, as exceptions whose message is one printable line."""
 
+from collections.abc import Sequence
+
 
 class SegPriorError(Exception):
     """Something the user can mend.
@@ -31,3 +33,13 @@ class CheckpointError(SegPriorError):
 
 class OutputError(SegPriorError):
     """A file or a folder that cannot be written, whatever is in it."""
+
+
+def few(values: Sequence[object]) -> str:
+    """The first of many ids or names, for a message.
+
+    >>> few(range(100))
+    '0, 1, 2, 3, 4, 5, 6, 7, ...'
+    """
+    shown = ", ".join(str(value) for value in values[:8])
+    return shown + (", ..." if len(values) > 8 else "")

@@ -9,8 +9,7 @@ from pydantic import BeforeValidator
 
 from seg_prior.commands import segment
 from seg_prior.config.inference import ReadingConfig
-from seg_prior.core.labels import few
-from seg_prior.errors import ConfigError
+from seg_prior.errors import ConfigError, few
 from seg_prior.files import Files
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any, Self
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from seg_prior.config.base import Id
-from seg_prior.errors import LabelsError
+from seg_prior.errors import LabelsError, few
 
 BACKGROUND = 0
 MAX_LABELS = 255
@@ -229,13 +228,3 @@ class LabelTable(BaseModel):
             )
         indices = np.array([index_of[value] for value in found.tolist()], dtype=np.uint8)
         return np.asarray(indices[np.searchsorted(found, ids)])
-
-
-def few(values: Sequence[object]) -> str:
-    """The first of many ids or names, for a message.
-
-    >>> few(range(100))
-    '0, 1, 2, 3, 4, 5, 6, 7, ...'
-    """
-    shown = ", ".join(str(value) for value in values[:8])
-    return shown + (", ..." if len(values) > 8 else "")

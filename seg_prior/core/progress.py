@@ -96,11 +96,7 @@ class _Words:
 
 
 def _clock(time_s: float) -> str:
-    """Seconds as people say them.
-
-    >>> _clock(42.3), _clock(312), _clock(7500)
-    ('42 s', '5 min', '2.1 h')
-    """
+    """Seconds as people say them: 42 s, 5 min, 2.1 h."""
     if time_s < 99:
         return f"{time_s:.0f} s"
     return f"{time_s / 60:.0f} min" if time_s < 5940 else f"{time_s / 3600:.1f} h"

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seg_prior.core.grid import Grid
-from seg_prior.core.labels import BACKGROUND, LabelTable, few
+from seg_prior.core.labels import BACKGROUND, LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.core.volume import Volume, gathered
-from seg_prior.errors import ConfigError, LabelsError, SegPriorError
+from seg_prior.errors import ConfigError, LabelsError, SegPriorError, few
 from seg_prior.evaluation.dice_table import BRAIN_IDS
 from seg_prior.files import write_json
 from seg_prior.io.find import find_label_maps, scan_key

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.freesurfer import intracranial_ids
-from seg_prior.core.labels import few
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ImageError
+from seg_prior.errors import ImageError, few
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import MapEstimate, Observation

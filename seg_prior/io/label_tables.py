@@ -16,11 +16,10 @@ from seg_prior.core.labels import (
     BACKGROUND,
     MAX_LABELS,
     LabelTable,
-    few,
     is_kind_of,
 )
 from seg_prior.core.sides import mirrored_name, name_without_side
-from seg_prior.errors import LabelsError
+from seg_prior.errors import LabelsError, few
 
 _MAX_BYTES = 10_000_000
 _MAX_ID = np.iinfo(np.int32).max

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from seg_prior.core.labels import few
-from seg_prior.errors import ImageError
+from seg_prior.errors import ImageError, few
 
 
 class Segment(NamedTuple):
