@@ -64,6 +64,10 @@ def _request(config: Config) -> segment.Config:
 
 def _scans(config: Config) -> list[Path]:
     """The scans that are asked for, by name."""
+    if not config.dataset.exists():
+        raise ConfigError(
+            f"{config.dataset}: no such file or folder, need a BIDS data set. Check the path."
+        )
     if not (config.dataset / "dataset_description.json").is_file():
         raise ConfigError(
             f"{config.dataset}: found no dataset_description.json, need a BIDS data set. "

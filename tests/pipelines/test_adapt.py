@@ -62,7 +62,7 @@ def test_a_folder_becomes_models_and_a_page(config: Path) -> None:
         assert text in report
     assert "<!-- benchmark:heads -->" in page.read_text()
     trained = json.loads((out / "minutes.json").read_text())
-    assert set(trained) == {"atlas", "pca", "vae", "locator", "encoder"}
+    assert set(trained) == {"atlas", "pca", "vae", "locator"}
     roles = json.loads((out / "split.json").read_text())
     assert sorted(roles.values()) == ["images", "images", "maps", "maps", "maps", "scored"]
     models = {path: path.stat().st_mtime_ns for path in out.glob("*.safetensors")}
