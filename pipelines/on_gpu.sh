@@ -5,9 +5,9 @@
 #   OUT=folder bash pipelines/on_gpu.sh       there, in a copy of the checkout with runs/gpu in it
 #
 # Each part may travel by itself, as long as runs/gpu has all three in the end. The second command
-# unpacks them, installs what is missing from it, runs `pytest -m gpu`, goes
-# on teaching the image reader of the package (or of runs/gpu/start.safetensors) and measures; logs,
-# figures and checkpoint lie in OUT. MINUTES, SCANS and DEVICE change its size, so that a CPU can try it.
+# unpacks them, installs what is missing, runs `pytest -m gpu`, measures, and goes on teaching the image
+# reader of the package for the minutes that are left; logs, figures and checkpoint lie in OUT.
+# MINUTES, SCANS and DEVICE change its size, so that a CPU can try it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PACK=runs/gpu
