@@ -79,7 +79,7 @@ def _scans(config: Config) -> list[Path]:
     for folder in participants:
         sessions = sorted(path for path in folder.glob("ses-*") if path.is_dir())
         if config.session_label:
-            wanted = [f"ses-{label.removeprefix('ses-')}" for label in config.session_label]
+            wanted = _names(config.session_label, "ses")
             places = [path for path in sessions if path.name in wanted]
         else:
             places = [folder, *sessions]
@@ -93,13 +93,18 @@ def _scans(config: Config) -> list[Path]:
     return found
 
 
+def _names(labels: list[str], entity: str) -> list[str]:
+    """Of the folders of labels, which have the entity before them or not."""
+    return [f"{entity}-{label.removeprefix(f'{entity}-')}" for label in labels]
+
+
 def _chosen(there: list[Path], labels: list[str], entity: str, where: Path) -> list[Path]:
     """Folders of some labels, all if there are none.
 
     Raises:
         ConfigError: A label has no folder.
     """
-    wanted = [f"{entity}-{label.removeprefix(entity + '-')}" for label in labels]
+    wanted = _names(labels, entity)
     missing = sorted(set(wanted) - {folder.name for folder in there})
     if missing:
         raise ConfigError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,38 +17,24 @@ from seg_prior.io.itk import ItkVoxels, affine_of, bytes_of, open_itk, shape_of,
 from seg_prior.io.packed import check_claim, check_packed
 from seg_prior.io.segments import flatten, segments_of
 from seg_prior.io.stored import Format, Stored, sides_unknown
+from seg_prior.io.text_header import MAX_HEADER_BYTES, TextHeader, parts_by
 
 _IO = "NrrdImageIO"
 _SPACES = {"right-anterior-superior", "left-anterior-superior", "left-posterior-superior"}
 _SPACES |= {"ras", "las", "lps"}
 _MM_PER_UNIT = {"mm": 1.0, "um": 1e-3, "µm": 1e-3, "cm": 10.0, "m": 1e3}
 _SEGMENTS = ".seg.nrrd"
-_MAX_HEADER_BYTES = 1 << 20
 _LINE_BYTES = 16
 """The first line is shorter; how it ends, all of them do."""
-
-
-class _Header(NamedTuple):
-    """What ITK does not tell of the text that a file begins with.
-
-    Attributes:
-        fields: Name -> value, of fields and of key/value pairs.
-        data: The file that holds the voxels.
-        start: Where they begin in it.
-    """
-
-    fields: dict[str, str]
-    data: Path
-    start: int
 
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Stored]:
     header = _read_header(path)
     reader = open_itk(path, _IO)
-    num_bytes, stored_bytes = bytes_of(reader), header.data.stat().st_size - header.start
+    num_bytes = bytes_of(reader)
     is_packed = header.fields.get("encoding", "raw") not in ("raw", "txt", "text", "ascii", "hex")
-    check_claim(path, num_bytes, stored_bytes, is_packed)
+    check_claim(path, num_bytes, header.stored_bytes, is_packed)
     if header.fields.get("encoding") in ("gzip", "gz"):
         check_packed(header.data, header.start, num_bytes)  # ITK overlooks most damage
     shape, voxels = shape_of(reader), ItkVoxels(reader.Execute)
@@ -61,10 +47,10 @@ def _open(path: Path) -> Iterator[Stored]:
     yield Stored(label_map.shape, label_map, None, affine, warnings=(*warnings, word))
 
 
-def _read_header(path: Path) -> _Header:
+def _read_header(path: Path) -> TextHeader:
     """The lines up to the empty one, or to the end where the data lie in a file of their own."""
     with path.open("rb") as file:
-        text = file.read(_MAX_HEADER_BYTES)
+        text = file.read(MAX_HEADER_BYTES)
     text, gap, _ = text.partition(b"\r\n\r\n" if b"\r\n" in text[:_LINE_BYTES] else b"\n\n")
     fields = {}
     for line in text.decode("utf-8", errors="replace").splitlines()[1:]:
@@ -75,13 +61,13 @@ def _read_header(path: Path) -> _Header:
         raise ValueError("it does not begin with NRRD")
     name = fields.get("data file") or fields.get("datafile", "")
     if not name:
-        return _Header(fields, path, len(text) + len(gap))
+        return TextHeader(fields, path, len(text) + len(gap))
     if name.startswith("LIST") or "%" in name or {"line skip", "byte skip"} & fields.keys():
         raise ImageError(
             f"{path}: found data in several files, or behind a part that is to be skipped, need "
             "them in one file and from its start. Convert it to .nii.gz."
         )
-    return _Header(fields, path.parent / name, 0)
+    return TextHeader(fields, path.parent / name, 0)
 
 
 def _told(fields: dict[str, str]) -> tuple[str, ...]:
@@ -102,13 +88,6 @@ def _mm_per_unit(path: Path, fields: dict[str, str]) -> float:
     return _MM_PER_UNIT[units.pop()]
 
 
-def _parts(path: Path) -> list[Path]:
-    try:
-        return list(dict.fromkeys([path, _read_header(path).data]))
-    except (OSError, ValueError, ImageError):
-        return [path]  # who reads it says what is wrong
-
-
 def _write(path: Path, data: NDArray[Any], like: Volume, _: LabelTable | None) -> None:
     write_itk(path, data, like.grid, _IO)
 
@@ -120,5 +99,5 @@ FORMAT = Format(
     _write,
     label_maps=(_SEGMENTS,),
     written=(".nrrd",),
-    parts=_parts,
+    parts=parts_by(_read_header),
 )
