@@ -14,23 +14,22 @@ from seg_prior.io.formats import strip_suffix
 from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.io.transforms import Place, write_itk_transform, write_lta
-from seg_prior.quality.verdict import Quality
 from seg_prior.registration.resample import resample_mean
 
 
-def write_transform(result: Prediction, _: Quality, path: Path) -> None:
+def write_transform(result: Prediction, path: Path) -> None:
     """The affine as ITK and ANTs have it."""
     write_itk_transform(path, result.registered.registration.prior_from_native)
 
 
-def write_transform_lta(result: Prediction, _: Quality, path: Path) -> None:
+def write_transform_lta(result: Prediction, path: Path) -> None:
     """The affine as FreeSurfer has it."""
     scan = Place(Path(result.volume.source).name, result.volume.grid)
     prior = Place(result.predictor.config.model.name, result.predictor.atlas.grid)
     write_lta(path, result.registered.registration.prior_from_native, scan, prior)
 
 
-def write_transform_sidecar(result: Prediction, _: Quality, path: Path) -> None:
+def write_transform_sidecar(result: Prediction, path: Path) -> None:
     """Which way the transform goes, in both files."""
     content = {
         "Description": "Affine that takes an image from the scan's space to prior space.",
@@ -43,7 +42,7 @@ def write_transform_sidecar(result: Prediction, _: Quality, path: Path) -> None:
     write_json(path, content | GENERATED_BY)
 
 
-def write_moved(result: Prediction, _: Quality, path: Path) -> None:
+def write_moved(result: Prediction, path: Path) -> None:
     """The scan's own intensities, averaged over each voxel of prior space; 0 beyond its view."""
     grid = result.predictor.atlas.grid
     image = torch.from_numpy(result.volume.data.astype(np.float32))[None]
@@ -51,7 +50,7 @@ def write_moved(result: Prediction, _: Quality, path: Path) -> None:
     write_volume(path, moved, Volume(moved, grid))
 
 
-def write_moved_sidecar(result: Prediction, _: Quality, path: Path) -> None:
+def write_moved_sidecar(result: Prediction, path: Path) -> None:
     """Names the image as ours, so that a folder of scans may hold it."""
     content = {
         "Description": "The scan, resampled to prior space; 0 where it shows nothing.",

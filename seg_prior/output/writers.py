@@ -232,10 +232,8 @@ def _write_label_map(found: _Found, path: Path) -> None:
     write_volume(path, written.label_map, found.result.volume, written.label_table)
 
 
-def _of_space(
-    write_file: Callable[[Prediction, Quality, Path], None],
-) -> Callable[[_Found, Path], None]:
-    return lambda found, path: write_file(found.result, found.quality, path)
+def _of_result(write: Callable[[Prediction, Path], None]) -> Callable[[_Found, Path], None]:
+    return lambda found, path: write(found.result, path)
 
 
 _WRITERS: dict[str, Callable[[_Found, Path], None]] = {
@@ -246,10 +244,10 @@ _WRITERS: dict[str, Callable[[_Found, Path], None]] = {
     "intensities": lambda found, path: write_intensities(found.written, path),
     "label_table": _write_label_table,
     "report": lambda found, path: write_report(found.result, found.quality, path),
-    "transform": _of_space(space_files.write_transform),
-    "lta": _of_space(space_files.write_transform_lta),
-    "transform_sidecar": _of_space(space_files.write_transform_sidecar),
-    "moved": _of_space(space_files.write_moved),
-    "moved_sidecar": _of_space(space_files.write_moved_sidecar),
+    "transform": _of_result(space_files.write_transform),
+    "lta": _of_result(space_files.write_transform_lta),
+    "transform_sidecar": _of_result(space_files.write_transform_sidecar),
+    "moved": _of_result(space_files.write_moved),
+    "moved_sidecar": _of_result(space_files.write_moved_sidecar),
     "label_map": _write_label_map,
 }
