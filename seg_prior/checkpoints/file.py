@@ -29,12 +29,14 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
 from seg_prior.files import atomic_write, sha256_of
+from seg_prior.models.density import Density, standard_normal
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
 from seg_prior.models.locator import Locator
+from seg_prior.models.prior import Prior
 from seg_prior.models.reader_input import ReaderSpace
 
 log = logging.getLogger(__name__)
@@ -43,6 +45,7 @@ LOG_STEPS = 25
 
 _PACKED, _LEAST_PACKED, _STEP = ("prior.encoder.", "image_reader."), 4096, ".step"
 """Whose weights are packed, how many are worth it, and what is stored beside them."""
+_DENSITY = "density."
 _BYTES_PER_VOXEL = 20
 """Of prior space and label, at the peak of making a location prior."""
 
@@ -60,7 +63,7 @@ class Model:
     """
 
     header: Header
-    prior: LabelVAE | LinearPrior
+    prior: Prior
     locator: Locator | None
     image_reader: ImageReader | None
     sha256: str
@@ -74,7 +77,7 @@ class Model:
 def save_model(
     path: Path,
     header: Header,
-    prior: LabelVAE | LinearPrior,
+    prior: Prior,
     locator: Locator | None = None,
     image_reader: ImageReader | None = None,
 ) -> None:
@@ -83,6 +86,9 @@ def save_model(
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
             tensors |= _packed(f"prior.{name}", tensor)
+    if not prior.density.is_standard:
+        for name, tensor in prior.density.named_buffers():
+            tensors |= _packed(f"{_DENSITY}{name}", tensor)
     networks = {"locator": locator, "image_reader": image_reader}
     for prefix, network in networks.items():
         if network is not None:
@@ -135,7 +141,7 @@ def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
 
 def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     location = _unpack_location(tensors, header.label_table, header.shape)
-    prior: LabelVAE | LinearPrior
+    prior: Prior
     locator = image_reader = None
     if header.vae is None:
         center, basis = _unpacked("prior.center", tensors), _unpacked("prior.basis", tensors)
@@ -144,8 +150,9 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
             raise ValueError(f"a basis that is not of {needed} groups and cells")
         prior = LinearPrior(location, center, basis)
     else:
-        prior = LabelVAE(location, header.vae)
+        prior = LabelVAE(location, header.vae, is_variational=header.kind == "vae")
         _load_weights(prior, tensors, "prior.", path)
+    prior.density = _density(header, prior, tensors)
     if header.locator is not None:
         locator = Locator(len(header.label_table.written), header.locator)
         _load_weights(locator, tensors, "locator.", path)
@@ -157,6 +164,18 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         image_reader.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
     return Model(header, prior, locator, image_reader, sha256_of(path))
+
+
+def _density(header: Header, prior: Prior, tensors: dict[str, Tensor]) -> Density:
+    """p(z) as the file has it; N(0, I) where it keeps nothing of it."""
+    names = [name for name in tensors if name.startswith(_DENSITY)]
+    if not names and header.density == "normal":
+        return standard_normal()
+    density = Density(**{name.removeprefix(_DENSITY): _unpacked(name, tensors) for name in names})
+    sizes, num_led = density.center.shape, density.directions.shape[0]
+    if (sizes and sizes[0] != prior.num_latents) or num_led not in (0, prior.num_coarse):
+        raise ValueError(f"a density that is not of {prior.num_latents} numbers")
+    return density
 
 
 def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:

@@ -21,7 +21,8 @@ from seg_prior.errors import CheckpointError
 FORMAT_VERSION = 3
 METADATA_KEY = "seg_prior"
 DIGEST_KEY = "seg_prior_sha256"
-Kind = Literal["atlas", "pca", "vae"]
+Kind = Literal["atlas", "pca", "ae", "vae", "swae"]
+DensityKind = Literal["normal", "mixture", "kde"]
 
 Row = Annotated[
     tuple[Annotated[float, Field(ge=-1e7, le=1e7)], ...], Field(min_length=4, max_length=4)
@@ -36,11 +37,12 @@ class Header(BaseModel):
 
     Attributes:
         format_version: Of the file; 2 is read as 3, which is what is written.
-        kind: atlas (no latent), pca (linear latent) or vae (label VAE).
+        kind: atlas (no latent), pca (linear latent), or a label autoencoder: ae, vae or swae.
+        density: p(z), which is N(0, I) in files of before.
         shape, affine: Prior grid.
         label_table: The labels in index order.
         intensity: Classes, ties and Gaussians of the likelihood.
-        vae: Form of the network; None for atlas and pca.
+        vae: Form of the label autoencoder; None for atlas and pca.
         pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
         locator: Form of the network that sees the anatomy in an image; None where there is none.
         reader: Form of the network that corrects f(z) by the image; None where there is none.
@@ -54,6 +56,7 @@ class Header(BaseModel):
 
     format_version: int = Field(ge=2, le=FORMAT_VERSION)
     kind: Kind
+    density: DensityKind = "normal"
     shape: tuple[Side, Side, Side]
     affine: tuple[Row, ...] = Field(min_length=4, max_length=4)
     label_table: LabelTable

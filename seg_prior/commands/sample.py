@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from seg_prior.checkpoints.file import Model
+    from seg_prior.models.prior import Prior
 
 SUMMARY = "Draw anatomies from a prior."
 EXAMPLE = "seg-prior sample prior.safetensors samples/ --num 6"
@@ -32,7 +33,7 @@ class Config(RuntimeConfig):
     """`sample`: a prior in, anatomies drawn from it out."""
 
     model: Path
-    """Checkpoint of kind vae or pca."""
+    """Checkpoint of kind pca, ae, vae or swae."""
     out: Path
     """Folder for the label maps, on the prior grid, and a picture of them."""
     num: int = Field(default=6, ge=1, le=100_000)
@@ -53,7 +54,7 @@ def files(config: Config) -> Files:
 
 
 def run(config: Config) -> SampleFiles:
-    """Draw z from N(0, I), decode, and write the most probable label of every voxel.
+    """Draw z from the prior's density, decode, and write the most probable label of every voxel.
 
     Raises:
         CheckpointError: Not a checkpoint of a prior that has a latent.
@@ -71,13 +72,13 @@ def run(config: Config) -> SampleFiles:
     if config.out.is_file():
         raise ConfigError(f"{config.out}: found a file, need a folder to write to. Name another.")
     device = start(config)
-    model = load_model(config.model, kinds=("vae", "pca"))
+    model = load_model(config.model, kinds=("pca", "ae", "vae", "swae"))
     model.prior.to(device)
     header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
     shown: list[NDArray[np.uint8]] = []
-    for z, path in zip(draws(model.prior.num_latents, config), written.label_maps, strict=True):
-        indices = decode_label_map(model, z.to(device))
+    for z, path in zip(draws(model.prior, config), written.label_maps, strict=True):
+        indices = decode_label_map(model, z)
         write_volume(path, table.ids[indices], grid)
         if len(shown) < NUM_SHOWN:
             shown.append(indices)
@@ -96,13 +97,13 @@ def plan(config: Config) -> SampleFiles:
     return SampleFiles(tuple(config.out / name for name in names), config.out / "samples.png")
 
 
-def draws(num_latents: int, config: Config) -> Iterator[Tensor]:
-    """(1, K) of N(0, I), one after the other, so that the first do not depend on how many."""
+def draws(prior: Prior, config: Config) -> Iterator[Tensor]:
+    """(1, K) of p(z), one after the other, so that the first do not depend on how many."""
     import torch
 
     generator = torch.Generator().manual_seed(config.seed)
     for _ in range(config.num):
-        yield torch.randn(1, num_latents, generator=generator)
+        yield prior.sample(generator)
 
 
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from seg_prior.checkpoints.header import Header
     from seg_prior.checkpoints.request import Request
     from seg_prior.core.pose_prior import PosePrior
-    from seg_prior.models.label_vae import LabelVAE
-    from seg_prior.models.linear import LinearPrior
+    from seg_prior.models.prior import Prior
     from seg_prior.training.prior import Anatomies
 
 SUMMARY = "Learn an anatomical prior from label maps."
@@ -97,7 +96,7 @@ def run(config: Config) -> Header:
             "alone: how others differ cannot be learned from them. Add label maps."
         )
     location = fit_location(anatomies)
-    prior: LabelVAE | LinearPrior
+    prior: Prior
     if config.kind == "vae":
         folder = config.out.with_suffix("")
         run_of = Run(folder, device, request)

@@ -209,7 +209,9 @@ class Predictor:
         atlas, num_coarse = location.log_prob[None], model.prior.num_coarse
         with torch.no_grad():
             mean, log_var = read(encode, self.decode, seen, atlas, num_coarse, allowed.num_readings)
-        found = refine_latent(self.decode, seen, mean, allowed.num_steps, config.inference)
+        found = refine_latent(
+            self.decode, model.prior.log_prob, seen, mean, allowed.num_steps, config.inference
+        )
         found = replace(found, log_var=log_var)
         if model.image_reader is None or seen.fine is None:
             return found

@@ -78,6 +78,7 @@ def fit_intensities(log_prior: Tensor, seen: Observation) -> Intensities:
 
 def refine_latent(
     decode: Callable[[Tensor], Tensor],
+    log_prob: Callable[[Tensor], Tensor],
     seen: Observation,
     z: Tensor,
     num_steps: int,
@@ -87,6 +88,7 @@ def refine_latent(
 
     Args:
         decode: (1, K) -> (1, L, V) log f(z); differentiable.
+        log_prob: (1, K) -> (1,) log p(z); differentiable.
         seen: The image.
         z: (1, K) where to start; K = 0 for a prior without latent, which leaves EM alone.
         num_steps: Of Adam; 0 takes z as it is.
@@ -111,7 +113,7 @@ def refine_latent(
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()
-        objective = config.image_weight * image_term - 0.5 * z.square().sum()
+        objective = config.image_weight * image_term + log_prob(z).sum()
         optimizer.zero_grad()
         (-objective).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -124,7 +126,7 @@ def refine_latent(
         image_term = log_prob_of_image(
             log_prior, seen.image, seen.observed, intensities, config.likelihood
         ).sum()
-        log_prob_z = -0.5 * z.square().sum()
+        log_prob_z = log_prob(z).sum()
     trace.append(float(config.image_weight * image_term + log_prob_z))
     elbo = float(image_term + log_prob_z)
     return MapEstimate(z.detach(), intensities, log_prior, elbo, tuple(trace))

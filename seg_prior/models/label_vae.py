@@ -1,29 +1,39 @@
-"""The label VAE: q(z | s) and f(z) over one location prior."""
+"""The label autoencoder of kinds ae, vae and swae: q(z | s) and f(z) over one location prior."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_prior.config.networks import VAEConfig
 from seg_prior.models.label_decoder import LabelDecoder
 from seg_prior.models.label_encoder import LabelEncoder
 from seg_prior.models.location import LocationPrior, by_cell
+from seg_prior.models.prior import Prior
 
 DETAIL_GAIN, LOGITS_GAIN = 2.0, 3.0
 """Of the detail on the residual, and of logits on the detail, before training: together they leave
 a fifth of the nats of the atlas."""
 
 
-class LabelVAE(nn.Module):
-    """q(z | s) and f(z) over one location prior."""
+class LabelVAE(Prior):
+    """q(z | s) and f(z) over one location prior.
 
-    def __init__(self, location: LocationPrior, config: VAEConfig) -> None:
-        super().__init__()
+    Args:
+        location: The location prior.
+        config: Form of the networks.
+        is_variational: Whether q has a width, as of kind vae; of ae and swae it is a point, and
+            what the encoder says of log variance is left unused.
+    """
+
+    def __init__(
+        self, location: LocationPrior, config: VAEConfig, is_variational: bool = True
+    ) -> None:
+        super().__init__(location)
         self.config = config
-        self.location = location
+        self.is_variational = is_variational
         self.encoder = LabelEncoder(location, config)
         self.decoder = LabelDecoder(location, config)
 
@@ -47,11 +57,11 @@ class LabelVAE(nn.Module):
     def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, V) label probabilities -> mean, log_var of q(z | s), each (B, K)."""
         mean, log_var = self.encoder(soft_labels, self.location)
-        return mean, log_var
+        return mean, log_var if self.is_variational else torch.full_like(log_var, -torch.inf)
 
     def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:
         """(B, K) -> (B, L, V) log f(z), or (B, L, 8 N) at N chosen cells of the mask."""
-        log_prior: Tensor = self.decoder(z, self.location, cells)
+        log_prior: Tensor = self.decoder(self.checked(z), self.location, cells)
         return log_prior
 
     def forward(
@@ -69,7 +79,8 @@ class LabelVAE(nn.Module):
         """
         soft_labels = one_hot(label_map, self.location.num_labels)
         mean, log_var = self.encode(soft_labels)
-        return self.decode(mean + torch.exp(log_var / 2) * noise, cells), mean, log_var
+        z = mean + torch.exp(log_var / 2) * noise if self.is_variational else mean
+        return self.decode(z, cells), mean, log_var
 
 
 def fit_residual_pca(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.errors import ConfigError
 from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.prior import Prior
 
 SMOOTHING = 0.02
 """Added to every group's share of a cell before the logarithm."""
 
 
-class LinearPrior(nn.Module):
+class LinearPrior(Prior):
     """log f(z) = log softmax( log p_loc + sum_k z_k basis_k ), with z ~ N(0, I).
 
     The basis lives on the half-size grid and is interpolated linearly. K = 0 is the atlas.
@@ -30,8 +31,7 @@ class LinearPrior(nn.Module):
     basis: Tensor
 
     def __init__(self, location: LocationPrior, center: Tensor, basis: Tensor) -> None:
-        super().__init__()
-        self.location = location
+        super().__init__(location)
         self.register_buffer("center", center)
         self.register_buffer("basis", basis)
 
@@ -57,7 +57,7 @@ class LinearPrior(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """(B, K) -> (B, L, V) log f(z)."""
-        batch = z.shape[0]
+        batch = self.checked(z).shape[0]
         if self.num_latents == 0:
             return self.location.log_prob.expand(batch, -1, -1)
         cells = torch.einsum("bk,klc->blc", z, self.basis.to(z.dtype))

@@ -25,6 +25,7 @@ from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas
 from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
+from seg_prior.models.prior import Prior
 from seg_prior.registration import groupwise, label_alignment
 from seg_prior.synthesis.anatomies import (
     AlignedLabelMap,
@@ -125,9 +126,7 @@ def fit_location(anatomies: Anatomies) -> LocationPrior:
     return location_prior(frequency / len(views), table.groups)
 
 
-def measure(
-    prior: LabelVAE | LinearPrior, anatomies: Anatomies, atlas: LinearPrior
-) -> dict[str, Any]:
+def measure(prior: Prior, anatomies: Anatomies, atlas: LinearPrior) -> dict[str, Any]:
     """How the prior reconstructs the held-out maps, or the training maps where none are.
 
     Returns:

@@ -27,7 +27,8 @@ from seg_prior.checkpoints.header import (
 )
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig, ReaderConfig
-from seg_prior.errors import CheckpointError
+from seg_prior.errors import CheckpointError, ConfigError
+from seg_prior.models.density import Density
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.likelihood import intensity_classes
@@ -118,6 +119,45 @@ def test_what_is_saved_comes_back(tmp_path: Path, kind: Kind, rng: torch.Generat
         mean, mean_before = model.prior.encode(soft)[0], prior.encode(soft)[0]
     torch.testing.assert_close(found.exp(), expected.exp(), atol=0.03, rtol=0)
     torch.testing.assert_close(mean, mean_before, atol=0.05, rtol=0.02)
+
+
+def test_a_fitted_density_comes_back_and_is_no_part_of_older_files(
+    tmp_path: Path, rng: torch.Generator
+) -> None:
+    path, prior = saved(tmp_path, "pca")
+    assert load_model(path).prior.density.is_standard
+    with safe_open(path, framework="pt") as file:
+        assert not [name for name in file.keys() if name.startswith("density.")]  # noqa: SIM118
+    zero, one = torch.zeros(()), torch.ones(())
+    weight, mean, sd = torch.tensor([0.25, 0.75]), torch.tensor([[-1.0], [2.0]]), torch.ones(2, 1)
+    prior.density = Density(zero, one, torch.eye(3)[:, :1], weight.log(), mean, sd)
+    save_model(path, header("pca").model_copy(update={"density": "mixture"}), prior)
+    loaded = load_model(path).prior
+    z = torch.randn(4, 3, generator=rng)
+    torch.testing.assert_close(loaded.log_prob(z), prior.log_prob(z), atol=2e-3, rtol=0)
+
+    damaged = rewritten(path, tmp_path / "other.safetensors", kind="vae", vae=toy.TINY.model_dump())
+    with pytest.raises(CheckpointError):
+        load_model(damaged)
+
+
+@pytest.mark.parametrize("kind", ["ae", "swae"])
+def test_of_an_autoencoder_without_width_q_is_a_point(tmp_path: Path, kind: Kind) -> None:
+    path = tmp_path / "point.safetensors"
+    prior = LabelVAE(toy.location(), toy.TINY, is_variational=False)
+    save_model(path, header("vae").model_copy(update={"kind": kind}), prior)
+    loaded = load_model(path).prior
+    mean, log_var = loaded.encode(maps(prior.location))
+    assert mean.isfinite().all()
+    assert (log_var.exp() == 0).all()
+
+
+def test_a_z_of_another_model_is_refused_in_one_line(tmp_path: Path) -> None:
+    kinds: tuple[Kind, ...] = ("atlas", "pca", "vae")
+    for kind in kinds:
+        _, prior = saved(tmp_path, kind)
+        with pytest.raises(ConfigError, match="It is of another model"):
+            prior.decode(torch.zeros(1, prior.num_latents + 1))
 
 
 def test_an_image_reader_comes_back_with_its_own_weights(tmp_path: Path) -> None:

@@ -49,16 +49,11 @@ def test_the_mean_anatomy_is_what_z_of_zero_decodes_to(tiny_atlas: Path) -> None
 
 
 def test_the_first_draws_do_not_depend_on_how_many(tiny_pca: Path, tmp_path: Path) -> None:
-    few, many = (list(draws(5, config_of(tiny_pca, tmp_path, num))) for num in (2, 9))
+    prior = load_model(tiny_pca).prior
+    few, many = (list(draws(prior, config_of(tiny_pca, tmp_path, num))) for num in (2, 9))
     torch.testing.assert_close(torch.cat(few), torch.cat(many)[:2], rtol=0, atol=0)
-    other = next(draws(5, config_of(tiny_pca, tmp_path, seed=1)))
+    other = next(draws(prior, config_of(tiny_pca, tmp_path, seed=1)))
     assert (other != few[0]).all()
-
-
-def test_draws_are_standard_normal(tiny_pca: Path, tmp_path: Path) -> None:
-    z = torch.cat(list(draws(40, config_of(tiny_pca, tmp_path, num=250))))
-    assert abs(float(z.mean())) < 0.03  # three standard errors
-    assert abs(float(z.std()) - 1) < 0.03
 
 
 def test_a_seed_repeats_itself(tiny_prior: Path, tmp_path: Path) -> None:

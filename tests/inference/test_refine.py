@@ -1,6 +1,5 @@
 """The climb: it rises, finds the anatomy it was given, and does not care how labels are called."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -59,13 +58,14 @@ def test_the_elbo_rises_and_the_prior_comes_nearer(
 ) -> None:
     config = InferenceConfig(image_weight=1.0, likelihood=likelihood)
     seen = observe(toy.paint(labels, sd=0.1))
-    found = refine_latent(pca.decode, seen, torch.zeros(1, 4), 40, config)
+    found = refine_latent(pca.decode, pca.log_prob, seen, torch.zeros(1, 4), 40, config)
     assert len(found.trace) == 41
     assert found.trace[-1] > found.trace[0] + 10
     falls = sum(max(0.0, before - after) for before, after in pairwise(found.trace))
     assert falls < 0.1 * (max(found.trace) - found.trace[0])
     assert found.elbo == pytest.approx(found.trace[-1])
-    atlas = refine_latent(fit_atlas(location).decode, seen, torch.zeros(1, 0), 40, config)
+    prior = fit_atlas(location)
+    atlas = refine_latent(prior.decode, prior.log_prob, seen, torch.zeros(1, 0), 40, config)
     assert wrong(found, labels) < 0.8 * wrong(atlas, labels)
     assert found.intensities.mean[0, 0].tolist() == pytest.approx(toy.MEANS.tolist(), abs=0.03)
 
@@ -76,7 +76,7 @@ def test_the_last_elbo_is_image_term_plus_log_prior_of_z(
 ) -> None:
     config = InferenceConfig(likelihood=likelihood)
     seen = observe(toy.paint(labels))
-    found = refine_latent(pca.decode, seen, torch.zeros(1, 4), 5, config)
+    found = refine_latent(pca.decode, pca.log_prob, seen, torch.zeros(1, 4), 5, config)
     term = log_prob_of_image(
         pca.decode(found.z), seen.image, seen.observed, found.intensities, likelihood
     )
@@ -89,8 +89,8 @@ def test_a_tempered_climb_says_its_own_height_and_the_elbo(
 ) -> None:
     seen = observe(toy.paint(labels, sd=0.1))
     light = InferenceConfig(image_weight=0.01)
-    found = refine_latent(pca.decode, seen, torch.zeros(1, 4), 60, light)
-    full = refine_latent(pca.decode, seen, torch.zeros(1, 4), 40, QUICK)
+    found = refine_latent(pca.decode, pca.log_prob, seen, torch.zeros(1, 4), 60, light)
+    full = refine_latent(pca.decode, pca.log_prob, seen, torch.zeros(1, 4), 40, QUICK)
     log_prob_z = -0.5 * float(found.z.square().sum())
     assert found.trace[-1] == pytest.approx(0.01 * (found.elbo - log_prob_z) + log_prob_z)
     assert found.trace[-1] > found.trace[0]
@@ -99,7 +99,8 @@ def test_a_tempered_climb_says_its_own_height_and_the_elbo(
 
 def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels: Tensor) -> None:
     seen = observe(toy.paint(labels))
-    found = refine_latent(fit_atlas(location).decode, seen, torch.zeros(1, 0), 40, QUICK)
+    prior = fit_atlas(location)
+    found = refine_latent(prior.decode, prior.log_prob, seen, torch.zeros(1, 0), 40, QUICK)
     assert found.z.shape == (1, 0)
     assert len(found.trace) == 1
     assert torch.equal(found.log_prior[0], location.log_prob)
@@ -111,9 +112,9 @@ def test_without_latent_it_is_em_under_the_atlas(location: LocationPrior, labels
 def test_without_steps_z_stays_where_it_starts(pca: LinearPrior, labels: Tensor) -> None:
     start = torch.tensor([[0.5, -0.3, 0.2, 0.1]])
     seen = observe(toy.paint(labels))
-    found = refine_latent(pca.decode, seen, start, 0, InferenceConfig())
+    found = refine_latent(pca.decode, pca.log_prob, seen, start, 0, InferenceConfig())
     assert torch.equal(found.z, start)
-    moved = refine_latent(pca.decode, seen, start, 2, InferenceConfig())
+    moved = refine_latent(pca.decode, pca.log_prob, seen, start, 2, InferenceConfig())
     assert not torch.equal(moved.z, start)
     assert start.tolist() == [pytest.approx([0.5, -0.3, 0.2, 0.1])]
     assert not moved.z.requires_grad
@@ -126,7 +127,7 @@ def test_z_is_found_again(pca: LinearPrior, rng: torch.Generator) -> None:
     labels = torch.multinomial(pca.decode(truth)[0].exp().T, 1, generator=rng).T
     seen = observe(toy.paint(labels, sd=0.02))
     config = InferenceConfig(image_weight=1.0)
-    found = refine_latent(pca.decode, seen, torch.zeros(1, 4), 100, config)
+    found = refine_latent(pca.decode, pca.log_prob, seen, torch.zeros(1, 4), 100, config)
     assert found.z[0].tolist() == pytest.approx(truth[0].tolist(), abs=0.5)
     truth_term = log_prob_of_image(
         pca.decode(truth), seen.image, seen.observed, found.intensities, "exact"
@@ -139,8 +140,12 @@ def test_unobserved_voxels_have_no_say(pca: LinearPrior, labels: Tensor) -> None
     observed = (torch.arange(image.shape[1]) % 5 > 0).float()[None]
     garbage = torch.where(observed > 0, image, 50.0)
     config = InferenceConfig()
-    plain = refine_latent(pca.decode, observe(image, observed), torch.zeros(1, 4), 8, config)
-    other = refine_latent(pca.decode, observe(garbage, observed), torch.zeros(1, 4), 8, config)
+    plain = refine_latent(
+        pca.decode, pca.log_prob, observe(image, observed), torch.zeros(1, 4), 8, config
+    )
+    other = refine_latent(
+        pca.decode, pca.log_prob, observe(garbage, observed), torch.zeros(1, 4), 8, config
+    )
     torch.testing.assert_close(plain.z, other.z)
     torch.testing.assert_close(plain.intensities.mean, other.intensities.mean)
 
@@ -148,7 +153,7 @@ def test_unobserved_voxels_have_no_say(pca: LinearPrior, labels: Tensor) -> None
 def test_an_inverted_contrast_ends_in_the_same_anatomy(pca: LinearPrior, labels: Tensor) -> None:
     image = toy.paint(labels)
     found = [
-        refine_latent(pca.decode, observe(one), torch.zeros(1, 4), 40, QUICK)
+        refine_latent(pca.decode, pca.log_prob, observe(one), torch.zeros(1, 4), 40, QUICK)
         for one in (image, 1 - image)
     ]
     torch.testing.assert_close(found[0].z, found[1].z, atol=0.02, rtol=0)
@@ -183,8 +188,7 @@ def segmentation(table: LabelTable, kind: str, image: Tensor) -> Tensor:
     start, _ = prior.encode(
         posterior_through(location.log_prob[None], inside, seen.observed, classes)
     )
-    decode: Callable[[Tensor], Tensor] = prior.decode
-    found = refine_latent(decode, seen, start, 5, InferenceConfig())
+    found = refine_latent(prior.decode, prior.log_prob, seen, start, 5, InferenceConfig())
     everywhere = torch.ones(toy.SHAPE, dtype=torch.bool)
     where = find_native_voxels(location, toy.grid(), toy.grid(), everywhere)
     values = image.flatten()[None]

@@ -1,0 +1,93 @@
+"""p(z): the standard normal, or what codes of anatomies are along the directions that lead."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Density(nn.Module):
+    """Independent normals, and along a few directions of the coarse part a mixture of normals.
+
+        u = (z - center) / scale,   w = directions^T u,   the rest of u ~ N(0, I)
+        p(w) = sum_m weight_m N(w; mean_m, diag sd_m^2)
+
+    z has thousands of numbers and is learned from tens of people: a density over all of z has
+    nothing to stand on, so where it is not normal is told by few directions. Without any it is
+    N(center, diag scale^2); with a component for each code it is a kernel density.
+
+    Args:
+        center, scale: (K,), or () where one number does for all.
+        directions: (K', D), orthonormal columns, of the first K' <= K numbers of z.
+        log_weight: (M,), normalised.
+        mean, sd: (M, D).
+
+    Raises:
+        ValueError: These do not fit together.
+    """
+
+    center: Tensor
+    scale: Tensor
+    directions: Tensor
+    log_weight: Tensor
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(
+        self,
+        center: Tensor,
+        scale: Tensor,
+        directions: Tensor,
+        log_weight: Tensor,
+        mean: Tensor,
+        sd: Tensor,
+    ) -> None:
+        super().__init__()
+        needed = log_weight.numel(), directions.shape[1]
+        if tuple(mean.shape) != needed or tuple(sd.shape) != needed or center.shape != scale.shape:
+            raise ValueError(f"a density whose {needed[0]} components do not fit its directions")
+        tensors = {"center": center, "scale": scale, "directions": directions}
+        tensors |= {"log_weight": log_weight, "mean": mean, "sd": sd}
+        for name, tensor in tensors.items():
+            # Not of the state of a training, which is that of networks.
+            self.register_buffer(name, tensor, persistent=False)
+
+    @property
+    def is_standard(self) -> bool:
+        """Whether it is N(0, I), of which a checkpoint keeps nothing."""
+        return self.center.ndim == 0 and self.directions.numel() == 0
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """(B, K) -> (B,) log p(z) in nats, without the -K/2 log 2 pi that all densities share."""
+        u = (z - self.center) / self.scale
+        w = u[:, : self.directions.shape[0]] @ self.directions
+        rest = u.square().sum(1) - w.square().sum(1)
+        distance = ((w[:, None] - self.mean) / self.sd).square().sum(2)  # (B, M)
+        along = self.log_weight - 0.5 * distance - self.sd.log().sum(1)
+        log_scale = self.scale.log().expand(z.shape[1]).sum()
+        return along.logsumexp(1) - 0.5 * rest - log_scale
+
+    def sample(self, num_latents: int, generator: torch.Generator) -> Tensor:
+        """(1, K), on the density's device; a function of the generator's state alone."""
+        u = torch.randn(1, num_latents, generator=generator).to(self.center.device)
+        if self.directions.numel():
+            weight = self.log_weight.exp().cpu()
+            chosen = torch.multinomial(weight, 1, generator=generator).to(u.device)
+            num_led = self.directions.shape[0]
+            normal = u[:, :num_led] @ self.directions
+            w = self.mean[chosen] + self.sd[chosen] * normal
+            led = u[:, :num_led] + (w - normal) @ self.directions.T
+            u = torch.cat([led, u[:, num_led:]], dim=1)
+        return self.center + self.scale * u
+
+
+def standard_normal() -> Density:
+    """N(0, I)."""
+    return along_directions(torch.zeros(()), torch.ones(()), torch.zeros(0, 0))
+
+
+def along_directions(center: Tensor, scale: Tensor, directions: Tensor) -> Density:
+    """N(center, diag scale^2), its directions known and nothing told of them."""
+    num = directions.shape[1]
+    one = torch.zeros(1)
+    return Density(center, scale, directions, one, torch.zeros(1, num), torch.ones(1, num))
