@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -16,14 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seg_prior.core.device import cpu_threads, on_own_threads
-from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError, few
+from seg_prior.inference.label_volumes import LabelVolume, intracranial_volume, label_volumes
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import MapEstimate, Observation
 from seg_prior.inference.uncertainty import (
-    credible_interval,
     log_volume_spread,
     softened_entropy,
     softened_probability,
@@ -35,35 +33,6 @@ _MANY_NUMBERS = 1 << 26
 """Probabilities that are taken at once where all are asked for, a quarter of a gigabyte."""
 NUM_DRAWS = 4
 """Of z, for the spread of volumes."""
-
-
-class LabelVolume(NamedTuple):
-    """How big one label of a scan is.
-
-    Attributes:
-        id, name: Of the label table; a sum of labels has no id.
-        hard_mm3: Of the voxels whose most probable label it is.
-        soft_mm3: Its posterior probability, summed over voxels.
-        calibrated_mm3: The same without the bias that the label had on synthetic scans; None where
-            the model has no calibration.
-        low_mm3, high_mm3: 90 % credible interval; None where the model has no calibration.
-        touches_edge: Whether it reaches an outer face of the image, so that a part may be missing.
-    """
-
-    id: int | None
-    name: str
-    hard_mm3: float
-    soft_mm3: float
-    calibrated_mm3: float | None
-    low_mm3: float | None
-    high_mm3: float | None
-    touches_edge: bool
-
-    @property
-    def sizes_mm3(self) -> tuple[float | None, ...]:
-        """As tables have them: counted, posterior, the interval's ends, calibrated."""
-        ends = self.low_mm3, self.high_mm3
-        return self.hard_mm3, self.soft_mm3, *ends, self.calibrated_mm3
 
 
 @contextmanager
@@ -219,24 +188,16 @@ class Prediction:
     @on_own_threads
     def volumes(self) -> tuple[LabelVolume, ...]:
         """One record for each label but background."""
-        voxel_mm3 = self.volume.grid.voxel_volume_mm3
-        counts = np.bincount(self.summary.best.cpu().numpy(), minlength=len(self._labels))
         faces = [np.moveaxis(self.label_indices, axis, 0)[[0, -1]].ravel() for axis in range(3)]
-        at_edge = set(np.unique(np.concatenate(faces)).tolist())
-        intervals = self._intervals()
-        return tuple(
-            LabelVolume(
-                id=label.id,
-                name=label.name,
-                hard_mm3=int(counts[index]) * voxel_mm3,
-                soft_mm3=self.soft_mm3[index],
-                calibrated_mm3=self._calibrated_mm3(index),
-                low_mm3=intervals[index][0],
-                high_mm3=intervals[index][1],
-                touches_edge=index in at_edge,
-            )
-            for index, label in enumerate(self._labels)
-            if index > 0
+        calibration = self.predictor.calibration
+        return label_volumes(
+            self.predictor.label_table,
+            self.summary.best.cpu().numpy(),
+            self.soft_mm3,
+            self.volume.grid.voxel_volume_mm3,
+            set(np.unique(np.concatenate(faces)).tolist()),
+            calibration,
+            None if calibration is None else self.log_volume_spread(NUM_DRAWS),
         )
 
     @on_own_threads
@@ -271,20 +232,7 @@ class Prediction:
     @on_own_threads
     def intracranial(self) -> LabelVolume | None:
         """The labels inside the skull together; None where the labels do not define it."""
-        ids = intracranial_ids(self.predictor.label_table)
-        inside = [volume for volume in self.volumes if volume.id in ids]
-        if not inside:
-            return None
-        return LabelVolume(
-            id=None,
-            name="Intracranial-Volume",
-            hard_mm3=sum(volume.hard_mm3 for volume in inside),
-            soft_mm3=sum(volume.soft_mm3 for volume in inside),
-            calibrated_mm3=None,  # not every label inside is calibrated
-            low_mm3=None,  # the ends of intervals do not add up
-            high_mm3=None,
-            touches_edge=any(volume.touches_edge for volume in inside),
-        )
+        return intracranial_volume(self.predictor.label_table, self.volumes)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -318,26 +266,6 @@ class Prediction:
     @property
     def _labels(self) -> tuple[Any, ...]:
         return self.predictor.label_table.labels
-
-    def _calibrated_mm3(self, index: int) -> float | None:
-        calibration = self.predictor.calibration
-        errors = {} if calibration is None else calibration.volume_error
-        error = errors.get(self._labels[index].name)
-        return None if error is None else self.soft_mm3[index] * math.exp(error.bias)
-
-    def _intervals(self) -> list[tuple[float, float] | tuple[None, None]]:
-        """90 % credible interval of each label's volume, where the calibration has one."""
-        calibration = self.predictor.calibration
-        if calibration is None:
-            return [(None, None)] * len(self._labels)
-        spread = self.log_volume_spread(NUM_DRAWS)
-        errors = [calibration.volume_error.get(label.name) for label in self._labels]
-        return [
-            (None, None)
-            if error is None
-            else credible_interval(mm3, float(sd), error, calibration.quantile)
-            for mm3, sd, error in zip(self.soft_mm3, spread, errors, strict=True)
-        ]
 
     @on_own_threads
     def _probabilities(self, indices: Sequence[int]) -> Tensor:

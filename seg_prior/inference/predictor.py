@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self, TypedDict, Unpack
 from weakref import WeakValueDictionary
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
@@ -29,10 +27,8 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import CheckpointError, ConfigError
 from seg_prior.inference.amortized import read, refine_schedule
+from seg_prior.inference.atlas import atlas_of
 from seg_prior.inference.correction import correct
-from seg_prior.inference.finder import Finder
-from seg_prior.inference.locator_likelihood import LocatorLikelihood
-from seg_prior.inference.pose_likelihood import PoseLikelihood
 from seg_prior.inference.posterior import NativeVoxels, log_joints
 from seg_prior.inference.refine import (
     MapEstimate,
@@ -42,14 +38,11 @@ from seg_prior.inference.refine import (
 )
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior
-from seg_prior.models.locator import Locator
 from seg_prior.models.reader_input import FineImage
 from seg_prior.models.voxel_rows import rows_of_log_prior
-from seg_prior.registration.affine import Find
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, RegisteredScan
-from seg_prior.registration.pose_search import PoseGuide
 
 MAX_BACKGROUND = 0.1
 """Of what is in view, by the atlas, where a stripped image is taken to show hardly any background.
@@ -269,73 +262,6 @@ def _again(kind: type[Predictor], config: ReadingConfig, sha256: str) -> Predict
             f"sha256 {sha256[:12]}. Put it back."
         )
     return found
-
-
-def typical_intensities(model: Model) -> NDArray[np.float32]:
-    """Relative intensity of every label of results; classes without one are spread evenly."""
-    labels, typical = model.header.label_table.written.labels, model.header.intensity.typical
-    names = list(dict.fromkeys(label.intensity_class for label in labels))
-    of_class = {name: n / len(names) for n, name in enumerate(names)} | typical
-    return np.array([of_class[label.intensity_class] for label in labels], dtype=np.float32)
-
-
-def atlas_of(model: Model, device: str) -> Atlas:
-    """The prior as registration sees it: the image expected of typical intensities.
-
-    Args:
-        model: A checkpoint.
-        device: Where its locator runs, if it has one.
-    """
-    location = model.location
-    probability = location.prob_of_group
-    values = torch.from_numpy(typical_intensities(model)).to(probability.device)
-    pair = torch.stack([values @ probability, (probability[0] < 0.5).float()])[None]
-    expected, anatomy = location.scatter(pair, 0.0)[0].cpu()
-    return Atlas(
-        expected.numpy(),
-        anatomy.numpy() > 0,
-        model.header.grid,
-        guide=_guide_of(model, device),
-        find=_find_of(model, device),
-        is_read_finely=model.image_reader is not None,
-    )
-
-
-def _guide_of(model: Model, device: str) -> PoseGuide | None:
-    """What a checkpoint knows of poses; its locator runs on the device, all else on the CPU."""
-    header, locator = model.header, model.locator
-    prior = header.pose_prior
-    if prior is None:
-        return None
-    classes = intensity_classes(header.label_table, header.intensity)
-    pose_path = PoseLikelihood(model.location.on_cpu(), header.grid, classes, prior).pose_path
-    if locator is None:
-        return PoseGuide(prior, pose_path)
-    location = model.location.of_groups()
-    see = _see_by(locator, device)
-    seen = LocatorLikelihood(see, locator.config.spacing_mm, location, header.grid, prior)
-    return PoseGuide(prior, pose_path, seen.locate)
-
-
-def _find_of(model: Model, device: str) -> Find | None:
-    """A locator without a pose prior has learned from heads in any pose; it finds by itself."""
-    header, locator = model.header, model.locator
-    if locator is None or header.pose_prior is not None:
-        return None
-    see, spacing_mm = _see_by(locator, device), locator.config.spacing_mm
-    return Finder.of(see, spacing_mm, model.location, header.grid, header.label_table.written).find
-
-
-def _see_by(locator: Locator, device: str) -> Callable[[Tensor], Tensor]:
-    """(2, D, H, W) standardised image -> (G, D, H, W) log label probabilities on the CPU."""
-    locator.to(device)
-
-    def see(image: Tensor) -> Tensor:
-        with torch.no_grad(), autocast(device):
-            log_prob: Tensor = locator(image[None].to(device))
-        return log_prob[0].cpu()
-
-    return see
 
 
 def is_stripped(registered: RegisteredScan, location: LocationPrior) -> bool:

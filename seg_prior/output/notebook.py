@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from seg_prior.errors import ExtraError
-from seg_prior.inference.prediction import LabelVolume, Prediction
+from seg_prior.inference.label_volumes import LabelVolume
+from seg_prior.inference.prediction import Prediction
 from seg_prior.output.layout import VOLUME_COLUMNS
 from seg_prior.output.sides import Written
 from seg_prior.quality.verdict import Quality

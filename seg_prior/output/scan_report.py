@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from seg_prior.checkpoints.calibration import Calibration, Spread
 from seg_prior.core.figures import told_apart
 from seg_prior.core.volume import Volume
+from seg_prior.inference.label_volumes import LabelVolume
 from seg_prior.inference.posterior import log_joints, summarise
-from seg_prior.inference.prediction import LabelVolume, Prediction
+from seg_prior.inference.prediction import Prediction
 from seg_prior.models.likelihood import responsibilities
 from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.quality.measures import MEASURES

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.sides import merged_sides
-from seg_prior.inference.prediction import LabelVolume, Prediction
+from seg_prior.inference.label_volumes import LabelVolume
+from seg_prior.inference.prediction import Prediction
 
 
 @dataclass(frozen=True, eq=False)

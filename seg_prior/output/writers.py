@@ -13,7 +13,8 @@ from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
 from seg_prior.files import sha256_of, staging, write_json, writing
-from seg_prior.inference.prediction import LabelVolume, Prediction
+from seg_prior.inference.label_volumes import LabelVolume
+from seg_prior.inference.prediction import Prediction
 from seg_prior.io import bids
 from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table

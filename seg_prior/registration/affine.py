@@ -7,11 +7,9 @@ fine. Lengths are shares of the anatomy's size, so that a mouse is registered li
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
@@ -38,19 +36,14 @@ from seg_prior.registration.pyramid import (
     pyramid_levels,
 )
 from seg_prior.registration.resample import resample
-
-View = Literal["stripped", "crop", "whole"]
+from seg_prior.registration.starts import View, starting_poses
 
 # How far around the anatomy the sides are compared, in sizes. Around a stripped organ both are
 # empty, which tells its outline; a crop shows of the anatomy little else than its outline; in a
 # whole head the surround is a rind of skull and skin that would be taken for the outline.
 _MARGIN = {"stripped": 1 / 14, "crop": 1 / 7, "whole": 0.0}
 
-# The first glance: turns about each axis; and in a whole image, whose middle says little about
-# the anatomy's, shifts along each axis in sizes. A crop shows too little for such a search.
-_TURNS_DEG = (-24, 0, 24)
-_SHIFTS = (-0.45, -0.3, -0.15, 0, 0.15, 0.3, 0.45)  # a head was missed with steps of 0.25
-_NUM_CLIMBED, _NUM_ODD_CLIMBED, _NUM_REFINED = 6, 3, 2
+_NUM_REFINED = 2
 _ODD_MARGIN = 0.8  # a start against the header's orientation must be this clearly better
 
 # Where the finest level looks: structures deep inside lie alike in everybody, folds do not.
@@ -165,7 +158,7 @@ def register(
     fine, medium, coarse = pyramid_levels(prior, native, size_mm, _MARGIN[view] * size_mm)
 
     climbed = []
-    starts = _starts(coarse, view, size_mm)
+    starts = starting_poses(coarse, view, size_mm)
     if found is not None and view == "whole":
         starts.append((np.asarray(np.linalg.inv(found.prior_from_native)), False))
     for start, is_odd in starts:
@@ -189,56 +182,6 @@ def _view(native: PyramidImage, prior_grid: Grid) -> View:
         return "stripped"
     prior_mm3 = math.prod(prior_grid.shape) * prior_grid.voxel_volume_mm3
     return "crop" if native.volume_mm3 < prior_mm3 else "whole"
-
-
-def _starts(coarse: Level, view: View, size_mm: float) -> list[tuple[Affine, bool]]:
-    """The most telling poses of a lattice, and whether they contradict the header's orientation."""
-    if view == "crop":
-        pose = np.eye(4)
-        pose[:3, 3] = coarse.native.grid.center_mm - coarse.prior.center_mm
-        return [(pose, False)]
-    shifts_mm, scale = np.zeros((1, 3)), 1.0
-    if view == "stripped":
-        scale = float(np.cbrt(coarse.native.volume_mm3)) / size_mm
-    else:
-        shifts_mm = np.array(list(itertools.product(_SHIFTS, repeat=3))) * size_mm
-    starts = []
-    for is_odd, turns, count in (
-        (False, _small_turns(), _NUM_CLIMBED),
-        (True, _quarter_turns(), _NUM_ODD_CLIMBED),
-    ):
-        best = []
-        for turn in turns:
-            poses = np.tile(np.eye(4), (len(shifts_mm), 1, 1))
-            poses[:, :3, :3] = scale * turn
-            center_mm = coarse.native.center_mm - scale * turn @ coarse.prior.center_mm
-            poses[:, :3, 3] = center_mm + shifts_mm
-            information = coarse.information(poses)
-            best.append((float(information.max()), poses[information.argmax()]))
-        best.sort(key=lambda scored: -scored[0])
-        starts += [(pose, is_odd) for _, pose in best[:count]]
-    return starts
-
-
-def _small_turns() -> list[NDArray[np.float64]]:
-    """27 rotations: each angle about each axis, one axis after the other."""
-    turns = []
-    for angles in itertools.product(np.deg2rad(_TURNS_DEG), repeat=3):
-        turn = sitk.Euler3DTransform((0.0, 0.0, 0.0), *angles)
-        turns.append(np.reshape(turn.GetMatrix(), (3, 3)))
-    return turns
-
-
-def _quarter_turns() -> list[NDArray[np.float64]]:
-    """The 23 rotations that take the axes onto each other, the identity left out."""
-    turns = []
-    for order in itertools.permutations(range(3)):
-        for signs in itertools.product((1.0, -1.0), repeat=3):
-            turn = np.zeros((3, 3))
-            turn[range(3), order] = signs
-            if np.linalg.det(turn) > 0 and not np.array_equal(turn, np.eye(3)):
-                turns.append(turn)
-    return turns
 
 
 def _climb(level: Level, start: Affine, change: sitk.Transform) -> Affine:
