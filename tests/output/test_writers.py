@@ -190,7 +190,7 @@ def test_the_intracranial_volume_is_the_sum_of_what_defines_it(
     result = segmenter.segment(phantom_folder / "sub-004_phantom.nii.gz")
     assert result.intracranial is None
     ids = (20, 30)
-    for module in ("inference.prediction", "output.writers"):
+    for module in ("inference.label_volumes", "output.writers"):
         monkeypatch.setattr(f"seg_prior.{module}.intracranial_ids", lambda table: ids)
     whole = result.intracranial
     assert whole is not None
