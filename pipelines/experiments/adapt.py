@@ -55,7 +55,9 @@ def look(config: AdaptConfig, dataset: Dataset) -> Report:
 def train(config: AdaptConfig, dataset: Dataset, report: Report) -> None:
     """An atlas to choose the Gaussians with, then every model; what exists stays."""
     common = {"threads": config.threads, "seed": config.seed, "device": config.device}
-    asked = config.prior | common | {"labels": list(dataset.maps), "out": config.out}
+    ends = {"labels": list(dataset.maps), "out": config.out}
+    # Others are scored.
+    asked = {"holdout_share": 0} | config.prior | common | ends
     prior, first = config.out / "prior.yaml", config.out / "first_atlas.safetensors"
     if not prior.exists():
         settings = resolve(TrainPriorConfig, report.prior, asked)

@@ -216,6 +216,7 @@ def prior_settings(config: Config, size: Size, maps: PhantomFiles, kind: str) ->
         "spacing_mm": size.prior_spacing_mm,
         "num_components": min(19, size.num_maps - 1),
         "kl_warmup_steps": size.prior_steps // 4,
+        "holdout_share": 0,  # the new heads are scored
         "vae": VAE,
         "optim": _optim(size.prior_steps, 3e-3),
     } | _runtime(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from seg_prior.checkpoints.request import Request
     from seg_prior.core.pose_prior import PosePrior
     from seg_prior.models.prior import Prior
+    from seg_prior.training.loop import Run
     from seg_prior.training.prior import Anatomies
 
 SUMMARY = "Learn an anatomical prior from label maps."
@@ -23,8 +25,10 @@ EXAMPLE = "seg-prior train-prior maps/ --label-table labels.tsv --out prior.safe
 OPERANDS = "labels..."
 FEW_PEOPLE = 3
 """Label maps of fewer subjects than this show no population."""
-COLLAPSED_SHARE = 0.01
-"""A prior that uses a smaller share of its dimensions has collapsed."""
+NETWORKS = ("ae", "vae", "swae")
+"""Kinds that are trained and leave a log."""
+LEAST_BATCH = 4
+"""Codes in a process of kind swae."""
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +50,7 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_label_maps
 
     reads = find_label_maps(config.labels) + ([config.label_table] if config.label_table else [])
-    logs = training_files(config.out.with_suffix("")) if config.kind == "vae" else []
+    logs = training_files(config.out.with_suffix("")) if config.kind in NETWORKS else []
     return Files(reads, [*logs, config.out], signed=[config.out])
 
 
@@ -56,65 +60,31 @@ def run(config: Config) -> Header:
     Raises:
         ImageError, LabelsError, ConfigError: An input does not fit.
     """
-    import numpy as np
-
     from seg_prior.checkpoints.file import save_model
     from seg_prior.checkpoints.header import read_header
     from seg_prior.checkpoints.provenance import check_checkpoint_name
     from seg_prior.checkpoints.request import Request, is_trained
     from seg_prior.core.device import is_first_process, start
-    from seg_prior.io.find import participant_of
-    from seg_prior.models.linear import fit_atlas, fit_components
     from seg_prior.training.loop import Run, forget
-    from seg_prior.training.prior import align, fit_location, measure, soft_maps, train_vae
+    from seg_prior.training.measure import describe, warnings_of
+    from seg_prior.training.prior import align
 
     check_checkpoint_name(config.out)
+    _check_kind(config)
     request = Request.of(config, files(config).reads)
     if is_trained(config.out, "train-prior", request):
         log.info("%s is finished, of the same label maps and settings", config.out)
         return read_header(config.out)
     device = start(config)
     anatomies = align(config.labels, config.label_table, config)
-    views = len(anatomies.training) * (2 if anatomies.table.has_sides else 1)
-    if config.kind == "pca" and config.num_components >= views:
-        raise ConfigError(
-            f"num_components: found {config.num_components}, need fewer than the {views} label "
-            "maps and mirror images."
-        )
-    log.info(
-        f"{len(anatomies.training)} label maps, {len(anatomies.held_out)} held out, "
-        f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "
-        f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
-        f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
-    )
-    for remark in anatomies.remarks:
-        log.warning("%s", remark)
-    people = {participant_of(Path(name)) for name in anatomies.names}
-    if len(people) < FEW_PEOPLE:
-        log.warning(
-            f"label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
-            "alone: how others differ cannot be learned from them. Add label maps."
-        )
-    location = fit_location(anatomies)
-    prior: Prior
-    if config.kind == "vae":
-        folder = config.out.with_suffix("")
-        run_of = Run(folder, device, request)
-        prior = train_vae(config, anatomies, location, run_of)
-    elif config.kind == "pca":
-        prior = fit_components(location, soft_maps(anatomies, location), config.num_components)
-    else:
-        prior = fit_atlas(location)
-    prior = prior.to("cpu").eval()
-    report = measure(prior, anatomies, fit_atlas(location))
+    _check_numbers(config, anatomies)
+    _introduce(anatomies)
+    prior, report = _learn(config, anatomies, Run(config.out.with_suffix(""), device, request))
     for line in describe(report):
         log.info(line)
-    if report["active_units"] < COLLAPSED_SHARE * report["num_latents"]:
-        log.warning(
-            "the latent has collapsed: the decoder ignores it. "
-            "Train longer, or raise --kl-warmup-steps."
-        )
-    header = _header(config, anatomies, report, request)
+    for line in warnings_of(report):
+        log.warning(line)
+    header = _header(config, anatomies.together(), report, request)
     if is_first_process():
         save_model(config.out, header, prior, None)
         forget(config.out.with_suffix(""))
@@ -122,18 +92,113 @@ def run(config: Config) -> Header:
     return header
 
 
-def describe(report: Mapping[str, Any]) -> list[str]:
-    """What a person should know of `measure`'s report."""
-    lines = [
-        f"reconstruction of {report['num_subjects']} {report['subjects']} maps: Dice "
-        f"{report['dice']:.3f} (atlas {report['atlas_dice']:.3f}), {report['nll']:.3f} nats/voxel"
-    ]
-    if report["num_latents"]:
-        lines.append(
-            f"latent: {report['active_units']} of {report['num_latents']} dimensions in use, "
-            f"KL {report['kl']:.0f} nats"
+def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[str, Any]]:
+    """The prior with its density, on the CPU, and what is told of it."""
+    from seg_prior.models.density_fit import fit_density
+    from seg_prior.training.autoencoder import train_autoencoder
+    from seg_prior.training.measure import measure
+    from seg_prior.training.prior import codes_of, fit_linear, fit_location
+
+    prior: Prior
+    if config.kind not in NETWORKS:
+        prior = fit_linear(config, anatomies)
+        measured = measure(prior, anatomies)
+        if anatomies.is_lent:
+            prior = fit_linear(config, anatomies.together())
+    else:
+        prior, measured = train_autoencoder(config, anatomies, fit_location(anatomies), run)
+    prior = prior.to("cpu").eval()
+    report: dict[str, Any] = measured | {
+        "subjects": "held out" if anatomies.held_out else "training",
+        "num_subjects": len(anatomies.held_out or anatomies.training),
+        "is_trained_in": anatomies.is_lent,
+        "num_latents": prior.num_latents,
+    }
+    if config.kind == "ae" or config.density != "normal":
+        codes = codes_of(prior, anatomies.together(), config.seed)
+        prior.density, told = fit_density(config.density, codes, config.kind != "ae")
+        report["density"] = told
+        log.info("density %s: %s", config.density, _spelt(told))
+    return prior, report
+
+
+def _check_kind(config: Config) -> None:
+    """What kinds do not go with, told before any work.
+
+    Raises:
+        ConfigError: A density of an atlas, or too few codes in a batch to lie as N(0, I).
+    """
+    if config.kind == "atlas" and config.density != "normal":
+        raise ConfigError(
+            f"density: found '{config.density}' of kind atlas, which has no latent. Leave out "
+            "--density, or choose another --kind."
         )
-    return lines
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if config.kind == "swae" and config.optim.batch_size < LEAST_BATCH * processes:
+        raise ConfigError(
+            f"optim.batch_size: found {config.optim.batch_size}, need {LEAST_BATCH * processes} or "
+            "more of kind swae, which compares the codes of a batch with N(0, I). Say "
+            f"--optim.batch-size {8 * processes}, and an eighth of the steps for the same time."
+        )
+
+
+def _check_numbers(config: Config, anatomies: Anatomies) -> None:
+    """Whether there are maps enough, told before the long work.
+
+    Raises:
+        ConfigError: Too few for so many components, or for others to be left out of a density.
+    """
+    from seg_prior.models.density_fit import check_people
+
+    whole = anatomies.together()
+    views = len(whole.training) * (2 if whole.table.has_sides else 1)
+    if config.kind == "pca" and config.num_components >= views:
+        raise ConfigError(
+            f"num_components: found {config.num_components}, need fewer than the {views} label "
+            "maps and mirror images."
+        )
+    if config.density != "normal":
+        check_people(config.density, _people(whole))
+
+
+def _introduce(anatomies: Anatomies) -> None:
+    """Say what was found, and who is held out for how long."""
+    import numpy as np
+
+    log.info(
+        f"{len(anatomies.together().training)} label maps, {len(anatomies.held_out)} held out"
+        f"{' until they are measured' if anatomies.is_lent else ''}, "
+        f"{len(anatomies.table)} labels; prior space {anatomies.grid.shape} at "
+        f"{anatomies.grid.spacing_mm[0]:.3g} mm; "
+        f"centroids {np.mean(anatomies.residual_mm):.2g} mm apart"
+    )
+    for remark in anatomies.remarks:
+        log.warning("%s", remark)
+    people = _people(anatomies)
+    if len(people) < FEW_PEOPLE:
+        log.warning(
+            f"label maps of {len(people)} {'subject' if len(people) == 1 else 'subjects'} "
+            "alone: how others differ cannot be learned from them. Add label maps."
+        )
+    if not anatomies.held_out:
+        log.info("nobody is held out: reconstruction is that of the training maps themselves")
+
+
+def _people(anatomies: Anatomies) -> set[str]:
+    from seg_prior.io.find import participant_of
+
+    return {participant_of(Path(name)) for name in anatomies.names}
+
+
+def _spelt(told: Mapping[str, float]) -> str:
+    """What `fit_density` tells, for people."""
+    if not told:
+        return "mean and deviation of each number of the training maps' codes"
+    width = f", {told['bandwidth']:.2g} deviations wide" if "bandwidth" in told else ""
+    return (
+        f"{told['components']:.0f} components along {told['directions']:.0f} directions{width}; "
+        f"people left out gain {told['gain_nats']:+.2f} nats over N(0, I)"
+    )
 
 
 def _pose_prior(anatomies: Anatomies) -> PosePrior:
@@ -155,11 +220,12 @@ def _header(
     return Header(
         format_version=FORMAT_VERSION,
         kind=config.kind,
+        density=config.density,
         shape=grid.shape,
         affine=tuple(tuple(float(v) for v in row) for row in grid.affine),
         label_table=anatomies.table,
         intensity=config.intensity,
-        vae=config.vae if config.kind == "vae" else None,
+        vae=config.vae if config.kind in NETWORKS else None,
         pose_prior=_pose_prior(anatomies) if config.pose == "as_maps" else None,
         training={"train-prior": settings_of(config)},
         provenance=provenance() | {"subjects": list(anatomies.names), "request": request.record()},

@@ -19,8 +19,12 @@ Nats = Annotated[float, Field(ge=-100, le=100)]
 class PriorConfig(RuntimeConfig):
     """How a prior is learned from label maps."""
 
-    kind: Literal["vae", "pca", "atlas"] = "vae"
-    """vae, pca (linear latent) or atlas (no latent)."""
+    kind: Literal["vae", "ae", "swae", "pca", "atlas"] = "vae"
+    """atlas (no latent), pca (linear latent), or a network: vae, ae (codes lie anywhere) or swae
+    (codes lie as N(0, I), by the sliced Wasserstein distance of a batch)."""
+    density: Literal["normal", "mixture", "kde"] = "normal"
+    """p(z): normal, or along the directions that lead a Gaussian mixture or a kernel density of the
+    training maps' codes."""
     spacing_mm: float | None = Field(None, gt=0, le=1000)
     """Of prior space; None takes a 104th of the anatomy's longest side."""
     margin_mm: float = Field(6.0, ge=0, le=1000)
@@ -29,22 +33,26 @@ class PriorConfig(RuntimeConfig):
     """as_maps if scans have the label maps' field of view, such as crops around an organ: where it
     lies in the image is then learned from them. any makes no such claim."""
     holdout: list[str] = []
-    """Subjects (file names up to the suffix) kept out of training, with all sessions of the same
-    people, to measure reconstruction on."""
+    """Subjects (file names up to the suffix) kept out of training for good, with all sessions of
+    the same people, to measure reconstruction on."""
+    holdout_share: float = Field(0.15, ge=0, le=0.5)
+    """Share of the people on whom reconstruction is measured, after five sixths of the steps, and
+    who are then trained in (p_loc of a network stays that of the others). None are where `holdout`
+    names some or there are fewer than 5; 0 trains on all from the start."""
     num_components: int = Field(19, ge=0, le=1000)
     """Of kind pca; at most one less than there are maps and mirror images."""
     kl_warmup_steps: int = Field(200, ge=0, le=MAX_STEPS)
-    """The KL term is ramped up (quadratically) over so many steps: with the full term from the
-    start, q collapses onto N(0, I) before the decoder has learned to listen."""
+    """The KL term of a vae, and the distance of a swae, are ramped up (quadratically) over so many
+    steps: with all of it from the start z collapses before the decoder has learned to listen."""
     decoded_share: float = Field(1.0, gt=0, le=1)
     """Of the anatomy, drawn anew at each step, that is decoded and compared; decoding takes most
     of the time."""
     vae: VAEConfig = VAEConfig()
-    """Shape of the label VAE."""
+    """Form of the networks of vae, ae and swae."""
     augment: AugmentConfig = AugmentConfig()
     """Of the anatomies."""
     optim: OptimConfig = OptimConfig()
-    """Of the label VAE."""
+    """Of these networks."""
     intensity: IntensityConfig = IntensityConfig()
     """The intensity model that the prior carries."""
 

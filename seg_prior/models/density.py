@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """Normals with diagonal covariance in D dimensions: (M,), (M, D), (M, D)."""
+
+    log_weight: Tensor
+    mean: Tensor
+    sd: Tensor
+
+    def log_joint(self, w: Tensor) -> Tensor:
+        """(N, D) -> (N, M) log weight_m N(w; mean_m, diag sd_m^2), without -D/2 log 2 pi."""
+        distance = ((w[:, None] - self.mean) / self.sd).square().sum(2)
+        return self.log_weight - 0.5 * distance - self.sd.log().sum(1)
+
+    def log_prob(self, w: Tensor) -> Tensor:
+        """(N, D) -> (N,)."""
+        return self.log_joint(w).logsumexp(1)
 
 
 class Density(nn.Module):
@@ -62,10 +82,9 @@ class Density(nn.Module):
         u = (z - self.center) / self.scale
         w = u[:, : self.directions.shape[0]] @ self.directions
         rest = u.square().sum(1) - w.square().sum(1)
-        distance = ((w[:, None] - self.mean) / self.sd).square().sum(2)  # (B, M)
-        along = self.log_weight - 0.5 * distance - self.sd.log().sum(1)
+        along = Mixture(self.log_weight, self.mean, self.sd).log_prob(w)
         log_scale = self.scale.log().expand(z.shape[1]).sum()
-        return along.logsumexp(1) - 0.5 * rest - log_scale
+        return along - 0.5 * rest - log_scale
 
     def sample(self, num_latents: int, generator: torch.Generator) -> Tensor:
         """(1, K), on the density's device; a function of the generator's state alone."""

@@ -79,6 +79,8 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         config: Spread of the augmentation.
         num_latents: K; every anatomy comes with its own standard normal noise.
         seed, length: Item n depends on (seed, n) alone.
+        later, since: The label maps of item number `since` and all that follow; `maps` to the end
+            if None.
     """
 
     def __init__(
@@ -91,8 +93,12 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
         num_latents: int,
         seed: int,
         length: int,
+        later: Sequence[AlignedLabelMap] | None = None,
+        since: int = 0,
     ) -> None:
         self.maps = maps
+        self.later = later
+        self.since = since
         self.prior_grid = prior_grid
         self.voxels = voxels
         self.partner = torch.from_numpy(partner)
@@ -107,10 +113,11 @@ class RandomAnatomies(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, item: int) -> tuple[Tensor, Tensor]:
         """(V,) uint8 label indices, and (K,) noise."""
         generator = generator_of(self.seed, item)
-        choice = int(torch.randint(len(self.maps), (1,), generator=generator))
+        maps = self.maps if self.later is None or item < self.since else self.later
+        choice = int(torch.randint(len(maps), (1,), generator=generator))
         has_sides = bool((self.partner != torch.arange(self.partner.numel())).any())
         bend = random_bend(self.prior_grid, self.config, has_sides, generator)
-        labels = sample_labels(self.maps[choice], self.prior_grid, bend.transform, bend.warp)
+        labels = sample_labels(maps[choice], self.prior_grid, bend.transform, bend.warp)
         labels = labels.flatten()[self.voxels]
         if bend.is_flipped:
             labels = self.partner[labels.long()].to(torch.uint8)

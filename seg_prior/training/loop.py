@@ -28,6 +28,8 @@ from seg_prior.files import atomic_write
 from seg_prior.io.tables import read_table, write_table
 
 LAST = "last.pt"
+RESTART = 0.3
+"""Of the learning rate, where training goes on after a pause."""
 Losses = Mapping[str, Tensor]
 
 
@@ -53,6 +55,7 @@ def train(
     config: OptimConfig,
     run: Run,
     validate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+    pause: int | None = None,
 ) -> None:
     """Minimise the mean over subjects of `losses_of(...)["loss"]` with AdamW.
 
@@ -67,6 +70,8 @@ def train(
         config: Steps, rate, precision.
         run: Folder, device. A `last.pt` in the folder is resumed.
         validate: Called every `config.validate_every` steps; its values join the log.
+        pause: After so many steps the rate has come down once, `validate` is called for the last
+            time, and the rate rises anew, to RESTART of what it was; after all of them if None.
 
     Raises:
         ConfigError: The batch does not divide among the processes, or the folder holds the state
@@ -83,6 +88,7 @@ def train(
         weight_decay=config.weight_decay,
     )
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
+    judged_until = config.steps if pause is None else pause
     last = run.folder / LAST
     first_step = _resume(last, model, optimizer, run.request)
     log = _Log(run.folder / "log.csv", first_step, enabled=fabric.is_global_zero)
@@ -100,7 +106,7 @@ def train(
         )
     for step in numbers:
         for group in wrapped_optimizer.param_groups:
-            group["lr"] = learning_rate(step, config)
+            group["lr"] = learning_rate(step, config, pause)
         wrapped.train()
         losses = losses_of(wrapped, next(batches), step)
         fabric.backward(losses["loss"])
@@ -109,7 +115,9 @@ def train(
         wrapped_optimizer.zero_grad()
         done = step + 1
         is_last = done == config.steps
-        is_judged = validate is not None and (done % config.validate_every == 0 or is_last)
+        is_judged = validate is not None and (
+            done == judged_until or (done < judged_until and done % config.validate_every == 0)
+        )
         if done % config.log_every == 0 or is_judged or is_last:
             values = {name: float(fabric.all_reduce(v.detach())) for name, v in losses.items()}
             if validate is not None and is_judged:
@@ -129,11 +137,15 @@ def forget(folder: Path) -> None:
     (folder / LAST).unlink(missing_ok=True)
 
 
-def learning_rate(step: int, config: OptimConfig) -> float:
-    """Linear warm-up, then half a cosine down to zero."""
+def learning_rate(step: int, config: OptimConfig, pause: int | None = None) -> float:
+    """Linear warm-up, then half a cosine down to zero; after a pause another one, lower."""
+    end = config.steps if pause is None else pause
+    if step >= end:
+        done = (step - end) / max(1, config.steps - end)
+        return RESTART * config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    done = (step - config.warmup_steps) / max(1, end - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
 

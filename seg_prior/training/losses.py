@@ -1,4 +1,4 @@
-"""What networks are trained to make small."""
+"""What a locator is trained to make small."""
 
 from __future__ import annotations
 
@@ -6,30 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
-
-from seg_prior.models.location import LocationPrior, of_cells
-from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
-
-
-def stage1_losses(
-    model: nn.Module,
-    location: LocationPrior,
-    batch: Any,
-    kl_weight: float,
-    cells: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """-ELBO(s) in nats per voxel, mean over the batch; reconstruction and KL share one scale.
-
-    Labels that count as one are one here, too. With `cells` the reconstruction's mean over voxels
-    is estimated on these cells alone.
-    """
-    label_map, noise = batch
-    log_prior, mean, log_var = model(label_map, noise, cells)
-    known = location.group_of_label[of_cells(label_map, cells).long()]
-    nll = -log_prob_of_labels(location.log_by_group(log_prior), known).mean() / log_prior.shape[2]
-    kl = kl_to_standard_normal(mean, log_var).sum(1).mean() / label_map.shape[1]
-    return {"loss": nll + kl_weight * kl, "nll": nll, "kl": kl}
-
 
 _DICE_SLACK = 50.0  # voxels: a structure of a few must not sway the loss
 

@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seg_prior.config.training import PriorConfig
 from seg_prior.core.grid import MIRROR, Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.errors import LabelsError
-from seg_prior.io.find import find_label_maps, scan_key
+from seg_prior.io.find import find_label_maps, participant_of, scan_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
 from seg_prior.io.nifti import read_label_map
-from seg_prior.metrics.overlap import dice_by_id, nan_mean
-from seg_prior.models.label_vae import LabelVAE, fit_residual_pca, one_hot
+from seg_prior.models.density_fit import Codes
+from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import intensity_classes
-from seg_prior.models.linear import LinearPrior, fit_atlas
+from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
-from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.models.prior import Prior
 from seg_prior.registration import groupwise, label_alignment
-from seg_prior.synthesis.anatomies import (
-    AlignedLabelMap,
-    RandomAnatomies,
-    sample_labels,
-    some_cells,
-)
-from seg_prior.training.curves import draw_log
-from seg_prior.training.holdout import held_out
-from seg_prior.training.loop import Run, train
-from seg_prior.training.losses import stage1_losses
+from seg_prior.synthesis.anatomies import AlignedLabelMap, sample_labels
+from seg_prior.training.holdout import drawn, held_out
 from seg_prior.training.prior_space import check_partners, prior_grid, remarks_on
-
-ACTIVE_NATS = 0.05
-"""A latent dimension with less KL than this, on average, is unused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +35,39 @@ class Anatomies:
     """Label maps in a common frame.
 
     Attributes:
-        names: Subjects of the training maps.
+        names, held_out_names: Subjects of the training maps, and of the others.
         training, held_out: The maps.
         table: Their labels.
         grid: Prior space.
         residual_mm: Of each training map's centroids after alignment.
-        remarks: What a person should know of the maps, one line each.
         radius_mm: Root mean square radius of the mean anatomy.
+        is_lent: Whether held-out maps are kept out only until they have been measured.
+        remarks: What a person should know of the maps, one line each.
     """
 
     names: tuple[str, ...]
+    held_out_names: tuple[str, ...]
     training: tuple[AlignedLabelMap, ...]
     held_out: tuple[AlignedLabelMap, ...]
     table: LabelTable
     grid: Grid
     residual_mm: tuple[float, ...]
     radius_mm: float
+    is_lent: bool
     remarks: tuple[str, ...] = ()
+
+    def together(self) -> Anatomies:
+        """With the lent maps among those for training."""
+        if not self.is_lent:
+            return self
+        return replace(
+            self,
+            names=self.names + self.held_out_names,
+            held_out_names=(),
+            training=self.training + self.held_out,
+            held_out=(),
+            is_lent=False,
+        )
 
 
 def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig) -> Anatomies:
@@ -82,7 +85,13 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         for index, volume in zip(indices, volumes, strict=True)
     ]
     check_partners(landmarks, table, label_table)
-    out = held_out([scan_key(path) for path in paths], config.holdout)
+    names = [scan_key(path) for path in paths]
+    is_lent = not config.holdout
+    out = (
+        drawn(names, config.holdout_share, config.seed)
+        if is_lent
+        else held_out(names, config.holdout)
+    )
     kept = [n for n in range(len(paths)) if n not in out]
     fitted = groupwise.fit_group([landmarks[n] for n in kept], table.partner)
     moves = dict(zip(kept, fitted.prior_from_native, strict=True))
@@ -105,15 +114,26 @@ def align(labels: Sequence[Path], label_table: Path | None, config: PriorConfig)
         n: AlignedLabelMap(torch.from_numpy(indices[n]), volumes[n].grid, moves[n]) for n in moves
     }
     return Anatomies(
-        tuple(scan_key(paths[n]) for n in kept),
+        tuple(names[n] for n in kept),
+        tuple(names[n] for n in sorted(out)),
         tuple(maps[n] for n in kept),
         tuple(maps[n] for n in sorted(out)),
         table,
         prior_grid(config, [volumes[n].source for n in kept], [maps[n] for n in kept], table),
         fitted.residual_mm,
         fitted.reference.radius_mm,
+        is_lent and bool(out),
         remarks_on(volumes, landmarks, table),
     )
+
+
+def fit_linear(config: PriorConfig, anatomies: Anatomies) -> LinearPrior:
+    """The prior of kind atlas or pca; of few maps as many components as they have."""
+    location = fit_location(anatomies)
+    if config.kind == "atlas":
+        return fit_atlas(location)
+    maps = [one_hot(m[None], len(anatomies.table))[0] for m in flat_maps(anatomies, location)]
+    return fit_components(location, maps, min(config.num_components, len(maps) - 1))
 
 
 def fit_location(anatomies: Anatomies) -> LocationPrior:
@@ -126,90 +146,19 @@ def fit_location(anatomies: Anatomies) -> LocationPrior:
     return location_prior(frequency / len(views), table.groups)
 
 
-def measure(prior: Prior, anatomies: Anatomies, atlas: LinearPrior) -> dict[str, Any]:
-    """How the prior reconstructs the held-out maps, or the training maps where none are.
-
-    Returns:
-        subjects (held-out or training), dice of the reconstruction and of the atlas (mean over
-        structures, then over maps), nll in nats per voxel, kl in nats, and the mean KL of every
-        latent dimension as sorted quantiles; active_units of num_latents.
-    """
-    maps = anatomies.held_out or anatomies.training
-    rows: list[dict[str, float]] = []
-    kl_of_dimension = torch.zeros(prior.num_latents, device=prior.location.voxels.device)
+def codes_of(prior: Prior, anatomies: Anatomies, seed: int) -> Codes:
+    """What the prior's encoder says of every view of the training maps."""
+    generator = torch.Generator().manual_seed(seed)
+    means, draws, device = [], [], prior.location.voxels.device
     with torch.inference_mode():
-        for label_map in maps:
-            voxels = prior.location.voxels
-            labels = sample_labels(label_map, anatomies.grid).flatten()[voxels.cpu()]
-            labels = labels.to(voxels.device)
-            mean, log_var = prior.encode(one_hot(labels[None], len(anatomies.table)))
-            kl = kl_to_standard_normal(mean, log_var)[0]
-            kl_of_dimension += kl / len(maps)
-            log_prior = prior.location.log_by_group(prior.decode(mean))
-            log_atlas = prior.location.log_by_group(atlas.decode(mean[:, :0]))
-            known = prior.location.group_of_label[labels.long()]
-            rows.append(
-                {
-                    "dice": _dice(log_prior, known, anatomies.table.written),
-                    "atlas_dice": _dice(log_atlas, known, anatomies.table.written),
-                    "nll": -float(log_prob_of_labels(log_prior, known[None])) / labels.numel(),
-                    "kl": float(kl.sum()),
-                }
-            )
-    means: dict[str, Any] = {name: nan_mean([row[name] for row in rows]) for name in rows[0]}
-    quantiles = [0.0, 0.25, 0.5, 0.75, 1.0] if prior.num_latents else []
-    return means | {
-        "subjects": "held out" if anatomies.held_out else "training",
-        "num_subjects": len(maps),
-        "num_latents": prior.num_latents,
-        "active_units": int((kl_of_dimension > ACTIVE_NATS).sum()),
-        "kl_quantiles": [float(kl_of_dimension.quantile(q)) for q in quantiles],
-    }
-
-
-def train_vae(
-    config: PriorConfig, anatomies: Anatomies, location: LocationPrior, run: Run
-) -> LabelVAE:
-    """The VAE, trained on random anatomies."""
-    vae = LabelVAE(location, config.vae)
-    if config.vae.detail_channels:
-        vae.init_detail(
-            fit_residual_pca(location, _flat_maps(anatomies, location), config.vae.detail_channels)
-        )
-    optim = config.optim
-    dataset = RandomAnatomies(
-        anatomies.training,
-        anatomies.grid,
-        location.voxels,
-        anatomies.table.partner,
-        config.augment,
-        vae.num_latents,
-        config.seed,
-        optim.steps * optim.batch_size,
-    )
-    atlas = fit_atlas(location)
-    train(
-        vae,
-        lambda model, batch, step: stage1_losses(
-            model,
-            location,
-            batch,
-            min(1.0, step / max(1, config.kl_warmup_steps)) ** 2,
-            some_cells(location, config.decoded_share, config.seed, step),
-        ),
-        dataset,
-        optim,
-        run,
-        lambda model: _validate(model, anatomies, atlas),
-    )
-    draw_log(run.folder)
-    return vae
-
-
-def _validate(model: nn.Module, anatomies: Anatomies, atlas: LinearPrior) -> dict[str, float]:
-    assert isinstance(model, LabelVAE)
-    report = measure(model, anatomies, atlas)
-    return {f"val_{name}": report[name] for name in ("dice", "nll", "kl", "active_units")}
+        for labels in flat_maps(anatomies, prior.location):
+            mean, log_var = prior.encode(one_hot(labels[None].to(device), len(anatomies.table)))
+            mean, sd = mean.float().cpu(), torch.exp(log_var.float().cpu() / 2)
+            means.append(mean)
+            draws.append(mean + sd * torch.randn(mean.shape, generator=generator))
+    people = [participant_of(Path(name)) for name in anatomies.names]
+    people *= len(means) // len(people)
+    return Codes(torch.cat(means), torch.cat(draws), people, prior.num_coarse)
 
 
 def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:
@@ -230,18 +179,6 @@ def _views(anatomies: Anatomies) -> list[Tensor]:
     return views
 
 
-def _flat_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
+def flat_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
     """(V,) label indices of every view."""
     return [labels.flatten()[location.voxels] for labels in _views(anatomies)]
-
-
-def soft_maps(anatomies: Anatomies, location: LocationPrior) -> list[Tensor]:
-    """(L, V) one-hot labels of every training map, and of its mirror image if it has sides."""
-    flat = _flat_maps(anatomies, location)
-    return [one_hot(labels[None], len(anatomies.table))[0] for labels in flat]
-
-
-def _dice(log_prior: Tensor, labels: Tensor, table: LabelTable) -> float:
-    """Mean Dice over the structures present."""
-    found = dice_by_id(log_prior[0].argmax(0).cpu().numpy(), labels.cpu().numpy())
-    return nan_mean([value for index, value in found.items() if table.is_structure[index]])

@@ -27,7 +27,7 @@ from seg_prior.checkpoints.header import (
 )
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import LocatorConfig, ReaderConfig
-from seg_prior.errors import CheckpointError, ConfigError
+from seg_prior.errors import CheckpointError
 from seg_prior.models.density import Density
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE, one_hot
@@ -150,14 +150,6 @@ def test_of_an_autoencoder_without_width_q_is_a_point(tmp_path: Path, kind: Kind
     mean, log_var = loaded.encode(maps(prior.location))
     assert mean.isfinite().all()
     assert (log_var.exp() == 0).all()
-
-
-def test_a_z_of_another_model_is_refused_in_one_line(tmp_path: Path) -> None:
-    kinds: tuple[Kind, ...] = ("atlas", "pca", "vae")
-    for kind in kinds:
-        _, prior = saved(tmp_path, kind)
-        with pytest.raises(ConfigError, match="It is of another model"):
-            prior.decode(torch.zeros(1, prior.num_latents + 1))
 
 
 def test_an_image_reader_comes_back_with_its_own_weights(tmp_path: Path) -> None:

@@ -177,6 +177,27 @@ def test_every_map_is_drawn(location: LocationPrior) -> None:
     assert len(drawn) == len(maps)
 
 
+def test_later_maps_are_drawn_from_their_item_on_and_change_nothing_before(
+    location: LocationPrior,
+) -> None:
+    first = anatomies(location)
+    other = AlignedLabelMap(toy.label_map(0.8), toy.grid(), np.eye(4))
+    both = anatomies(location)
+    both.later, both.since = [other], 10
+    for item in (0, 9):
+        assert torch.equal(first[item][0], both[item][0])
+    expected = toy.inside(location, other.indices)[0]
+    flipped = toy.inside(location, _flipped(other.indices))[0]
+    for item in (10, 39):
+        found = both[item][0]
+        assert torch.equal(found, expected) or torch.equal(found, flipped)
+
+
+def _flipped(labels: Tensor) -> Tensor:
+    partner = torch.tensor([0, 1, 2, 4, 3], dtype=torch.uint8)
+    return partner[labels.flip(0).long()]
+
+
 def test_generators_of_neighbours_are_unrelated() -> None:
     draws = torch.stack(
         [torch.randn(500, generator=generator_of(s, n)) for s in (0, 1) for n in (0, 1, 2)]

@@ -19,14 +19,15 @@ from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.models.label_vae import LabelVAE
+from seg_prior.training.families.vae import losses as vae_losses
 from seg_prior.training.loop import (
+    RESTART,
     Run,
     _batches,
     forget,
     learning_rate,
     train,
 )
-from seg_prior.training.losses import stage1_losses
 from tests.training import two_processes
 
 ROOT = Path(__file__).parents[2]
@@ -109,6 +110,21 @@ def test_the_rate_warms_up_and_falls_along_a_cosine() -> None:
     assert learning_rate(3, OptimConfig(steps=5, warmup_steps=8, learning_rate=1.0)) == 0.5
 
 
+def test_after_a_pause_the_rate_rises_once_more_and_falls_to_zero() -> None:
+    config = OptimConfig(steps=130, warmup_steps=10, learning_rate=0.2)
+    shorter = config.model_copy(update={"steps": 110})
+    rates = [learning_rate(step, config, pause=110) for step in range(130)]
+    assert rates[:110] == [learning_rate(step, shorter) for step in range(110)]
+    assert rates[110] == pytest.approx(RESTART * 0.2)
+    assert rates[110:] == sorted(rates[110:], reverse=True)
+    assert rates[120] == pytest.approx(RESTART * 0.1)
+
+
+def test_what_is_seen_after_a_pause_is_validated_no_more(tmp_path: Path) -> None:
+    train(Line(), line_losses, Numbers(), QUICK, Run(tmp_path, "cpu"), lambda _: {"val": 1.0}, 5)
+    assert [row["step"] for row in rows(tmp_path) if row["val"]] == ["3", "5"]
+
+
 def test_step_n_sees_its_own_items_in_order(tmp_path: Path) -> None:
     seen: list[list[float]] = []
 
@@ -175,7 +191,7 @@ def test_a_stop_and_a_second_call_end_where_no_stop_ends(tmp_path: Path, stop_at
 
 def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
     def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
-        return stage1_losses(model, vae.location, batch, 0.1)
+        return vae_losses(model, vae.location, batch, 0.1)
 
     def stopping(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         if step == 5:

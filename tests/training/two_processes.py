@@ -13,8 +13,8 @@ from seg_prior.config.optim import OptimConfig
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.synthesis.anatomies import AlignedLabelMap, RandomAnatomies
+from seg_prior.training.families.vae import losses as vae_losses
 from seg_prior.training.loop import Run, train
-from seg_prior.training.losses import stage1_losses
 from tests.models import toy
 
 OPTIM = OptimConfig(
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     vae = new_vae()
     train(
         vae,
-        lambda model, batch, step: stage1_losses(model, toy.location(), batch, 0.1),
+        lambda model, batch, step: vae_losses(model, toy.location(), batch, 0.1),
         anatomies(vae),
         OPTIM,
         Run(folder, "cpu"),

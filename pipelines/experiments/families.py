@@ -1,0 +1,207 @@
+"""Families of priors side by side: trained alike, measured on the same unseen subjects."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from torch import Tensor
+
+from experiments.config import AdaptConfig
+from experiments.dataset import Dataset
+from seg_prior.api import Segmenter
+from seg_prior.checkpoints.file import Model, load_model, save_model
+from seg_prior.checkpoints.header import DensityKind
+from seg_prior.cli.settings import resolve
+from seg_prior.commands import train_prior
+from seg_prior.commands.check import Report
+from seg_prior.commands.train_prior import Config as TrainPriorConfig
+from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
+from seg_prior.files import write_json
+from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.metrics.overlap import dice_by_id, nan_mean
+from seg_prior.models.density_fit import fit_density
+from seg_prior.models.label_vae import one_hot
+from seg_prior.models.objective import log_prob_of_labels
+from seg_prior.models.prior import Prior
+from seg_prior.registration.pipeline import RegisteredScan, register_scan
+from seg_prior.synthesis.anatomies import sample_labels
+from seg_prior.training.align import align_label_maps
+from seg_prior.training.prior import align, codes_of
+
+BATCH = 8
+"""Of kind swae, in an eighth of the steps: all networks see as many anatomies."""
+KINDS = ("atlas", "pca", "ae", "vae", "swae")
+log = logging.getLogger("seg_prior.pipelines")
+
+
+def settings_of(config: AdaptConfig, files: Dataset, report: Report, kind: str) -> TrainPriorConfig:
+    """What `train-prior` is asked; nobody is held out, since the scored subjects are."""
+    asked = config.prior | {
+        "labels": list(files.maps),
+        "out": config.out / f"{kind}.safetensors",
+        "kind": kind,
+        "holdout_share": 0,
+        "threads": config.threads,
+        "seed": config.seed,
+        "device": config.device,
+    }
+    settings = resolve(TrainPriorConfig, report.prior, asked)
+    if kind != "swae":
+        return settings
+    optim = settings.optim
+    fewer = {"batch_size": BATCH, "steps": optim.steps // BATCH}
+    fewer |= {"warmup_steps": max(1, optim.warmup_steps // BATCH)}
+    return settings.model_copy(
+        update={
+            "optim": optim.model_copy(update=fewer),
+            "kl_warmup_steps": max(1, settings.kl_warmup_steps // BATCH),
+        }
+    )
+
+
+def train(config: AdaptConfig, files: Dataset, report: Report) -> dict[str, float]:
+    """Train what is missing; kind -> CPU minutes."""
+    path = config.out / "family_minutes.json"
+    minutes: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for kind in KINDS:
+        if kind not in minutes:
+            begin = time.process_time()
+            train_prior.run(settings_of(config, files, report, kind))
+            minutes[kind] = (time.process_time() - begin) / 60
+            write_json(path, minutes)
+    return minutes
+
+
+def give_densities(config: AdaptConfig, files: Dataset, report: Report, kind: str) -> None:
+    """Copies of a checkpoint with every other density of its training maps' codes."""
+    if kind == "atlas":
+        return
+    settings = settings_of(config, files, report, kind)
+    others = [(name, settings.out.with_stem(f"{kind}-{name}")) for name in get_args(DensityKind)]
+    missing = [(name, out) for name, out in others if name != "normal" and not out.exists()]
+    if not missing:
+        return
+    model = load_model(settings.out)
+    codes = codes_of(
+        model.prior, align(settings.labels, settings.label_table, settings), config.seed
+    )
+    for name, out in missing:
+        model.prior.density, told = fit_density(name, codes, is_standard=kind != "ae")
+        log.info("%s %s: %s", kind, name, told)
+        save_model(out, model.header.model_copy(update={"density": name}), model.prior)
+
+
+def models(config: AdaptConfig) -> list[Path]:
+    """Checkpoints of the table, row by row."""
+    found = []
+    for kind in KINDS:
+        found.append(config.out / f"{kind}.safetensors")
+        if kind != "atlas":
+            found += [config.out / f"{kind}-{name}.safetensors" for name in ("mixture", "kde")]
+    return found
+
+
+def score(config: AdaptConfig, files: Dataset, path: Path) -> dict[str, Any]:
+    """Kind, density, and of every scored subject: `dice`, `nats`, `segmented`; kept beside."""
+    kept = path.with_suffix(".scores.json")
+    if kept.exists():
+        return dict(json.loads(kept.read_text("utf-8")))
+    segmenter = Segmenter.load(path, threads=config.threads, refine="full", seed=config.seed)
+    model = segmenter.model
+    rows = []
+    for number, (image, reference) in enumerate(zip(files.scored, files.references, strict=True)):
+        row = of_label_map(model, reference, number)
+        rows.append(row | {"segmented": _segmented(config, segmenter, image, reference)})
+        log.info("%s %s: %s", path.stem, image.name, rows[-1])
+    header = model.header
+    cell: dict[str, Any] = {"kind": header.kind, "density": header.density}
+    cell |= {name: [row[name] for row in rows] for name in rows[0]}
+    write_json(kept, cell)
+    return cell
+
+
+def of_label_map(model: Model, path: Path, seed: int) -> dict[str, float]:
+    """Dice of the reconstruction of a label map, and nats a voxel (nan where q is a point)."""
+    [aligned] = align_label_maps([path], model)
+    location, prior = model.location, model.prior
+    labels = sample_labels(aligned, model.header.grid).flatten()[location.voxels]
+    known = location.group_of_label[labels.long()]
+    with torch.inference_mode():
+        mean, log_var = prior.encode(one_hot(labels[None], len(model.header.label_table)))
+        best = location.log_by_group(prior.decode(mean))[0].argmax(0)
+        found = dice_by_id(best.numpy(), known.numpy())
+        nats = nats_a_voxel(prior, known, mean, log_var, seed)
+    is_structure = model.header.label_table.written.is_structure
+    return {
+        "dice": nan_mean([value for index, value in found.items() if is_structure[index]]),
+        "nats": nats,
+    }
+
+
+def nats_a_voxel(prior: Prior, known: Tensor, mean: Tensor, log_var: Tensor, seed: int) -> float:
+    """-log p(s | z) p(z) / q(z | s) at one draw of q, over the voxels: an upper bound on average.
+
+    Args:
+        prior: Of any family.
+        known: (V,) groups of labels.
+        mean, log_var: (1, K) of q; a point has no density, and the result is nan.
+        seed: Of the draw.
+    """
+    if torch.isinf(log_var).any():
+        return math.nan
+    noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed))
+    z = mean + torch.exp(log_var / 2) * noise
+    log_q = -0.5 * (noise.square() + log_var).sum(1)  # both without -K/2 log 2 pi
+    log_labels = log_prob_of_labels(prior.location.log_by_group(prior.decode(z)), known[None])
+    return -float(log_labels + prior.log_prob(z) - log_q) / known.numel()
+
+
+def table(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> str:
+    """Markdown, one row a checkpoint."""
+    head = [
+        "| family | density | reconstruction, Dice | nats a voxel | segmentation, Dice | CPU min |",
+        "|---|---|---|---|---|---|",
+    ]
+    return "\n".join([*head, *_rows(cells, minutes)]) + "\n"
+
+
+def _rows(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> Iterator[str]:
+    for cell in cells:
+        kind, density = cell["kind"], cell["density"]
+        is_first = density == "normal"
+        nats = cell["nats"]
+        is_defined = not math.isnan(nats[0])
+        yield (
+            f"| {kind} | {'-' if kind == 'atlas' else density} "
+            f"| {mean_sd_n(cell['dice']) if is_first else 'same'} "
+            f"| {mean_sd_n(nats) if is_defined else '-'} | {mean_sd_n(cell['segmented'])} "
+            f"| {f'{minutes[kind]:.1f}' if is_first else ''} |"
+        )
+
+
+def _segmented(config: AdaptConfig, segmenter: Segmenter, image: Path, reference: Path) -> float:
+    """Mean Dice of a scan, registered once for all priors, which share their prior space."""
+    volume, known = read_volume(image), read_label_map(reference)
+    result = segmenter.read(volume, (), _registered(config, image), {})
+    labels = segmenter.label_table
+    truth = labels.remap(known.data, known.source)
+    found = labels.remap(result.label_map, image.name)
+    return mean_dice(dice_of_structures(found, truth, labels), labels)
+
+
+_REGISTERED: dict[Path, RegisteredScan] = {}
+
+
+def _registered(config: AdaptConfig, image: Path) -> RegisteredScan:
+    """By the atlas."""
+    if image not in _REGISTERED:
+        atlas = Segmenter.load(config.out / "atlas.safetensors", threads=config.threads)
+        _REGISTERED[image] = register_scan([read_volume(image)], atlas.atlas, False, config.seed)
+    return _REGISTERED[image]
