@@ -3,42 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from seg_prior.config.base import FrozenModel
 from seg_prior.config.runtime import RuntimeConfig
-
-
-class AdaptConfig(RuntimeConfig):
-    """`pipelines/adapt_to_dataset.py`: a data set in, models, segmentations and a page out.
-
-    Attributes:
-        name: Of the data set, on the page.
-        data: Folder that `images` and `labels` lie in.
-        images, labels: Patterns in `data`; paired by subject.
-        out: Folder to write to.
-        header_spacing_mm: What the headers should say of the voxels' spacing, where they are wrong.
-        shares: Of the subjects whose label maps train the prior, whose unlabelled images choose
-            Gaussians and train the locator, and who are scored.
-        scored: Names of the scored subjects, where they are settled; `shares` deals the others.
-        prior: Settings of `train-prior` that override the proposed ones.
-        locator: Settings of `train-locator`, which is trained where scans are cut like the maps.
-        refine: What counts as the data set's refinement; the other one has its row, too. The climb
-            of full follows the likelihood: it finds how far a stripped organ is from the mean one,
-            and stretches an organ amid other tissue over its neighbours.
-    """
-
-    name: str
-    data: Path
-    images: str
-    labels: str
-    out: Path
-    header_spacing_mm: tuple[float, float, float] | None = None
-    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
-    scored: tuple[str, ...] = ()
-    prior: dict[str, Any] = {}
-    locator: dict[str, Any] = {}
-    refine: Literal["fast", "full"] = "fast"
 
 
 class BenchmarkMethod(FrozenModel):

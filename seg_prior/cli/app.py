@@ -26,6 +26,7 @@ from seg_prior.errors import ConfigError, SegPriorError
 from seg_prior.files import Files
 
 COMPLETION = "--install-completion"
+_CONFIG_HELP = "Take settings from this YAML; flags override it."
 DONE, SOME_FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -123,7 +124,7 @@ def _add(app: App, name: str, command: ModuleType) -> None:
     ) -> int:
         given = {} if flags is None else flags.model_dump(exclude_unset=True)
         given |= place(paths, name, command.OPERANDS)
-        settings = resolve(command.Config, config, given)
+        settings = resolve(command.Config, given.pop("config", config), given)
         if dry_run:
             files = command.files(settings)
             print(foresee(settings, files))
@@ -136,14 +137,14 @@ def _add(app: App, name: str, command: ModuleType) -> None:
             result = command.run(settings)
         return _tell_failures(getattr(result, "failed", ()))
 
-    about = " ".join(f"{field.upper()}: {help_of(command.Config, field)}" for field in operands)
+    about = " ".join(f"{field.upper()}: {_help_of(command, field)}" for field in operands)
     own = partial(command.Config, is_flag)
     # The flags are known only now, so the signature that the parser reads is written by hand.
     call.__annotations__ = {
         "paths": Annotated[Path, Parameter(help=about)],
         "flags": Annotated[own | None, Parameter(name="*", parse=bool(own.model_fields))],
         "config": Annotated[
-            Path | None, Parameter(help="Take settings from this YAML; flags override it.")
+            Path | None, Parameter(help=_CONFIG_HELP, parse="config" not in operands)
         ],
         "dry_run": _switch("Print the settings and the files, and do nothing."),
         "verbose": _switch("Say more while it works.", "-v"),
@@ -156,6 +157,10 @@ def _add(app: App, name: str, command: ModuleType) -> None:
         help=command.SUMMARY,
         help_epilogue=f"Example:\n{command.EXAMPLE}",
     )
+
+
+def _help_of(command: ModuleType, operand: str) -> str:
+    return _CONFIG_HELP if operand == "config" else help_of(command.Config, operand)
 
 
 def _switch(text: str, alias: str = "") -> Any:
@@ -184,6 +189,8 @@ def usage(name: str, command: ModuleType) -> str:
     """How a command is called: operands, in brackets where it can do without, and what it needs."""
     fields = command.Config.model_fields
     operands = command.OPERANDS.replace("...", "").split()
+    if operands == ["config"]:  # which may hold everything else
+        return f"seg-prior {name} CONFIG [FLAGS]"
     needed = [key for key in fields if fields[key].is_required() and key not in operands]
     flags = [f"--{key} {key.upper()}" for key in needed]
     shown = [

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard, TypeVar
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from seg_prior.config.base import EXPERT, RENAMED, misfit, renamed
+from seg_prior.config.base import EXPERT
+from seg_prior.config.merge import Config, Settings, fault, is_model, merged
 from seg_prior.errors import ConfigError
 
 EVERYDAY_FLAGS = Group.create_ordered("Everyday flags")
 EXPERT_FLAGS = Group.create_ordered("Expert flags")
 """Those of fields that are marked `EXPERT`, and of nested models."""
 
-Config = TypeVar("Config", bound=BaseModel)
-Settings = Mapping[str, Any]
 _EXPERT_FLAG = Parameter(group=EXPERT_FLAGS)
 
 
@@ -34,14 +32,13 @@ def resolve(config: type[Config], file: Path | None, flags: Settings) -> Config:
         ConfigError: The file does not fit (`read_settings`), or a required key stands nowhere.
     """
     from_file = {} if file is None else read_settings(file, config)
-    merged = _merge(_merge(_defaults(config), from_file, config), flags, config)
     try:
-        return config.model_validate(merged)
+        return merged(config, from_file, flags)
     except ValidationError as error:
-        fault = _fault(error, config)
+        told = fault(error, config)
         # Single values of the file fit, or it would not have been read; together they may not.
         is_of_file = bool(set(error.errors()[0]["loc"][:1]) & set(from_file))
-        raise ConfigError(f"{file}: {fault}" if is_of_file else fault) from error
+        raise ConfigError(f"{file}: {told}" if is_of_file else told) from error
 
 
 def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:
@@ -62,7 +59,7 @@ def read_settings(file: Path, config: type[BaseModel]) -> dict[str, Any]:
     try:
         settings = partial(config).model_validate(found).model_dump(exclude_unset=True)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_fault(error, config)}") from error
+        raise ConfigError(f"{file}: {fault(error, config)}") from error
     return {key: _in_folder(value, file.parent) for key, value in settings.items()}
 
 
@@ -91,7 +88,7 @@ def partial(
         default = None if field.is_required() else field.get_default()
         if defaults is not None:
             default = getattr(defaults, name)
-        if _is_model(annotation):
+        if is_model(annotation):
             annotation = partial(annotation, keep, default)
             if not annotation.model_fields:
                 continue
@@ -124,51 +121,6 @@ def _depth(name: str, config: type[BaseModel]) -> int:
     return next(depth for depth, is_owner in enumerate(owners) if is_owner)
 
 
-def _fault(error: ValidationError, config: type[BaseModel]) -> str:
-    """The first fault pydantic found, in one line that begins with the key."""
-    first = error.errors()[0]
-    loc = [str(part) for part in first["loc"]]
-    key = ".".join(loc)
-    if first["type"] == "missing":
-        return f"{key}: found nothing; name it on the command line or in --config FILE."
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {misfit(first)}"
-    if loc[-1] in RENAMED:
-        return f"{key}: {renamed(loc[-1])}"
-    known = _keys(config, loc[:-1])
-    likely = difflib.get_close_matches(loc[-1], known, n=1)
-    remedy = f"Did you mean '{likely[0]}'?" if likely else f"Known are {', '.join(known)}."
-    return f"{key}: unknown key. {remedy}"
-
-
-def _defaults(config: type[BaseModel]) -> dict[str, Any]:
-    """The keys that need not be given; nested models as mappings, so that one key can change."""
-    defaults = {
-        name: field.get_default()
-        for name, field in config.model_fields.items()
-        if not field.is_required()
-    }
-    return {
-        name: value.model_dump() if isinstance(value, BaseModel) else value
-        for name, value in defaults.items()
-    }
-
-
-def _merge(lower: Settings, upper: Settings, config: type[BaseModel]) -> dict[str, Any]:
-    """`upper` over `lower`, key by key of nested models; any other value is replaced whole."""
-    merged = dict(lower)
-    for name, value in upper.items():
-        annotation = config.model_fields[name].annotation
-        if _is_model(annotation):
-            value = _merge(merged.get(name, {}), value, annotation)
-        merged[name] = value
-    return merged
-
-
-def _is_model(annotation: Any) -> TypeGuard[type[BaseModel]]:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
 def _in_folder(value: Any, folder: Path) -> Any:
     """Paths, also those of a list, as seen from a folder; absolute ones and `~` stay theirs."""
     if isinstance(value, Path):
@@ -176,12 +128,3 @@ def _in_folder(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
         return [_in_folder(item, folder) for item in value]
     return value
-
-
-def _keys(config: type[BaseModel], loc: list[str]) -> list[str]:
-    """Names of the fields of a nested model."""
-    for part in loc:
-        nested = config.model_fields[part].annotation
-        assert _is_model(nested)
-        config = nested
-    return list(config.model_fields)

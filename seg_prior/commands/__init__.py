@@ -4,7 +4,7 @@ To add one, write the file. The file `train_prior.py` is the command `train-prio
 
 - `Config`: its settings, a frozen model whose fields are the flags;
 - `OPERANDS`: the fields that paths without a flag fill, in this order; one that ends in `...`
-  takes what the others leave;
+  takes what the others leave; `config` is the file that others take as `--config`;
 - `SUMMARY` and `EXAMPLE`: what it does, and lines one can paste, each of at most 80 characters;
 - `files(config)`: what it reads and writes, for `--dry-run`;
 - `run(config)`: does it. Its result has a field `failed`, (subject, message) each, where what

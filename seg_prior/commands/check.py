@@ -83,7 +83,22 @@ def files(config: Config) -> Files:
 
 
 def run(config: Config) -> Report:
-    """Look at every file, say what is odd, write `labels.tsv` and `prior.yaml` into a folder.
+    """Look at every file, say what is odd and what to type next.
+
+    Raises:
+        SegPriorError: As `look`.
+    """
+    report = look(config)
+    for line in report.lines:
+        log.info(line)
+    log.info("wrote %s and %s", report.table, report.prior)
+    for line in report.commands:
+        log.info("%s", line)
+    return report
+
+
+def look(config: Config) -> Report:
+    """Look at every file, write `labels.tsv` and `prior.yaml` into a folder.
 
     Raises:
         SegPriorError: No label map can be used, or all are of fewer than three people.
@@ -118,11 +133,6 @@ def run(config: Config) -> Report:
     )
     write_source_table(report.table, found.table)
     check.write_proposal(report.prior, report.table, report.proposal)
-    for line in report.lines:
-        log.info(line)
-    log.info("wrote %s and %s", report.table, report.prior)
-    for line in report.commands:
-        log.info("%s", line)
     return report
 
 

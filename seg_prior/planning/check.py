@@ -58,7 +58,8 @@ def facts_of(print_: Fingerprint) -> Iterator[str]:
         label = table.labels[index]
         partner = "" if label.partner_id == label.id else f", partner {label.partner_id}"
         median = np.median(volumes[present, index]) if present.any() else 0.0
-        yield f"label {label.id}: in {present.sum()} maps, {median:.4g} mm^3{partner}"
+        name = "" if label.name == f"label-{label.id}" else f" {label.name}"
+        yield f"label {label.id}{name}: in {present.sum()} maps, {median:.4g} mm^3{partner}"
     yield f"the mirror image agrees with {print_.sides.agreement:.0%} of the anatomy"
 
 
@@ -74,7 +75,8 @@ def _spread_of(grids: Sequence[Grid]) -> str:
 
 def _between(rows: np.ndarray) -> str:
     pairs = zip(rows.min(axis=0), rows.max(axis=0), strict=True)
-    return " x ".join(f"{a:.3g}" if a == b else f"{a:.3g}-{b:.3g}" for a, b in pairs)
+    told = ((f"{a:.3g}", f"{b:.3g}") for a, b in pairs)
+    return " x ".join(a if a == b else f"{a}-{b}" for a, b in told)
 
 
 def orientation(grid: Grid) -> str:

@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from torch.distributed.run import get_args_parser
 
 from seg_prior.cli.app import main
@@ -55,6 +56,29 @@ def commands(script: str) -> list[list[str]]:
 SHELL = [words for block in blocks("bash") for words in commands(block)]
 
 
+STUDY = {
+    "threads": 1,
+    "device": "cpu",
+    "prior": {
+        "spacing_mm": 6.0,
+        "vae": {"latent_channels": 4, "widths": [8, 8, 16], "num_blocks": 1, "detail_channels": 2},
+        "optim": {"steps": 2, "warmup_steps": 1, "precision": "32-true"},
+    },
+}
+"""What makes `adapt` small; the rest of organ.yaml is as it stands in the text."""
+
+
+def study(heads: Path, desk: Path) -> None:
+    """The folder that organ.yaml speaks of, and that file: six subjects, two of them twice."""
+    (written,) = blocks("yaml")
+    (desk / "organ.yaml").write_text(written + yaml.safe_dump(STUDY))
+    for folder, ending in (("scans", "_phantom"), ("label_maps", "_phantom_dseg")):
+        (desk / "study" / folder).mkdir(parents=True)
+        for number in range(6):
+            source = heads / f"sub-00{number % 4 + 1}{ending}.nii.gz"
+            shutil.copy(source, desk / "study" / folder / f"sub-0{number}{ending}.nii.gz")
+
+
 @pytest.fixture
 def desk(phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the reader of README.md stands: the files it speaks of, made from phantoms."""
@@ -71,6 +95,7 @@ def desk(phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     anat.mkdir(parents=True)
     shutil.copy(images[0], anat / "sub-01_T1w.nii.gz")
     shutil.copy(label_maps[3], tmp_path / "reference.nii.gz")
+    study(phantom_folder, tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -92,7 +117,7 @@ def test_every_command_runs_in_the_order_of_the_text(
     desk: Path, tiny_prior: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = [words for words in SHELL if words[0] == "seg-prior" and words[1] != "demo"]
-    assert {words[1] for words in ours} >= {"train-prior", "train-encoder", "segment", "evaluate"}
+    assert {words[1] for words in ours} >= {"check", "train-encoder", "evaluate", "adapt"}
     said = {" ".join(words): run(words, capsys, tiny_prior) for words in ours}
     (promised,) = re.findall(r"^```\nquality control: 1 PASS\n(wrote \d files)\n```", README, re.M)
     assert said["seg-prior segment scan.nii.gz scan_dseg.nii.gz"].splitlines()[-1] == promised
@@ -101,6 +126,7 @@ def test_every_command_runs_in_the_order_of_the_text(
     for words in ours:
         if "--out" in words:
             assert (desk / words[words.index("--out") + 1]).exists(), words
+    assert "| all structures | " in (desk / "adapted" / "report.md").read_text()
     segmented = read_label_map(desk / "organ_dseg.nii.gz")
     assert segmented.grid.same_as(read_volume(desk / "scan.nii.gz").grid)
     ids = set(read_label_table(desk / "labels.tsv").ids.tolist())
