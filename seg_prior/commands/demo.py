@@ -6,21 +6,18 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seg_prior.commands import make_phantoms, segment, train_encoder, train_prior
-from seg_prior.config.inference import Refine
 from seg_prior.config.networks import ReaderConfig, VAEConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.files import Files
 
 if TYPE_CHECKING:
-    from seg_prior.api import Segmenter
     from seg_prior.commands.make_phantoms import PhantomFiles
-    from seg_prior.core.labels import LabelTable
+    from seg_prior.evaluation.comparison import Method
 
 SUMMARY = "Train both stages on synthetic heads and segment new ones, in minutes."
 EXAMPLE = "seg-prior demo seg-prior-demo/"
@@ -35,6 +32,8 @@ class Config(RuntimeConfig):
     """Folder to write to."""
     brain: bool = False
     """Segment a real brain with the package's model instead: the ICBM template of nilearn."""
+    browser: bool = True
+    """Open the brain's report in a browser; without a screen its path is all that is told."""
 
 
 class Size(NamedTuple):
@@ -61,37 +60,7 @@ VAE = VAEConfig(latent_channels=8, widths=(16, 32, 64), num_blocks=1)
 READER = ReaderConfig(widths=(16, 24, 32, 32), num_blocks=(1, 1, 1, 1))
 
 
-class Method(NamedTuple):
-    """A row of the table: which checkpoint reads the scan, and how."""
-
-    name: str
-    kind: Literal["atlas", "pca", "prior", "model"]
-    refine: Refine
-    output: Literal["posterior", "prior"] = "posterior"
-
-
-MIXTURE = "Gaussian mixture"
 ATLAS_EM, READ = "atlas + EM", "VAE + image reader"
-METHODS = (
-    Method("atlas argmax", "atlas", "0", "prior"),
-    Method(ATLAS_EM, "atlas", "0"),
-    Method("PCA + refinement", "pca", "full"),
-    Method("VAE, one pass", "prior", "0"),
-    Method("VAE + refinement", "prior", "full"),
-    Method(READ, "model", "0"),
-)
-
-
-BRAIN_MM3 = {
-    "Left-Cerebral-White-Matter": 310_505,
-    "Left-Cerebral-Cortex": 360_521,
-    "Left-Lateral-Ventricle": 10_728,
-    "Left-Hippocampus": 5_514,
-    "Left-Putamen": 6_735,
-    "Brain-Stem": 28_884,
-    "Intracranial-Volume": 1_867_853,
-}
-"""Counted in the ICBM template on 28 November 2026, by the model of the package."""
 
 
 class DemoResult(NamedTuple):
@@ -131,7 +100,9 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
     """
     from seg_prior.api import Segmenter
     from seg_prior.core.device import start
+    from seg_prior.evaluation.comparison import MIXTURE, compare, describe
     from seg_prior.io.label_tables import read_label_table
+    from seg_prior.io.nifti import read_volume, write_volume
 
     if config.brain:
         return _segment_brain(config)
@@ -145,15 +116,33 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
     models = _train(config, size, maps)
     segmenters = {kind: Segmenter.load(path, device=config.device) for kind, path in models.items()}
     table = read_label_table(maps.label_table)
-    results = [
-        _segment_one(scan, label_map, segmenters, table, config)
-        for scan, label_map in zip(new.images, new.label_maps, strict=True)
-    ]
-    dice = {name: [head.dice[name] for head in results] for name in results[0].dice}
-    for line in describe(dice, time.perf_counter() - began):
+    results, pictures = [], []
+    for image, reference in zip(new.images, new.label_maps, strict=True):
+        base = config.out / image.name.removesuffix(".nii.gz")
+        pictures.append(base.with_name(f"{base.name}.png"))
+        result = compare(image, reference, methods(), segmenters, table, pictures[-1])
+        label_map = table.ids[result.label_maps[READ]]
+        write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), label_map, read_volume(image))
+        results.append(result.dice)
+    dice = {name: [of_head[name] for of_head in results] for name in results[0]}
+    for line in describe(dice, READ, (MIXTURE, ATLAS_EM), time.perf_counter() - began):
         log.info(line)
     log.info("pictures, label maps and checkpoints are in %s", config.out)
-    return DemoResult(dice, tuple(head.picture for head in results))
+    return DemoResult(dice, tuple(pictures))
+
+
+def methods() -> list[Method]:
+    """The rows of the table below the mixture: which checkpoint reads the scan, and how."""
+    from seg_prior.evaluation.comparison import Method
+
+    return [
+        Method("atlas argmax", "atlas", "0", "prior"),
+        Method(ATLAS_EM, "atlas", "0"),
+        Method("PCA + refinement", "pca", "full"),
+        Method("VAE, one pass", "prior", "0"),
+        Method("VAE + refinement", "prior", "full"),
+        Method(READ, "model", "0"),
+    ]
 
 
 def _brain(config: Config) -> segment.Config:
@@ -170,17 +159,20 @@ def _brain(config: Config) -> segment.Config:
 
 
 def _segment_brain(config: Config) -> DemoResult:
-    """Segment the ICBM template, print some volumes beside those of this package, name the page."""
+    """Segment the ICBM template, print some volumes beside those expected, open the page."""
+    from seg_prior.io.example import TEMPLATE_MM3
     from seg_prior.io.tables import read_table
+    from seg_prior.report.browser import open_page
 
     segment.run(_brain(config))
     [page] = config.out.glob("*icbm152*_report.html")
     table = page.with_name(page.name.replace("_report.html", "_volumes.tsv"))
     found = {row["name"]: float(row["volume_mm3"]) for row in read_table(table)}
     log.info("%-28s %10s %10s", "mm3", "here", "expected")
-    for name, expected_mm3 in BRAIN_MM3.items():
+    for name, expected_mm3 in TEMPLATE_MM3.items():
         log.info("%-28s %10.0f %10.0f", name, found[name], expected_mm3)
-    log.info("open %s in a browser", page.resolve().as_uri())
+    is_open = config.browser and open_page(page)
+    log.info("%s %s", "opened" if is_open else "open in a browser:", page.resolve().as_uri())
     return DemoResult({}, (page,))
 
 
@@ -222,25 +214,6 @@ def prior_settings(config: Config, size: Size, maps: PhantomFiles, kind: str) ->
     } | _runtime(config)
 
 
-def describe(dice: dict[str, list[float]], seconds: float) -> list[str]:
-    """The table, and in words whether the method was worth it."""
-    from seg_prior.evaluation.dice_table import mean_sd_n
-
-    lines = [f"Dice over structures, mean ± sd (n) over new heads, after {seconds:.0f} s:"]
-    for name, values in dice.items():
-        lines.append(f"  {name:18} {mean_sd_n(values)}")
-    lines.append(f"({MIXTURE}: named by the reference, which no other method sees)")
-    for rival in (MIXTURE, ATLAS_EM):
-        pairs = list(zip(dice[READ], dice[rival], strict=True))
-        gain = sum(ours - theirs for ours, theirs in pairs) / len(pairs)
-        wins = sum(ours > theirs for ours, theirs in pairs)
-        verdict = "beats" if gain > 0 else "DOES NOT beat"
-        lines.append(
-            f"{READ} {verdict} {rival}: {gain:+.3f}, better on {wins} of {len(pairs)} heads"
-        )
-    return lines
-
-
 def _runtime(config: Config) -> dict[str, Any]:
     """What every stage is told of where and how to run."""
     return {name: getattr(config, name) for name in RuntimeConfig.model_fields}
@@ -268,11 +241,6 @@ def _warnings_only() -> Iterator[None]:
         yield
     finally:
         talk.setLevel(before)
-
-
-class _Head(NamedTuple):
-    dice: dict[str, float]
-    picture: Path
 
 
 def _strip(heads: PhantomFiles) -> None:
@@ -306,44 +274,3 @@ def _train(config: Config, size: Size, maps: PhantomFiles) -> dict[str, Path]:
         train_encoder.run(train_encoder.Config.model_validate(settings | _runtime(config)))
     log.info("trained the image reader, on %d synthetic scans", size.num_synthetic)
     return {kind: config.out / f"{kind}.safetensors" for kind in ("atlas", "pca", "prior", "model")}
-
-
-def _segment_one(
-    image: Path,
-    reference: Path,
-    segmenters: dict[str, Segmenter],
-    table: LabelTable,
-    config: Config,
-) -> _Head:
-    """Segment one scan with every method, score and draw the results."""
-    from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
-    from seg_prior.evaluation.mixture_baseline import cluster_intensities
-    from seg_prior.io.nifti import read_label_map, read_volume, write_volume
-    from seg_prior.registration.pipeline import register_scan
-    from seg_prior.report.overlay import Panel, write_overlay
-
-    volume, known = read_volume(image), read_label_map(reference)
-    truth = table.remap(known.data, known.source)
-    # All checkpoints share one prior space: one registration serves them all.
-    registered = register_scan([volume], segmenters["atlas"].atlas, n4=False, seed=config.seed)
-    found = {MIXTURE: cluster_intensities(volume, table, truth)}
-    for method in METHODS:
-        loaded = segmenters[method.kind]
-        asked = loaded.config.model_copy(update={"refine": method.refine, "output": method.output})
-        result = replace(loaded, config=asked).read(volume, (), registered, {})
-        found[method.name] = table.remap(result.label_map, method.name)
-    dice = {
-        name: mean_dice(dice_of_structures(indices, truth, table), table)
-        for name, indices in found.items()
-    }
-    base = config.out / image.name.removesuffix(".nii.gz")
-    write_volume(base.with_name(f"{base.name}_dseg.nii.gz"), table.ids[found[READ]], volume)
-    picture = base.with_name(f"{base.name}.png")
-    panels = [Panel("scan", volume.grid, volume.data)]
-    panels += [
-        Panel(f"{name}: Dice {dice[name]:.2f}", volume.grid, volume.data, indices)
-        for name, indices in found.items()
-    ]
-    panels.append(Panel("reference", volume.grid, volume.data, truth))
-    write_overlay(picture, panels, table, num_columns=2)
-    return _Head(dice, picture)

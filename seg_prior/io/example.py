@@ -8,6 +8,16 @@ from pathlib import Path
 from seg_prior.errors import ExtraError
 
 _TEMPLATE = "datasets/data/mni_icbm152_t1_tal_nlin_sym_09a_converted.nii.gz"
+TEMPLATE_MM3 = {
+    "Left-Cerebral-White-Matter": 310_505,
+    "Left-Cerebral-Cortex": 360_521,
+    "Left-Lateral-Ventricle": 10_728,
+    "Left-Hippocampus": 5_514,
+    "Left-Putamen": 6_735,
+    "Brain-Stem": 28_884,
+    "Intracranial-Volume": 1_867_853,
+}
+"""Counted in it by the package's model of 28 November 2026."""
 
 
 def brain_template() -> Path:
