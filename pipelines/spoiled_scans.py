@@ -21,18 +21,18 @@ def spoiled(data: Path) -> list[Case]:
     brain = "brain_t1w/sub-{}_T1w.nii.gz".format
     whole, half = (0.0, 1.0), (0.0, 0.5)
     recipes: list[tuple[str, str, Callable[[Volume], Volume]]] = [
-        ("header turned by 90 degrees", brain(1008), lambda v: _placed(v, _TURN @ v.grid.affine)),
+        ("header turned by 90 degrees", brain(1008), turned),
         ("header with y and z swapped", brain(1009), lambda v: _placed(v, _swapped(v))),
-        ("header upside down, mirrored", brain(1010), lambda v: _mirrored(v, "z")),
-        ("header front to back, mirrored", brain(1011), lambda v: _mirrored(v, "y")),
-        ("header left to right, mirrored", brain(1012), lambda v: _mirrored(v, "x")),
+        ("header upside down, mirrored", brain(1010), lambda v: mirrored(v, "z")),
+        ("header front to back, mirrored", brain(1011), lambda v: mirrored(v, "y")),
+        ("header left to right, mirrored", brain(1012), lambda v: mirrored(v, "x")),
         ("header with slices twice as thick", brain(1013), _thick),
-        ("one half of the head missing", brain(1014), lambda v: _kept(v, half, whole, whole)),
-        ("lower half of the head missing", brain(1008), lambda v: _kept(v, whole, whole, (0.5, 1))),
-        ("field of view of 40 mm", brain(1009), lambda v: _middle(v, 40)),
+        ("one half of the head missing", brain(1014), lambda v: kept(v, half, whole, whole)),
+        ("lower half of the head missing", brain(1008), lambda v: kept(v, whole, whole, (0.5, 1))),
+        ("field of view of 40 mm", brain(1009), lambda v: middle(v, 40)),
         ("wrapped around by 40 %", brain(1010), _wrapped),
-        ("noise, sd 0.3 of the 99th percentile", brain(1011), lambda v: _noisy(v, 0.3)),
-        ("noise, sd 1.0 of the 99th percentile", brain(1012), lambda v: _noisy(v, 1.0)),
+        ("noise, sd 0.3 of the 99th percentile", brain(1011), lambda v: noisy(v, 0.3)),
+        ("noise, sd 1.0 of the 99th percentile", brain(1012), lambda v: noisy(v, 1.0)),
         ("bias field from 1/4 to 4", brain(1013), lambda v: _biased(v, np.log(4))),
         ("noise alone in the shape of a brain", brain(1014), _noise_alone),
         ("label map instead of the image", "brain_t1w/sub-1008_dseg.nii.gz", lambda v: v),
@@ -50,6 +50,11 @@ def spoiled(data: Path) -> list[Case]:
 
 def _made(file: Path, spoil: Callable[[Volume], Volume]) -> Volume:
     return spoil(read_volume(file))
+
+
+def turned(scan: Volume) -> Volume:
+    """The header, turned by 90 degrees about the left-right axis of the world."""
+    return _placed(scan, _TURN @ scan.grid.affine)
 
 
 def _swapped(scan: Volume) -> np.ndarray:
@@ -76,7 +81,7 @@ def _placed(scan: Volume, affine: np.ndarray) -> Volume:
     return Volume(scan.data, Grid(scan.grid.shape, affine), source=scan.source)
 
 
-def _mirrored(scan: Volume, axis: str) -> Volume:
+def mirrored(scan: Volume, axis: str) -> Volume:
     """The header, mirrored about the image's own middle."""
     affine, row = scan.grid.affine.copy(), _ROWS[axis]
     affine[row] *= -1
@@ -84,7 +89,7 @@ def _mirrored(scan: Volume, axis: str) -> Volume:
     return _placed(scan, affine)
 
 
-def _kept(scan: Volume, *shares: tuple[float, float]) -> Volume:
+def kept(scan: Volume, *shares: tuple[float, float]) -> Volume:
     """0 outside a share of the image along the world's x, y, z, as a cut field of view."""
     index = np.indices(scan.data.shape).reshape(3, -1)
     world = (scan.grid.affine[:3, :3] @ index + scan.grid.affine[:3, 3:]).reshape(
@@ -98,7 +103,8 @@ def _kept(scan: Volume, *shares: tuple[float, float]) -> Volume:
     return _with(scan, np.where(keep, scan.data, 0))
 
 
-def _middle(scan: Volume, side_mm: float) -> Volume:
+def middle(scan: Volume, side_mm: float) -> Volume:
+    """A cube around the middle of the brain."""
     half = np.round(side_mm / 2 / scan.grid.spacing_mm).astype(int)
     middle = np.argwhere(scan.data > 0).mean(axis=0).astype(int)
     start, stop = middle - half, middle + half
@@ -106,7 +112,8 @@ def _middle(scan: Volume, side_mm: float) -> Volume:
     return Volume(scan.data[cut], scan.grid.crop(start, stop), source=scan.source)
 
 
-def _noisy(scan: Volume, share: float) -> Volume:
+def noisy(scan: Volume, share: float) -> Volume:
+    """With noise of a share of the 99th percentile, in view."""
     noise = np.random.default_rng(0).normal(size=scan.data.shape)
     noisy = np.abs(scan.data + share * np.percentile(scan.data[scan.data > 0], 99) * noise)
     return _with(scan, np.where(scan.data > 0, noisy, 0))

@@ -1,15 +1,13 @@
-"""What the benchmark measured, for people: tables in a Markdown page, a picture a data set."""
+"""What the benchmark measured, for people: tables in a Markdown page."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
-from experiments.benchmark import Cell, Scan, find_scans
+from experiments.benchmark import Cell
 from experiments.config import BenchmarkConfig, BenchmarkDataset
-from experiments.picture import write_jpeg
 from seg_prior.core.labels import LabelTable
 from seg_prior.evaluation.dice_table import (
     dice_by_name,
@@ -19,8 +17,6 @@ from seg_prior.evaluation.dice_table import (
 )
 from seg_prior.files import write_text
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume
-from seg_prior.report.overlay import Panel
 
 MIXTURE_NOTE = (
     "The Gaussian mixture has no anatomy: after fitting, each Gaussian is named after the label it "
@@ -39,17 +35,16 @@ def write(
     config: BenchmarkConfig,
     cost_note: str = COST_NOTE,
 ) -> str:
-    """Replace the data set's block of the page and its picture; the block."""
+    """Replace the data set's block of the page; the block.
+
+    Without pictures: most data sets do not let their scans be published.
+    """
     table = read_label_table(config.tables / dataset.label_table).written
-    picture = config.page.with_name(f"{config.page.stem}_{dataset.name}.jpg")
-    scan = find_scans(dataset, config)[0]
-    write_picture(picture, scan, [cell for cell in cells if cell.subject == scan.subject], table)
     block = "\n\n".join(
         [
             f"### {dataset.name}",
             *tables(cells, table),
             *_notes(cells, config, cost_note),
-            f"![{dataset.name}, {scan.subject}: every method]({picture.name})",
         ]
     )
     before = config.page.read_text("utf-8") if config.page.exists() else "# Benchmark\n"
@@ -96,21 +91,6 @@ def tables(cells: Sequence[Cell], table: LabelTable) -> list[str]:
         )
         by_scan.append([subject, *values])
     return [_markdown(rows) for rows in (by_method, by_structure, by_scan)]
-
-
-def write_picture(path: Path, scan: Scan, cells: Sequence[Cell], table: LabelTable) -> None:
-    """One scan: alone, with the result of every method that did not fail, with its reference."""
-    volume, known = read_volume(scan.image), read_label_map(scan.reference)
-    panels = [Panel(scan.subject, volume.grid, volume.data)]
-    for cell in cells:
-        if not cell.error:
-            found = read_label_map(cell.label_map)
-            indices = table.remap(found.data, found.source)
-            title = f"{cell.method}: {mean_dice(known_dice(cell), table):.3f}"
-            panels.append(Panel(title, volume.grid, volume.data, indices))
-    truth = table.remap(known.data, known.source)
-    panels.append(Panel("reference", volume.grid, volume.data, truth))
-    write_jpeg(path, panels, table, num_columns=2)
 
 
 def known_dice(cell: Cell) -> dict[int, float]:
