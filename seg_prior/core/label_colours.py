@@ -7,6 +7,7 @@ import colorsys
 import numpy as np
 from numpy.typing import NDArray
 
+from seg_prior.core.freesurfer import COLOURS, is_freesurfers
 from seg_prior.core.labels import BACKGROUND, LabelTable
 
 Rgb = NDArray[np.float64]  # (..., 3) in 0..1
@@ -16,20 +17,23 @@ _SATURATION_AND_VALUE = ((1.0, 1.0), (0.6, 1.0), (0.3, 1.0), (1.0, 0.75), (0.5, 
 # In Oklab, of 1: darker colours drown in the scan below.
 _MIN_LIGHTNESS = 0.55
 _SHADE = 0.7
+# Over a scan a hue is told apart better than a lightness.
+_WEIGHTS = (0.8, 1, 1)
 
 
 def label_colours(table: LabelTable) -> Rgb:
     """(L, 3) one colour a label, black for background.
 
-    Each pair of labels, and each label without a partner, takes the candidate farthest from all
+    FreeSurfer's labels have FreeSurfer's colours, where those are of structures of the brain. Each
+    other pair of labels, and each label without a partner, takes the candidate farthest from all
     colours taken before it: a label's colour does not depend on those after it. The second of a
     pair is a darker shade of the first.
     """
+    known = COLOURS if is_freesurfers(table) else {}
     candidates = _candidates()
     perceived = _perceived(candidates)
     candidates, perceived = (a[perceived[:, 0] >= _MIN_LIGHTNESS] for a in (candidates, perceived))
-    # Over a scan a hue is told apart better than a lightness.
-    perceived = perceived * (0.8, 1, 1)
+    perceived = perceived * _WEIGHTS
     colours = np.zeros((len(table), 3))
     # The first is the most colourful.
     distance = np.linalg.norm(perceived[:, 1:], axis=1)
@@ -39,9 +43,12 @@ def label_colours(table: LabelTable) -> Rgb:
         if partner < index:
             colours[index] = _SHADE * colours[partner]
             continue
-        chosen = int(np.argmax(distance))
-        colours[index] = candidates[chosen]
-        distance = np.minimum(distance, np.linalg.norm(perceived - perceived[chosen], axis=1))
+        if table.labels[index].id in known:
+            colours[index] = np.array(known[table.labels[index].id]) / 255
+        else:
+            colours[index] = candidates[int(np.argmax(distance))]
+        taken = _perceived(colours[index : index + 1]) * _WEIGHTS
+        distance = np.minimum(distance, np.linalg.norm(perceived - taken, axis=1))
     return colours
 
 

@@ -4,6 +4,8 @@ import colorsys
 
 import numpy as np
 
+from seg_prior.checkpoints.header import read_header
+from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.core.label_colours import label_colours
 from seg_prior.core.labels import LabelTable
 from seg_prior.io.label_tables import label_table_from_ids
@@ -41,3 +43,13 @@ def test_forty_labels_are_forty_colours() -> None:
     colours = label_colours(label_table_from_ids(range(41)))
     distances = np.linalg.norm(colours[:, None] - colours[None], axis=2)
     assert distances[~np.eye(41, dtype=bool)].min() > 0.1
+
+
+def test_freesurfers_labels_have_freesurfers_colours_and_the_right_side_a_darker_shade() -> None:
+    table = read_header(BRAIN_MODEL).label_table.written
+    colour = dict(zip(table.ids.tolist(), label_colours(table) * 255, strict=True))
+    assert colour[17].round().tolist() == [220, 216, 20]
+    assert colour[3].round().tolist() == [205, 62, 78]
+    np.testing.assert_allclose(colour[53], 0.7 * colour[17])
+    distinct = {tuple(value.round().tolist()) for value in colour.values()}
+    assert len(distinct) == len(table)
