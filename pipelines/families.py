@@ -3,7 +3,7 @@
     python pipelines/families.py --config configs/families.yaml
 
 Data sets lie in the folder that SEG_PRIOR_DATA names, or in ../shared/data. Subjects are dealt as
-`adapt_to_dataset.py` deals them: some teach the priors, and the scored ones, whom no prior has
+`seg-prior adapt` deals them: some teach the priors, and the scored ones, whom no prior has
 seen, are measured. What exists is kept: run it again after a stop and it goes on.
 """
 
@@ -11,10 +11,10 @@ import argparse
 import os
 from pathlib import Path
 
-from experiments import adapt, dataset, families
-from experiments.config import AdaptConfig
+from experiments import families
 from seg_prior.cli.settings import resolve
 from seg_prior.cli.talk import talking
+from seg_prior.commands import adapt
 from seg_prior.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,9 +28,9 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     given = parser.parse_args()
     data = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data"))
-    config = resolve(AdaptConfig, given.config, {"data": data})
-    files = dataset.prepare(config)
-    report = adapt.look(config, files)
+    config = resolve(adapt.Config, given.config, {"data": data})
+    files = adapt.prepare(config)
+    report = adapt.look(config)
     minutes = families.train(config, files, report)
     for kind in minutes:
         families.give_densities(config, files, report, kind)

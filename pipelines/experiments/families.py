@@ -13,13 +13,12 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from experiments.config import AdaptConfig
-from experiments.dataset import Dataset
 from seg_prior.api import Segmenter
 from seg_prior.checkpoints.file import Model, load_model, save_model
 from seg_prior.checkpoints.header import DensityKind
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import train_prior
+from seg_prior.commands.adapt import Config as AdaptConfig
 from seg_prior.commands.check import Report
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
@@ -30,6 +29,7 @@ from seg_prior.models.density_fit import fit_density
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.objective import log_prob_of_labels
 from seg_prior.models.prior import Prior
+from seg_prior.planning.subjects import Subjects
 from seg_prior.registration.pipeline import RegisteredScan, register_scan
 from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
@@ -41,7 +41,9 @@ KINDS = ("atlas", "pca", "ae", "vae", "swae")
 log = logging.getLogger("seg_prior.pipelines")
 
 
-def settings_of(config: AdaptConfig, files: Dataset, report: Report, kind: str) -> TrainPriorConfig:
+def settings_of(
+    config: AdaptConfig, files: Subjects, report: Report, kind: str
+) -> TrainPriorConfig:
     """What `train-prior` is asked; nobody is held out, since the scored subjects are."""
     asked = config.prior | {
         "labels": list(files.maps),
@@ -66,7 +68,7 @@ def settings_of(config: AdaptConfig, files: Dataset, report: Report, kind: str) 
     )
 
 
-def train(config: AdaptConfig, files: Dataset, report: Report) -> dict[str, float]:
+def train(config: AdaptConfig, files: Subjects, report: Report) -> dict[str, float]:
     """Train what is missing; kind -> CPU minutes."""
     path = config.out / "family_minutes.json"
     minutes: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
@@ -79,7 +81,7 @@ def train(config: AdaptConfig, files: Dataset, report: Report) -> dict[str, floa
     return minutes
 
 
-def give_densities(config: AdaptConfig, files: Dataset, report: Report, kind: str) -> None:
+def give_densities(config: AdaptConfig, files: Subjects, report: Report, kind: str) -> None:
     """Copies of a checkpoint with every other density of its training maps' codes."""
     if kind == "atlas":
         return
@@ -108,7 +110,7 @@ def models(config: AdaptConfig) -> list[Path]:
     return found
 
 
-def score(config: AdaptConfig, files: Dataset, path: Path) -> dict[str, Any]:
+def score(config: AdaptConfig, files: Subjects, path: Path) -> dict[str, Any]:
     """Kind, density, and of every scored subject: `dice`, `nats`, `segmented`; kept beside."""
     kept = path.with_suffix(".scores.json")
     if kept.exists():

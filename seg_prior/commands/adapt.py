@@ -112,17 +112,10 @@ def run(config: Config) -> Outcome:
     from seg_prior.evaluation.adapted import score_table
 
     request = _request(config)
-    subjects = _prepare(config)
+    subjects = prepare(config)
     _prior_settings(config, {}, "vae")  # a slip in either is told before the work
     _locator_settings(config)
-    report = check.look(
-        check.Config(
-            labels=[config.out / "maps.txt"],
-            images=[config.out / "images.txt"],
-            out=config.out / "check",
-            label_table=config.label_table,
-        )
-    )
+    report = look(config)
     for line in report.lines:
         log.info(line)
     if config.check_only or report.problems:
@@ -168,7 +161,7 @@ def _sources(config: Config) -> tuple[list[Path], list[Path]]:
     return images, find_label_maps([config.data / config.labels])
 
 
-def _prepare(config: Config) -> Subjects:
+def prepare(config: Config) -> Subjects:
     """Mend headers where the config says how, deal the subjects, write who has which role."""
     from seg_prior.planning.subjects import divide, mend
 
@@ -182,6 +175,13 @@ def _prepare(config: Config) -> Subjects:
         write_text(path, "".join(f"{one.resolve()}\n" for one in listed))
     write_json(config.out / "split.json", subjects.role_of)
     return subjects
+
+
+def look(config: Config) -> check.Report:
+    """`check` on the label maps to learn from and the unlabelled scans."""
+    out = config.out
+    inputs = {"labels": [out / "maps.txt"], "images": [out / "images.txt"]}
+    return check.look(check.Config(**inputs, out=out / "check", label_table=config.label_table))
 
 
 def _request(config: Config) -> Request:
