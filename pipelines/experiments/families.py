@@ -35,8 +35,8 @@ from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
 from seg_prior.training.prior import align, codes_of
 
-BATCH = 8
-"""Of kind swae, in an eighth of the steps: all networks see as many anatomies."""
+BATCH = 4
+"""Of kind swae, in a quarter of the steps: all networks see as many anatomies."""
 KINDS = ("atlas", "pca", "ae", "vae", "swae")
 log = logging.getLogger("seg_prior.pipelines")
 

@@ -57,6 +57,8 @@ def describe(model: Model, file: Path) -> dict[str, Any]:
     header, prior = model.header, model.prior
     grid, table = header.grid, header.label_table
     latent: dict[str, Any] = {"num_latents": prior.num_latents}
+    if prior.num_latents:
+        latent["density"] = header.density
     if isinstance(prior, LabelVAE):
         channels, *cells = prior.decoder.latent_shape
         latent |= {"channels": channels, "cells": cells}

@@ -64,7 +64,7 @@ def train_autoencoder(
         lambda model: _validate(model, anatomies),
         pause,
     )
-    marks = {} if config.kind == "ae" else {config.kl_warmup_steps: "full weight of z"}
+    marks = {} if config.kind == "ae" else {config.kl_warmup_steps: "ramp over: z counts fully"}
     draw_log(run.folder, marks | ({pause: "held-out maps are trained in"} if pause else {}))
     return network, _last_measured(run)
 

@@ -21,14 +21,14 @@ _MEANING = {
     "kl": "nats a voxel that z costs; counts fully from the first dotted line on",
     "sliced": "how far codes are from N(0, I); counts fully from the first dotted line on",
     "val_dice": "Dice of reconstructed maps; dashed: atlas",
-    "val_dice_sd": "deviation of that over maps",
     "val_nll": "nats a voxel that reconstructions leave; dashed: atlas",
     "val_kl": "nats a voxel that z costs on the same maps",
     "val_active_units": "numbers of z that cost 0.05 nats or more",
 }
 """What is drawn of a prior, for those who meet it for the first time."""
 _BESIDE = {"val_dice": "val_atlas_dice", "val_nll": "val_atlas_nll"}
-"""Columns that share a plot."""
+"""What does not change while the column beside it does, in one plot with it."""
+_UNDRAWN = ("val_dice_sd",)
 
 
 def draw_log(folder: Path, marks: Mapping[int, str] | None = None) -> None:
@@ -56,7 +56,7 @@ def write_loss_curve(
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(name for row in rows for name in row if name != STEP))
-    names = [name for name in names if name not in _BESIDE.values()]
+    names = [name for name in names if name not in (*_BESIDE.values(), *_UNDRAWN)]
     num_columns = min(2, max(1, len(names)))
     num_rows = max(1, -(-len(names) // num_columns))
     figure = Figure(figsize=(5.5 * num_columns, 2.6 * num_rows), dpi=_DPI, layout="constrained")
@@ -64,8 +64,9 @@ def write_loss_curve(
     for index, name in enumerate(names):
         axes = figure.add_subplot(num_rows, num_columns, index + 1)
         _draw_column(axes, name, *_column(rows, name))
-        if name in _BESIDE:
-            axes.plot(*_column(rows, _BESIDE[name]), color="#b5651d", linewidth=1, linestyle="--")
+        _, beside = _column(rows, _BESIDE.get(name, ""))
+        if beside.size:
+            axes.axhline(beside[-1], color="#b5651d", linewidth=1, linestyle="--")
         for step, text in marks.items():
             axes.axvline(step, color="0.5", linewidth=0.8, linestyle=":")
             if index == 0:

@@ -29,7 +29,7 @@ def measure(prior: Prior, anatomies: Anatomies) -> dict[str, float]:
     """How the prior reconstructs the held-out maps, or the training maps where none are.
 
     Returns:
-        dice and atlas_dice (mean over structures, then over maps), their deviation over maps;
+        dice and atlas_dice (mean over structures, then over maps); dice_sd over maps, if several;
         nll and atlas_nll, what the mean of q and the atlas leave, and kl, what z costs, in nats a
         voxel; active_units. The last two not where q is a point, whose cost is not finite.
     """
@@ -46,17 +46,21 @@ def measure(prior: Prior, anatomies: Anatomies) -> dict[str, float]:
             row |= {f"atlas_{name}": value for name, value in atlas.items()}
             rows.append(row | {"kl": float(kl.sum()) / labels.numel()})
     means = {name: nan_mean([row[name] for row in rows]) for name in rows[0]}
-    means["dice_sd"] = float(np.std([row["dice"] for row in rows], ddof=min(1, len(rows) - 1)))
+    if len(rows) > 1:
+        means["dice_sd"] = float(np.std([row["dice"] for row in rows], ddof=1))
     of_width = {"kl": means.pop("kl"), "active_units": float((kl_of_dimension > ACTIVE_NATS).sum())}
     return means | (of_width if np.isfinite(of_width["kl"]) else {})
 
 
 def describe(report: Mapping[str, Any]) -> list[str]:
     """What a person should know of a report of `train-prior`."""
-    after = ", who are trained in since" if report["is_trained_in"] else ""
+    after = ", trained in since" if report["is_trained_in"] else ""
+    spread = f" ± {report['dice_sd']:.3f}" if "dice_sd" in report else ""
+    num = report["num_subjects"]
+    maps = f"{num} {report['subjects']} {'map' if num == 1 else 'maps'}"
     lines = [
-        f"reconstruction of {report['num_subjects']} {report['subjects']} maps{after}: Dice "
-        f"{report['dice']:.3f} ± {report['dice_sd']:.3f} (atlas {report['atlas_dice']:.3f}), "
+        f"reconstruction of {maps}{after}: Dice "
+        f"{report['dice']:.3f}{spread} (atlas {report['atlas_dice']:.3f}), "
         f"{report['nll']:.3f} nats a voxel are left (atlas {report['atlas_nll']:.3f})"
     ]
     if "kl" in report and report["num_latents"]:

@@ -26,6 +26,7 @@ def test_json_holds_the_facts(tiny_prior: Path, capsys: pytest.CaptureFixture[st
     assert [label["id"] for label in facts["labels"]] == [0, 10, 20, 30, 40, 50, 61, 62, 71, 72]
     # Four channels for each 8 x 8 x 8 voxels.
     assert facts["latent"]["channels"] == 4
+    assert facts["latent"]["density"] == "normal"
     assert facts["latent"]["cells"] == [side // 8 for side in model.header.shape]
     assert facts["latent"]["num_latents"] == 4 * math.prod(model.header.shape) // 512
     weights = sum(weight.numel() for weight in model.prior.parameters())

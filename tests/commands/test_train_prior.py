@@ -112,7 +112,7 @@ def test_people_are_measured_before_they_are_learned_from(
     lent = train_prior.run(asked)
     assert lent.reference["prior"]["num_subjects"] == 1
     assert any("1 held out until they are measured" in line for line in talk.messages)
-    assert any("who are trained in since" in line for line in talk.messages)
+    assert any("1 held out map, trained in since: Dice" in line for line in talk.messages)
     # What is written is what all of them make.
     whole = tmp_path / "whole.safetensors"
     train_prior.run(asked.model_copy(update={"out": whole, "holdout_share": 0.0}))

@@ -45,7 +45,7 @@ def test_lent_maps_are_measured_until_they_are_learned_from(
     _, held_out = train_autoencoder(config(), kept, location, Run(tmp_path / "kept", "cpu"))
     assert judged(tmp_path / "kept") == ["4", "8", "12"]
     assert lent["atlas_dice"] == held_out["atlas_dice"]  # the same two maps
-    assert {"dice", "nll", "atlas_nll", "kl", "active_units"} <= set(lent)
+    assert {"dice", "dice_sd", "nll", "atlas_nll", "kl", "active_units"} <= set(lent)
     assert (tmp_path / "lent" / "log.png").exists()
 
 

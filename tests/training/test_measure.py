@@ -71,10 +71,12 @@ def test_of_a_point_the_cost_is_not_told(anatomies: Anatomies, location: Locatio
 def test_a_report_is_told_in_nats_a_voxel() -> None:
     lines = describe(REPORT)
     assert lines[0] == (
-        "reconstruction of 3 held out maps, who are trained in since: Dice 0.900 ± 0.010 (atlas "
-        "0.700), 0.100 nats a voxel are left (atlas 0.300)"
+        "reconstruction of 3 held out maps, trained in since: Dice 0.900 ± 0.010 (atlas 0.700), "
+        "0.100 nats a voxel are left (atlas 0.300)"
     )
     assert lines[1] == "latent: 20 of 100 dimensions in use, KL 0.050 nats a voxel"
+    alone = describe({k: v for k, v in REPORT.items() if k != "dice_sd"})
+    assert "Dice 0.900 (atlas" in alone[0]
     assert len(describe({k: v for k, v in REPORT.items() if k not in ("kl", "active_units")})) == 1
 
 
