@@ -214,7 +214,7 @@ FILE_DOORS = {
     "optim: {steps: many}": "optim.steps: found 'many', need a valid integer",
     "optim: 3": "optim: found 3, need",
     "vae: {widths: [8, 16]}": "vae.widths.2: found",
-    "kind: forest": "kind: found 'forest', need 'vae', 'pca' or 'atlas'",
+    "kind: forest": "kind: found 'forest', need 'vae', 'ae', 'swae', 'pca' or 'atlas'",
     "- 1": "found a list",
     "optim: [": "line 1: not YAML",
     "a: b: c": "line 1: not YAML",
