@@ -224,7 +224,7 @@ class LabelTable(BaseModel):
             raise LabelsError(
                 f"{source}: found label ids {few(unknown)} that are not in the label table"
                 f"{' ' if self._source else ''}{self._source}. Add them to the table given with "
-                "--label-table."
+                "--label-table, or give a model maps of its own labels."
             )
         indices = np.array([index_of[value] for value in found.tolist()], dtype=np.uint8)
         return np.asarray(indices[np.searchsorted(found, ids)])

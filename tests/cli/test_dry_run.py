@@ -31,6 +31,8 @@ WRITERS = {
     "evaluate": "evaluate {heads}/*_dseg.nii.gz {heads}/*_dseg.nii.gz --out {out}/scores.csv "
     "--no-surface",
     "sample": "sample {prior} {out} --num 2",
+    "explore": "explore {prior} {out} --num 1 --labels {heads}/*_dseg.nii.gz --between "
+    "{heads}/sub-001_phantom_dseg.nii.gz {heads}/sub-002_phantom_dseg.nii.gz",
     "reconstruct": "reconstruct {prior} {heads}/sub-001_phantom_dseg.nii.gz --out {out}",
 }
 

@@ -23,6 +23,7 @@ from seg_prior.io.nibabel_file import open_stream, quiet_nibabel
 from seg_prior.io.stored import Format, Stored
 
 _MAX_HEADER_BYTES = 1 << 26
+_SINGLE = np.dtype(np.float32)
 
 
 @contextlib.contextmanager
@@ -52,16 +53,23 @@ def _write(path: Path, data: NDArray[Any], like: Volume, _: LabelTable | None) -
         nib.save(nib.Nifti1Image(data, affine_in(header, like.grid), header), path)
 
 
-def write_series(path: Path, volumes: Iterable[NDArray[Any]], num: int, like: Volume) -> None:
+def write_series(
+    path: Path,
+    volumes: Iterable[NDArray[Any]],
+    num: int,
+    like: Volume,
+    dtype: np.dtype[Any] = _SINGLE,
+) -> None:
     """Write volumes along a fourth axis, one after the other, so that one is in memory at a time.
 
     Args:
         path: Ends in .nii or .nii.gz.
-        volumes: `num` arrays of the shape of `like`, stored as float32.
+        volumes: `num` arrays of the shape of `like`.
         num: Length of the fourth axis.
         like: The volume whose space they live in.
+        dtype: They are stored in.
     """
-    header = _header_like(like, np.dtype(np.float32))
+    header = _header_like(like, dtype)
     header.set_data_shape((*like.grid.shape, num))
     header.set_slope_inter(1, 0)
     header["pixdim"][4:] = 1
@@ -96,10 +104,10 @@ def encode_nifti(data: NDArray[np.uint8], grid: Grid) -> bytes:
     """A gzipped NIfTI of an array of bytes, for a page that holds its own data.
 
     Args:
-        data: (I, J, K), on `grid`.
+        data: (I, J, K), or (I, J, K, N) of a series, on `grid`.
         grid: Voxel -> millimetres; the sform has it, sheared or not.
     """
-    assert data.shape == grid.shape, (data.shape, grid.shape)
+    assert data.shape[:3] == grid.shape, (data.shape, grid.shape)
     image = nib.Nifti1Image(data, grid.affine)
     image.header.set_xyzt_units("mm")
     return gzip.compress(image.to_bytes(), mtime=0)
