@@ -64,6 +64,7 @@ def main() -> None:
         "scans": given.scans,
         "workers": max(1, (os.cpu_count() or 1) - 1),
         "device": given.device,
+        "kept_share": {},
         "offset_nats": {},
     }
     figures["train"] = time_steps(asked | {"scans": FEW}, given.out)

@@ -76,13 +76,16 @@ def run(config: Config) -> Header:
     device = start(config)
     maps = kept(find_label_maps(config.labels), config.holdout)
     model = load_model(config.prior)
-    offsets = _offsets(config, model.header.label_table.written.ids.tolist())
+    ids = model.header.label_table.written.ids.tolist()
+    shares = _by_label("kept_share", config.kept_share, ids)
+    offsets = _by_label("offset_nats", config.offset_nats, ids)
     started = None if config.start is None else _reader_of(config.start)
     folder = config.out.with_suffix("")
     spread = Spread(config.augment, config.synthesis, config.seed)
     made = folder / "readings"
     paths = make_readings(maps, config.prior, spread, made, config.scans, config.workers)
     reader = _taught(config, model, started, paths, Run(folder, device, request))
+    reader.damp(shares)
     reader.offset(offsets)
     # A calibration is of the prior without the network.
     news = {"reader": reader.config, "calibration": None}
@@ -144,11 +147,11 @@ def _reader_of(path: Path) -> ImageReader:
     return reader.requires_grad_(True)
 
 
-def _offsets(config: Config, ids: list[int]) -> dict[int, float]:
-    """Label index -> nats."""
-    for i in config.offset_nats:
+def _by_label(setting: str, values: dict[int, float], ids: list[int]) -> dict[int, float]:
+    """Label index -> value."""
+    for i in values:
         if i not in ids:
             raise LabelsError(
-                f"offset_nats: found id {i}, need one of the prior's labels, such as {ids[1]}."
+                f"{setting}: found id {i}, need one of the prior's labels, such as {ids[1]}."
             )
-    return {ids.index(i): nats for i, nats in config.offset_nats.items()}
+    return {ids.index(i): value for i, value in values.items()}

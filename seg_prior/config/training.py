@@ -11,7 +11,7 @@ from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import ReaderConfig, VAEConfig
 from seg_prior.config.optim import MAX_STEPS, OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
+from seg_prior.config.synthesis import AugmentConfig, Share, SynthesisConfig
 
 Nats = Annotated[float, Field(ge=-100, le=100)]
 
@@ -91,5 +91,8 @@ class EncoderConfig(RuntimeConfig):
     """Which it learns from."""
     optim: OptimConfig = OptimConfig(steps=3000, learning_rate=1.5e-3)
     """Of the image reader; one step takes a patch."""
+    kept_share: dict[int, Share] = {}
+    """Id -> share of what the image reader says of this label that is kept, once it has learned;
+    less than 1 where label maps alone say more than other protocols would sign."""
     offset_nats: dict[int, Nats] = {}
-    """Id -> added to what the image reader says of this label everywhere, once it has learned."""
+    """Id -> added to that of this label everywhere."""

@@ -98,6 +98,15 @@ class ImageReader(nn.Module):
         logits: Tensor = self.head(F.silu(self.hidden(rows))).float()
         return logits.view(-1, self.num_groups, CELL)
 
+    def damp(self, shares: Mapping[int, float]) -> None:
+        """Keep a share of h of some groups everywhere: index of a group -> 0 to 1."""
+        with torch.no_grad():
+            weight = self.head.weight.view(self.num_groups, CELL, -1)
+            bias = self.head.bias.view(self.num_groups, CELL)
+            for group, share in shares.items():
+                weight[group] *= share
+                bias[group] *= share
+
     def offset(self, nats: Mapping[int, float]) -> None:
         """Add so much to h of some groups everywhere: index of a group -> nats."""
         with torch.no_grad():

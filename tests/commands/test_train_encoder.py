@@ -88,10 +88,11 @@ def test_a_stop_ends_in_the_weights_of_no_stop(
         assert torch.equal(value, two.state_dict()[name])
 
 
-def test_an_offset_of_no_label_is_refused_before_the_work(
-    phantom_folder: Path, tiny_prior: Path, tmp_path: Path
+@pytest.mark.parametrize("setting", ["offset_nats", "kept_share"])
+def test_a_setting_of_no_label_is_refused_before_the_work(
+    setting: str, phantom_folder: Path, tiny_prior: Path, tmp_path: Path
 ) -> None:
-    config = asked(phantom_folder, tiny_prior, tmp_path / "a.safetensors", offset_nats={999: 1.0})
-    with pytest.raises(LabelsError, match="offset_nats: found id 999"):
+    config = asked(phantom_folder, tiny_prior, tmp_path / "a.safetensors", **{setting: {999: 1.0}})
+    with pytest.raises(LabelsError, match=f"{setting}: found id 999"):
         train_encoder.run(config)
     assert not list(tmp_path.iterdir())
