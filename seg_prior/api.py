@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
+from seg_prior.inference.bias_field import BiasField, without
+from seg_prior.inference.drift import drift_of, evidence
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.formats import strip_suffix
@@ -124,6 +127,9 @@ class Segmenter(Predictor):
     ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
+        A first image whose tissues drift by `MAX_DRIFT` is divided by the bias field that its
+        labels show, and read again, as long as that raises the ELBO.
+
         Args:
             image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
             affine: (4, 4), voxel -> millimetres in RAS+, of an array.
@@ -139,13 +145,29 @@ class Segmenter(Predictor):
         volume = _volume_of(image, affine, self.config.frame)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
         ignored = None if ignore is None else _mask_of(_volume_of(ignore), volume)
-        seconds: dict[str, float] = {}
         with cpu_threads(self.config.threads):
-            with timed(seconds, "conform"):
-                volumes = (volume, *further)
-                config = self.config
-                registered = register_scan(volumes, self.atlas, config.n4, config.seed, ignored)
-            return self.read(volume, further, registered, seconds)
+            found = self._segmented(volume, further, ignored)
+            while (drift := drift_of(found)) is not None:
+                again = self._segmented(volume, further, ignored, (*found.divided, drift))
+                if evidence(again) <= evidence(found):
+                    break
+                found = again
+        return found
+
+    def _segmented(
+        self,
+        volume: Volume,
+        further: tuple[Volume, ...],
+        ignored: NDArray[np.bool_] | None,
+        divided: tuple[BiasField, ...] = (),
+    ) -> Segmentation:
+        """Of a scan whose first image is divided by bias fields."""
+        seconds: dict[str, float] = {}
+        with timed(seconds, "conform"):
+            first = replace(volume, data=without(volume.data, divided)) if divided else volume
+            volumes, config = (first, *further), self.config
+            registered = register_scan(volumes, self.atlas, config.seed, ignored)
+        return Segmentation.of(self, volume, further, registered, seconds, divided)
 
     def read(
         self,

@@ -38,8 +38,6 @@ class ReadingConfig(RuntimeConfig):
     """Take this volume of a 4-D series, counted from 0."""
     output: Annotated[Literal["posterior", "prior"], EXPERT] = "posterior"
     """Write the posterior of intensities and prior, or the smooth outline of the prior alone."""
-    n4: Annotated[bool, EXPERT] = False
-    """Correct the bias field with N4 before anything else."""
     refine: Annotated[Refine | None, EXPERT] = None
     """Refine z so long; as the model is best with if nobody says."""
     inference: InferenceConfig = InferenceConfig()

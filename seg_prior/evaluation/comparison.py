@@ -65,7 +65,7 @@ def compare(
     volume, known = read_volume(image), read_label_map(reference)
     truth = table.remap(known.data, known.source)
     first = predictors[methods[0].model]
-    registered = register_scan([volume], first.atlas, n4=False, seed=first.config.seed)
+    registered = register_scan([volume], first.atlas, seed=first.config.seed)
     found: dict[str, NDArray[np.integer]] = {MIXTURE: cluster_intensities(volume, table, truth)}
     for method in methods:
         loaded = predictors[method.model]

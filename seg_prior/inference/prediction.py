@@ -16,17 +16,18 @@ from torch import Tensor
 
 from seg_prior.core.device import cpu_threads, on_own_threads
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ImageError, few
+from seg_prior.errors import ImageError
+from seg_prior.inference.bias_field import BiasField, fit_bias_field
 from seg_prior.inference.label_volumes import LabelVolume, intracranial_volume, label_volumes
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import MapEstimate, Observation
+from seg_prior.inference.remarks import remarks_of
 from seg_prior.inference.uncertainty import (
     log_volume_spread,
     softened_entropy,
     softened_probability,
 )
-from seg_prior.registration.laterality import MIRRORED
 from seg_prior.registration.pipeline import RegisteredScan
 
 _MANY_NUMBERS = 1 << 26
@@ -56,6 +57,7 @@ class Prediction:
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
         seconds: Wall time of each step.
+        divided: Bias fields that the intensities were divided by before they were read.
     """
 
     predictor: Predictor
@@ -67,6 +69,7 @@ class Prediction:
     voxels: NativeVoxels
     summary: Posterior
     seconds: dict[str, float]
+    divided: tuple[BiasField, ...] = ()
 
     def __repr__(self) -> str:
         labels = f"{len(self._labels) - 1} labels by {self.predictor.config.model.name}"
@@ -89,6 +92,7 @@ class Prediction:
         contrasts: tuple[Volume, ...],
         registered: RegisteredScan,
         seconds: dict[str, float],
+        divided: tuple[BiasField, ...] = (),
     ) -> Self:
         """Infer z and intensities, and take the posterior at the scan's own voxels.
 
@@ -97,6 +101,7 @@ class Prediction:
             volume, contrasts: What was registered.
             registered: That, in both spaces.
             seconds: Of the steps so far; gains those of the others.
+            divided: Of the first image, before it was registered.
 
         Raises:
             ImageError: No voxel lies in the anatomy.
@@ -114,9 +119,21 @@ class Prediction:
                 )
             joints = predictor.joints(registered, estimate, voxels)
             summary = summarise(joints, len(predictor.label_table))
+        # fmt: off
         return cls(
-            predictor, volume, contrasts, registered, seen, estimate, voxels, summary, seconds
+            predictor, volume, contrasts, registered, seen, estimate, voxels, summary, seconds,
+            divided,
         )
+        # fmt: on
+
+    @cached_property
+    @on_own_threads
+    def bias_left(self) -> BiasField | None:
+        """The field that the structures of the first image show, beside what was divided out."""
+        table, best = self.predictor.label_table, self.summary.best.cpu().numpy()
+        chosen = np.flatnonzero(table.is_structure[best])
+        index, classes = self.voxels.index.cpu().numpy(), np.array(table.classes()[1])
+        return fit_bias_field(self.volume.data, index[chosen], classes[best[chosen]], self.divided)
 
     @property
     @on_own_threads
@@ -243,24 +260,11 @@ class Prediction:
     @on_own_threads
     def remarks(self) -> tuple[str, ...]:
         """Those that are no doubts of the registration, which quality control tells."""
-        of_contrasts = (f"{one.source}: {text}" for one in self.contrasts for text in one.warnings)
-        predictor = self.predictor
-        of_model = (f"{predictor.config.model}: {MIRRORED}",) if predictor.is_mirrored else ()
-        return (*self.volume.warnings, *of_contrasts, *of_model, *self._without_voxels())
-
-    def _without_voxels(self) -> tuple[str, ...]:
-        """One line where structures are counted as 0 mm^3."""
-        is_there = set(np.unique(self.summary.best.cpu().numpy()).tolist())
-        names = [
-            label.name
-            for index, label in enumerate(self._labels)
-            if label.is_structure and index not in is_there
-        ]
-        if not names:
-            return ()
-        return (
-            f"counted as 0 mm3: {few(names)}; nowhere the likeliest label, by too large voxels, a "
-            "field of view without it or a wrong result",
+        return remarks_of(
+            self.predictor,
+            (self.volume, *self.contrasts),
+            self.divided,
+            set(np.unique(self.summary.best.cpu().numpy()).tolist()),
         )
 
     @property

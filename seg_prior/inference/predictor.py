@@ -53,7 +53,6 @@ class Settings(TypedDict, total=False):
     """What `Segmenter.load` takes beside the model; as in `config.ReadingConfig`."""
 
     output: Literal["posterior", "prior"]
-    n4: bool
     frame: int | None
     refine: Refine
     inference: InferenceConfig

@@ -97,7 +97,7 @@ def propose_intensity(predictor: Predictor, images: Sequence[Path]) -> dict[str,
     gains, means = [], []
     for path in images:
         config = predictor.config
-        registered = register_scan([read_volume(path)], predictor.atlas, config.n4, config.seed)
+        registered = register_scan([read_volume(path)], predictor.atlas, config.seed)
         seen = predictor.observe(registered)
         fits = [
             _held_out(predictor, seen, _with_background(seen.classes, count))

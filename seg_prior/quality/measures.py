@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from seg_prior.inference.prediction import Prediction
 from seg_prior.inference.uncertainty import log_volume
-from seg_prior.quality.bias_field import bias_field
 
 _MIN_VALUE = 1e-4  # logs of shares that are 0
 
@@ -69,7 +68,7 @@ def gather(result: Prediction) -> QcInput:
         {label.name: log_volume(mm3) for label, mm3 in volumes if label.is_structure},
         repeated_values(result.volume.data, result.registered.native_observed[0].numpy()),
         result.registered.registration.warnings,
-        bias_field(result),
+        None if result.bias_left is None else result.bias_left.ratio,
     )
 
 

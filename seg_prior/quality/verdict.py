@@ -80,7 +80,7 @@ def judge(qc_input: QcInput, calibration: Calibration | None) -> Quality:
     if (qc_input.bias_field or 0) > MAX_BIAS:
         text = (
             f"one tissue is {qc_input.bias_field:.2f} times as bright in one place as in another, "
-            f"usual is less than {MAX_BIAS}; --n4 may correct it"
+            f"usual is less than {MAX_BIAS}"
         )
         findings.append(Finding("WARN", "bias_field", text))
     if calibration is not None:

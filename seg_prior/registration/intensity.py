@@ -1,4 +1,4 @@
-"""What an image measured and on which scale: field of view, bias field, robust normalisation."""
+"""What an image measured and on which scale: field of view, robust normalisation."""
 
 from __future__ import annotations
 
@@ -10,16 +10,11 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
 from seg_prior.errors import ImageError
-from seg_prior.io.itk import from_itk, one_thread, to_itk
+from seg_prior.io.itk import from_itk, to_itk
 
 NORMALISED_RANGE = (-1.0, 4.0)
 
 _PADDED_BORDER_SHARE = 0.1
-_N4_SHRINK = 4
-_N4_MIN_VOXELS = 16  # along an axis of the shrunken image
-_N4_KNOT_VOXELS = 24  # of the full image; finer splines follow the anatomy of a small crop
-_N4_ITERATIONS = 50  # for each level; a level halves the distance of the spline's knots
-_N4_DARK_SHARE = 0.1  # of the 99th percentile; air and noise below it say nothing of the bias
 
 
 def observed(data: NDArray[Any]) -> NDArray[np.bool_]:
@@ -40,7 +35,7 @@ def observed(data: NDArray[Any]) -> NDArray[np.bool_]:
     value = values[counts.argmax()]
     if counts.max() < _PADDED_BORDER_SHARE * counts.sum() or value not in (0, data.min()):
         return np.ones(data.shape, dtype=bool)
-    padding = sitk.BinaryGrindPeak(to_itk(data == value, _lattice(data)), foregroundValue=1)
+    padding = sitk.BinaryGrindPeak(to_itk(data == value, _lattice(data.shape)), foregroundValue=1)
     return np.asarray(from_itk(padding)[0] == 0)
 
 
@@ -75,36 +70,7 @@ def normalise(
     return scaled
 
 
-def correct_bias(
-    data: NDArray[Any], observed: NDArray[np.bool_], grid: Grid
-) -> NDArray[np.float32]:
-    """Intensities divided by the smooth multiplicative field that N4 finds [Tustison2010].
-
-    Fitted on a shrunken copy (up to four-fold), over observed voxels brighter than a tenth of the
-    99th percentile, and applied at full resolution.
-
-    Args:
-        data: (I, J, K), raw intensities: zero must mean no signal.
-        observed: (I, J, K), the field of view; some of it brighter than 0.
-        grid: Only its spacing matters: a field this smooth does not feel shear.
-
-    Returns:
-        (I, J, K), float32.
-    """
-    lattice = _lattice(data, grid.spacing_mm)
-    bright = observed & (data > _N4_DARK_SHARE * np.percentile(data[observed], 99))
-    factors = [min(_N4_SHRINK, max(1, n // _N4_MIN_VOXELS)) for n in data.shape]
-    full = to_itk(data.astype(np.float32), lattice)
-    n4 = sitk.N4BiasFieldCorrectionImageFilter()
-    knots = max(2, min(8, max(data.shape) // _N4_KNOT_VOXELS))
-    n4.SetMaximumNumberOfIterations([_N4_ITERATIONS] * (1 + int(np.log2(knots))))
-    with one_thread():
-        n4.Execute(sitk.Shrink(full, factors), sitk.Shrink(to_itk(bright, lattice), factors))
-        log_field, _ = from_itk(n4.GetLogBiasFieldAsImage(full))
-    return np.asarray(data / np.exp(log_field), dtype=np.float32)
-
-
-def _lattice(data: NDArray[Any], spacing_mm: NDArray[np.float64] | float = 1.0) -> Grid:
-    """A grid along the world's axes, for filters that only look at neighbourhoods."""
-    i, j, k = data.shape
-    return Grid((i, j, k), np.diag(np.append(np.broadcast_to(spacing_mm, 3), 1.0)))
+def _lattice(shape: tuple[int, ...]) -> Grid:
+    """A grid along the world's axes, for a filter that only looks at neighbourhoods."""
+    i, j, k = shape
+    return Grid((i, j, k), np.eye(4))

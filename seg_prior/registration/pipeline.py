@@ -1,4 +1,4 @@
-"""Native space to prior space in one go: field of view, bias, scale, registration, resampling."""
+"""Native space to prior space in one go: field of view, scale, registration, resampling."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.io.itk import one_thread
 from seg_prior.registration.affine import Find, Registration, register
-from seg_prior.registration.intensity import correct_bias, normalise, observed
+from seg_prior.registration.intensity import normalise, observed
 from seg_prior.registration.pose_search import PoseGuide
 from seg_prior.registration.pyramid import finest_spacing_mm
 from seg_prior.registration.resample import block_means, resample_observed
@@ -94,7 +94,6 @@ class RegisteredScan:
 def register_scan(
     volumes: Sequence[Volume],
     atlas: Atlas,
-    n4: bool,
     seed: int,
     ignored: NDArray[np.bool_] | None = None,
 ) -> RegisteredScan:
@@ -104,7 +103,6 @@ def register_scan(
         volumes: At least one; contrasts of one subject that their affines lay upon each other. The
             first is registered and lends its grid.
         atlas: The prior as registration sees it.
-        n4: Divide by the bias field that N4 finds.
         seed: Of the registration.
         ignored: (I, J, K) on the grid of the first: missing data, in every contrast.
 
@@ -114,7 +112,7 @@ def register_scan(
     """
     grids = [volume.grid for volume in volumes]
     _check_memory(volumes)
-    pairs = [_normalised(volume, n4, _on_grid(ignored, grids[0], volume)) for volume in volumes]
+    pairs = [_normalised(volume, _on_grid(ignored, grids[0], volume)) for volume in volumes]
     for volume, (_, in_view) in zip(volumes, pairs, strict=True):
         _check_extent(volume, in_view, atlas)
     native, is_observed = _carry_all(pairs, grids, grids[0])
@@ -167,7 +165,7 @@ def _carry_mask(mask: NDArray[np.bool_], source: Grid, target: Grid) -> Tensor:
     return _carry((values.float(), torch.ones_like(values)), source, target)[0] >= 0.5
 
 
-def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> Pair:
+def _normalised(volume: Volume, ignored: NDArray[np.bool_] | None) -> Pair:
     """Normalised intensity, and where it was observed; (I, J, K) each."""
     in_view = observed(volume.data)
     if ignored is not None:
@@ -178,9 +176,6 @@ def _normalised(volume: Volume, n4: bool, ignored: NDArray[np.bool_] | None) -> 
                 "some of it. The mask is above 0 where the scan shall be ignored; is it inverted?"
             )
     image = normalise(volume.data, in_view, volume.source)
-    if n4:
-        corrected = correct_bias(volume.data, in_view, volume.grid)
-        image = normalise(corrected, in_view, volume.source)
     return torch.from_numpy(image), torch.from_numpy(in_view)
 
 

@@ -419,7 +419,7 @@ def test_flags_of_segment_stand_in_two_groups(capsys: pytest.CaptureFixture[str]
     for flag in ("--report", "--volumes", "--contrasts", "--model", "--frame", "--dry-run"):
         assert flag in everyday
         assert f" {flag} " not in expert.split("Example")[0]
-    for flag in ("--shard", "--n4", "--seed", "--inference.refine-rate", "--entropy"):
+    for flag in ("--shard", "--output", "--seed", "--inference.refine-rate", "--entropy"):
         assert flag in expert
         assert flag not in everyday
 

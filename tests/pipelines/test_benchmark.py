@@ -76,7 +76,7 @@ def test_every_cell_is_measured_once_and_ends_on_the_page(
 def test_another_setting_is_another_cell_and_a_failure_is_told_and_tried_again(
     config: BenchmarkConfig,
 ) -> None:
-    broken = config.methods[1].model_copy(update={"name": "broken", "segment": {"n4": True}})
+    broken = config.methods[1].model_copy(update={"name": "broken", "segment": {"frame": 0}})
     scan = benchmark.find_scans(config.datasets[0], config)[0]
     blank = scan.image.with_name("blank_phantom.nii.gz")  # not a subject of the data set
     blank.write_bytes(b"no image")

@@ -5,12 +5,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from seg_prior.core.grid import Grid
 from seg_prior.errors import ImageError
 from seg_prior.io.nifti import read_volume
 from seg_prior.registration.intensity import (
     NORMALISED_RANGE,
-    correct_bias,
     normalise,
     observed,
 )
@@ -96,34 +94,6 @@ def test_a_constant_image_is_refused_by_name(value: int) -> None:
     for is_observed in (observed(data), np.ones(data.shape, dtype=bool)):
         with pytest.raises(ImageError, match=message):
             normalise(data, is_observed, "scan.nii")
-
-
-def test_n4_takes_away_a_known_bias() -> None:
-    grid = Grid((32, 40, 36), np.diag([3.0, 3, 3, 1]))
-    x, y, z = np.meshgrid(*[np.linspace(-1, 1, n) for n in grid.shape], indexing="ij")
-    is_head = x**2 + y**2 + z**2 < 0.9
-    is_core = (np.sin(6 * x) * np.sin(7 * y) * np.sin(5 * z) > 0) & is_head
-    rng = np.random.default_rng(0)
-    clean = np.where(is_core, 100.0, 60.0) * is_head + rng.normal(0, 2, grid.shape) * is_head
-    biased = (clean * np.exp(0.4 * x - 0.3 * y * z)).astype(np.float32)
-    corrected = correct_bias(biased, is_head, grid)
-
-    def spread(data: NDArray[np.float32]) -> float:
-        return float(data[is_core].std() / data[is_core].mean())
-
-    assert corrected.dtype == np.float32
-    assert spread(biased) > 0.15
-    assert spread(corrected) < spread(biased) / 3
-    np.testing.assert_array_equal(corrected, correct_bias(biased, is_head, grid))
-
-
-def test_n4_does_not_mind_a_sheared_grid() -> None:
-    grid = Grid((20, 20, 20), np.eye(4))
-    sheared = np.eye(4)
-    sheared[0, 1] = 0.4
-    data = np.random.default_rng(0).uniform(50, 100, grid.shape).astype(np.float32)
-    is_observed = np.ones(grid.shape, dtype=bool)
-    assert np.isfinite(correct_bias(data, is_observed, Grid(grid.shape, sheared))).all()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no real scans: set SEG_PRIOR_DATA to their folder")

@@ -25,18 +25,18 @@ def volume(data: np.ndarray, grid: Grid = PLAIN) -> Volume:
 def test_noise_cannot_be_aligned() -> None:
     noise = np.random.default_rng(0).normal(100, 10, PLAIN.shape)
     with pytest.raises(ImageError, match=r"^scan\.nii\.gz: cannot be aligned .*tells only \d%"):
-        register_scan([volume(noise)], ATLAS, n4=False, seed=0)
+        register_scan([volume(noise)], ATLAS, seed=0)
 
 
 def test_a_field_of_view_in_which_the_anatomy_is_a_speck_is_refused_at_once() -> None:
     values = paint(PLAIN, np.eye(4)) + np.random.default_rng(0).uniform(0.1, 0.2, PLAIN.shape)
     vast = Grid(PLAIN.shape, np.diag([12.0, 12.0, 12.0, 1.0]) @ PLAIN.affine)
     with pytest.raises(ImageError, match=rf"found a field of view \d+ times .* {MAX_ANATOMIES}\."):
-        register_scan([volume(values, vast)], ATLAS, n4=False, seed=0)
+        register_scan([volume(values, vast)], ATLAS, seed=0)
 
 
 def test_an_image_of_the_anatomy_is_brought() -> None:
-    found = register_scan([volume(paint(PLAIN, np.eye(4)))], ATLAS, n4=False, seed=0)
+    found = register_scan([volume(paint(PLAIN, np.eye(4)))], ATLAS, seed=0)
     assert found.registration.failure is None
     assert found.image.shape == (1, *PRIOR_GRID.shape)
 
@@ -54,7 +54,7 @@ def test_a_field_of_view_that_is_a_speck_is_refused_at_once(
     values = paint(PLAIN, np.eye(4)) + np.random.default_rng(0).uniform(0.1, 0.2, PLAIN.shape)
     tiny = Grid(PLAIN.shape, np.diag([*edges, 1.0]) @ PLAIN.affine)
     with pytest.raises(ImageError, match=message):
-        register_scan([volume(values, tiny)], ATLAS, n4=False, seed=0)
+        register_scan([volume(values, tiny)], ATLAS, seed=0)
 
 
 def test_what_takes_more_memory_than_is_free_is_refused_before_the_work(
@@ -62,4 +62,4 @@ def test_what_takes_more_memory_than_is_free_is_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr("seg_prior.core.memory.free_bytes", lambda: 1e5)
     with pytest.raises(ImageError, match=r"^scan\.nii\.gz: found shape .* takes about .* GB free"):
-        register_scan([volume(paint(PLAIN, np.eye(4)))], ATLAS, n4=False, seed=0)
+        register_scan([volume(paint(PLAIN, np.eye(4)))], ATLAS, seed=0)

@@ -1,0 +1,128 @@
+"""The bias field: how intensities of one tissue drift over a scan, from the labels read in it.
+
+    log x_j = mu_class(s_j) + b(place_j) + noise,    b quadratic in the place
+
+which is the multiplicative field of [VanLeemput1999], fitted by least squares to the scan's own
+labels. A scan that drifts far is divided by exp(b) and read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_NUM_VOXELS = 50_000
+_MIN_VOXELS = 20_000
+"""Of structures; smaller ones are mostly border, and partial volume looks like drift."""
+_MIN_POSITIVE = 0.95
+"""Of these, where intensities are a signal times a field; in CT they are not."""
+_ROUNDS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class BiasField:
+    """A smooth factor on intensities, which does not change beyond the anatomy it was fitted to.
+
+    Attributes:
+        coefficients: (9,) of the quadratic monomials of the place.
+        center, scale: (3,) voxels; a place is (voxel - center) / scale.
+        low, high: (3,) first and last voxel of the anatomy along each axis.
+        ratio: Brightest by darkest place, 99th by 1st percentile over the anatomy.
+    """
+
+    coefficients: Floats
+    center: Floats
+    scale: Floats
+    low: Floats
+    high: Floats
+    ratio: float
+
+    def log_at(self, voxels: Sequence[Floats]) -> Floats:
+        """b at voxels.
+
+        Args:
+            voxels: Indices along each of three axes; arrays that broadcast.
+        """
+        limits = zip(voxels, self.low, self.high, self.center, self.scale, strict=True)
+        places = [(np.clip(v, low, high) - mid) / by for v, low, high, mid, by in limits]
+        total = np.zeros(np.broadcast_shapes(*(place.shape for place in places)))
+        for factor, monomial in zip(self.coefficients, _monomials(places), strict=True):
+            total += factor * monomial
+        return total
+
+
+def fit_bias_field(
+    data: NDArray[np.generic],
+    index: NDArray[np.integer],
+    classes: NDArray[np.integer],
+    divided: Sequence[BiasField] = (),
+) -> BiasField | None:
+    """The field that a scan's structures show.
+
+    Args:
+        data: (I, J, K) intensities.
+        index: (N,) flat voxels of structures.
+        classes: (N,) their intensity classes.
+        divided: Fields that are not counted, since they have been divided out.
+
+    Returns:
+        None where too little is seen, and where intensities are below 0.
+    """
+    if index.size < _MIN_VOXELS:
+        return None
+    step = index.size // _NUM_VOXELS + 1
+    some = index[::step]
+    values = data.reshape(-1)[some].astype(np.float64)
+    is_positive = values > 0
+    if is_positive.mean() < _MIN_POSITIVE:
+        return None
+    voxels = np.stack(np.unravel_index(some[is_positive], data.shape)).astype(np.float64)
+    log_values = np.log(values[is_positive])
+    for field in divided:
+        log_values -= field.log_at(list(voxels))
+    return fitted(log_values, voxels, classes[::step][is_positive])
+
+
+def fitted(log_values: Floats, voxels: Floats, classes: NDArray[np.integer]) -> BiasField:
+    """Least squares with Cauchy weights, so that what lies in a wrong class counts little.
+
+    Args:
+        log_values: (N,) log intensities.
+        voxels: (3, N), in any unit.
+        classes: (N,), each with a mean of its own.
+    """
+    center, scale = voxels.mean(axis=1), np.maximum(voxels.std(axis=1), 1e-9)
+    smooth = np.stack(_monomials((voxels - center[:, None]) / scale[:, None]), axis=1)
+    design = np.hstack([smooth, classes[:, None] == np.unique(classes)])
+    weight = np.ones(len(log_values))
+    for _ in range(_ROUNDS):
+        root = np.sqrt(weight)
+        fit = np.linalg.lstsq(design * root[:, None], log_values * root, rcond=None)[0]
+        rest = log_values - design @ fit
+        spread = max(float(np.median(np.abs(rest))) / 0.6745, 1e-9)
+        weight = 1 / (1 + (rest / (2 * spread)) ** 2)
+    coefficients = fit[: smooth.shape[1]]
+    lowest, highest = np.percentile(smooth @ coefficients, [1, 99])
+    ratio = float(np.exp(highest - lowest))
+    return BiasField(coefficients, center, scale, voxels.min(axis=1), voxels.max(axis=1), ratio)
+
+
+def without(data: NDArray[np.generic], fields: Sequence[BiasField]) -> NDArray[np.float32]:
+    """(I, J, K) intensities, divided by fields."""
+    out = np.empty(data.shape, dtype=np.float32)
+    axes = [np.arange(n, dtype=np.float64) for n in data.shape]
+    for plane, (values, place) in enumerate(zip(data, axes[0], strict=True)):
+        voxels = (np.array(place), axes[1][:, None], axes[2][None])
+        factor = np.exp(-np.sum([field.log_at(voxels) for field in fields], axis=0))
+        out[plane] = values * factor
+    return out
+
+
+def _monomials(places: Sequence[Floats] | Floats) -> list[Floats]:
+    x, y, z = places
+    return [x, y, z, x * x, y * y, z * z, x * y, x * z, y * z]
