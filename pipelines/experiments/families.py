@@ -205,5 +205,5 @@ def _registered(config: AdaptConfig, image: Path) -> RegisteredScan:
     """By the atlas."""
     if image not in _REGISTERED:
         atlas = Segmenter.load(config.out / "atlas.safetensors", threads=config.threads)
-        _REGISTERED[image] = register_scan([read_volume(image)], atlas.atlas, False, config.seed)
+        _REGISTERED[image] = register_scan([read_volume(image)], atlas.atlas, config.seed)
     return _REGISTERED[image]
