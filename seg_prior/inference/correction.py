@@ -10,9 +10,9 @@ from torch import Tensor
 from seg_prior.core.device import autocast
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities
-from seg_prior.models.location import CELL, LocationPrior, voxel_of
-from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments, on_grid
-from seg_prior.models.voxel_rows import VoxelRows, rows_of_log_prior
+from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, voxel_of
+from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
+from seg_prior.models.voxel_rows import VoxelRows
 
 _PLANES = 8
 """Of prior space whose input is made at once: all of it would be half a gigabyte."""
@@ -33,7 +33,12 @@ class Correction:
 
     def corrected(self, log_prior: Tensor, location: LocationPrior) -> Tensor:
         """log f': (B, L, V) log f(z) -> the same, normalised."""
-        return torch.log_softmax(log_prior + location.of_labels(self.mean[None]), dim=1)
+        corrected = torch.empty_like(log_prior, memory_format=torch.contiguous_format)
+        for start in range(0, log_prior.shape[2], _VOXELS):  # a copy of all is 50 MB of a brain
+            some = slice(start, start + _VOXELS)
+            more = location.of_labels(self.mean[None, :, some])
+            corrected[..., some] = torch.log_softmax(log_prior[..., some] + more, dim=1)
+        return corrected
 
 
 def parts_of(location: LocationPrior) -> Tensor:
@@ -63,8 +68,8 @@ def correct(
         log_prior: (1, L, V) log f(z).
         intensities: The Gaussians fitted under it.
     """
-    features_of_voxels = _look(reader, location, seen, log_prior, intensities)
     prior = rows_of_log_prior(log_prior[0].half(), location)
+    features_of_voxels = _look(reader, location, seen, prior, intensities)
     depth, height, width = location.shape
     fine_shape = (2 * depth, 2 * height, 2 * width)
     parts = parts_of(location)
@@ -90,19 +95,22 @@ def _look(
     reader: ImageReader,
     location: LocationPrior,
     seen: FineImage,
-    log_prior: Tensor,
+    prior: VoxelRows,
     intensities: Intensities,
 ) -> Tensor:
-    """(1, W, D, H, W') what the network makes of an image; arguments as those of `correct`."""
+    """(1, W, D, H, W') what the network makes of an image.
+
+    Arguments are those of `correct`, log f(z) by rows.
+    """
     space = ReaderSpace.of(location, intensities.classes)
-    on_whole = on_grid(location, location.log_by_group(log_prior))[0]
     scale = moments(space, seen)
     depth, height, width = location.shape
     stems = []
-    with torch.no_grad(), autocast(str(log_prior.device)):
+    with torch.no_grad(), autocast(str(prior.rows.device)):
         for start in range(0, depth, _PLANES):
             box = (slice(start, min(start + _PLANES, depth)), slice(0, height), slice(0, width))
-            channels = features(space, seen.at(box), on_whole[:, *box], intensities, scale, box)
+            log_prior = location.log_by_group(prior.in_box(box)[0][None])[0]
+            channels = features(space, seen.at(box), log_prior, intensities, scale, box)
             stems.append(reader.stem(channels))
         found: Tensor = reader.trunk(torch.cat(stems, dim=2))
     return found

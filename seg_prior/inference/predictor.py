@@ -37,9 +37,8 @@ from seg_prior.inference.refine import (
     refine_latent,
 )
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
-from seg_prior.models.location import LocationPrior
+from seg_prior.models.location import LocationPrior, rows_of_log_prior
 from seg_prior.models.reader_input import FineImage
-from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, RegisteredScan

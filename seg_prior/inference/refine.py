@@ -64,16 +64,14 @@ _MANY_VOXELS = 100_000
 
 def fit_intensities(log_prior: Tensor, seen: Observation) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
-    prior_of_class = likelihood.class_prior(log_prior, seen.classes)
-    stride = EM_STRIDE if prior_of_class.shape[2] > _MANY_VOXELS else 1
-    fitted = em.fit_anew(
+    stride = EM_STRIDE if log_prior.shape[2] > _MANY_VOXELS else 1
+    return em.fit_anew(
         seen.image[..., ::stride],
         seen.observed[..., ::stride],
-        prior_of_class[..., ::stride],
+        likelihood.class_prior(log_prior[..., ::stride], seen.classes),
         seen.classes,
-        EM_ROUNDS,
+        EM_ROUNDS + LAST_ROUNDS,
     )
-    return em.fit(seen.image, seen.observed, prior_of_class, fitted, LAST_ROUNDS)
 
 
 def refine_latent(

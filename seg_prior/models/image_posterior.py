@@ -28,7 +28,8 @@ def posterior_through(
     Returns:
         (B, L, V) probabilities; those of the label prior where nothing is observed.
     """
-    log_prior = log_prior.expand(image.shape[0], -1, -1)
+    # A location prior's lies in memory voxel by voxel, and all that follows would be slow.
+    log_prior = log_prior.contiguous().expand(image.shape[0], -1, -1)
     prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
     fitted = em.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)

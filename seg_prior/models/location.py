@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg_prior.models.warp import to_unit
+from seg_prior.models.voxel_rows import VoxelRows
 
 FLOOR = 1e-4
+_FLAT = 1e-5
+"""Slope of a probability, a voxel, that is none: a tenth of the floor is what storing rounds."""
 Groups = tuple[tuple[int, ...], ...]
 CELL = 8
 """Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
@@ -35,9 +38,11 @@ class LocationPrior(nn.Module):
     prob_of_group: Tensor
     cells: Tensor
     voxels: Tensor
-    log_grid: Tensor
     group_of_label: Tensor
+    log_rows: Tensor
+    row_of_voxel: Tensor
     slope: Tensor
+    slope_at: Tensor
 
     def __init__(
         self,
@@ -53,28 +58,45 @@ class LocationPrior(nn.Module):
         for n, group in enumerate(self.groups):
             group_of_label[list(group)] = n
         self.register_buffer("group_of_label", group_of_label, persistent=False)
-        self.register_buffer("log_prob", log_prob)
         of_group = self.by_group(log_prob.exp()[None])[0]
         self.register_buffer("prob_of_group", of_group, persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
-        log_grid = self.scatter(log_prob[None], math.log(FLOOR))
-        # Outside the mask background is certain.
-        outside = self.scatter(torch.zeros(1, 1, self.voxels.numel()), 1.0)[:, 0] > 0
-        log_grid[:, 0][outside] = 0.0
-        self.register_buffer("log_grid", log_grid, persistent=False)
-        self.register_buffer("slope", self._slope(), persistent=False)
+        rows = VoxelRows.of(
+            torch.cat([log_prob.T, certain_background(log_prob)]), self.voxels, shape
+        )
+        self.register_buffer("log_rows", rows.rows, persistent=False)
+        self.register_buffer("row_of_voxel", rows.row_of_voxel, persistent=False)
+        self.register_buffer("log_prob", self.log_rows[:-1].T)  # one memory
+        slope, slope_at = self._slope()
+        self.register_buffer("slope", slope, persistent=False)
+        self.register_buffer("slope_at", slope_at, persistent=False)
 
-    def _slope(self) -> Tensor:
-        """(3, G, V) how steep the probability of each label is along D, H, W, half precision."""
-        slope = self.log_prob.new_empty(3, *self.prob_of_group.shape, dtype=torch.float16)
-        for group, prob in enumerate(
-            self.prob_of_group
-        ):  # one by one: all would be half a gigabyte
+    def _slope(self) -> tuple[Tensor, Tensor]:
+        """How steep the probability of each label is along D, H, W, where it is not flat.
+
+        Returns:
+            (3, N) half precision; and (N,) int32 where, indices into (G, V) as one row of numbers.
+            At most voxels most labels are at the floor: N is a tenth of G V for a brain.
+        """
+        row_of_voxel = self.row_of_voxel.view(self.shape)
+        num_voxels = self.voxels.numel()
+        slopes, places = [], []
+        for group, prob in enumerate(self.prob_of_group):
             outside = 1.0 if group == 0 else FLOOR
-            along = torch.gradient(self.scatter(prob[None, None], outside), dim=[2, 3, 4])
-            slope[:, group] = self.gather(torch.cat(along))[:, 0]
-        return slope
+            grid = self.scatter(prob[None, None], outside)[0, 0]
+            box = _box_around((grid - outside).abs() > _FLAT)
+            along = torch.stack(torch.gradient(grid[box]))
+            row = row_of_voxel[box]
+            is_steep = (along.abs().amax(0) > _FLAT) & (row < num_voxels)
+            slopes.append(along[:, is_steep].half())
+            places.append(row[is_steep] + group * num_voxels)
+        return torch.cat(slopes, dim=1), torch.cat(places)
+
+    @property
+    def rows(self) -> VoxelRows:
+        """log p_loc voxel by voxel; outside the mask background is certain."""
+        return VoxelRows(self.log_rows, self.row_of_voxel, self.shape)
 
     @property
     def prob(self) -> Tensor:
@@ -122,9 +144,14 @@ class LocationPrior(nn.Module):
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        residual = soft_labels - self.prob_of_group
-        # One axis after the other: an einsum over labels would copy everything by voxel first.
-        return torch.stack([(residual * slope).sum(1) for slope in self.slope], dim=1)
+        expected = self.prob_of_group.flatten()[self.slope_at]
+        residual = soft_labels.flatten(1).index_select(1, self.slope_at) - expected
+        voxel = self.slope_at % self.voxels.numel()
+        force = soft_labels.new_zeros(len(soft_labels), 3, self.voxels.numel())
+        for b, axis in itertools.product(range(len(soft_labels)), range(3)):
+            # A row at a time: of more, sums over indices are slow on CPUs.
+            force[b, axis].index_add_(0, voxel, residual[b] * self.slope[axis])
+        return force
 
     def sample_moved(self, displacement: Tensor, cells: Tensor | None = None) -> Tensor:
         """log p_loc at displaced voxels, interpolated in log space.
@@ -141,13 +168,9 @@ class LocationPrior(nn.Module):
         full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
         voxels = of_cells(self.voxels, cells)
         index = voxel_of(voxels, self.shape).T
-        moved = to_unit(index + full.flatten(2).index_select(2, voxels), torch.Size(self.shape))
-        return F.grid_sample(
-            self.log_grid.expand(batch, -1, -1, -1, -1),
-            moved.transpose(1, 2)[:, :, None, None],
-            padding_mode="border",
-            align_corners=True,
-        ).flatten(2)
+        place = index + full.flatten(2).index_select(2, voxels)  # (B, 3, N)
+        moved = self.rows.at(place.transpose(1, 2).flatten(0, 1))
+        return moved.view(batch, -1, self.num_labels).transpose(1, 2).contiguous()
 
     def on_cpu(self) -> LocationPrior:
         """The same, on the CPU."""
@@ -164,6 +187,30 @@ class LocationPrior(nn.Module):
         grid = values.new_full((batch, channels, math.prod(self.shape)), outside)
         grid[:, :, self.voxels] = values
         return grid.view(batch, channels, *self.shape)
+
+
+def rows_of_log_prior(log_prior: Tensor, location: LocationPrior) -> VoxelRows:
+    """Rows of (L, V) log f; outside the anatomy mask background is certain."""
+    rows = torch.cat([log_prior.T, certain_background(log_prior)])
+    return VoxelRows(rows, location.row_of_voxel, location.shape)
+
+
+def certain_background(log_prior: Tensor) -> Tensor:
+    """(1, L): of (L, V) log f, what holds where there is no anatomy."""
+    row = log_prior.new_full((1, len(log_prior)), math.log(FLOOR))
+    row[0, 0] = 0.0
+    return row
+
+
+def _box_around(is_inside: Tensor) -> tuple[slice, ...]:
+    """Of (D, H, W), two voxels wider than what is inside, as far as there are any."""
+    box = []
+    for axis, size in enumerate(is_inside.shape):
+        others = [other for other in range(3) if other != axis]
+        line = is_inside.any(others[1]).any(others[0]).nonzero()
+        start, stop = (int(line[0]), int(line[-1])) if len(line) else (0, 0)
+        box.append(slice(max(0, start - 2), min(size, stop + 3)))
+    return tuple(box)
 
 
 def voxel_of(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -15,9 +15,7 @@ from seg_prior.models.likelihood import (
     tabulated_class_log_likelihood,
 )
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
-
-Box = tuple[slice, slice, slice]
-"""Voxels of prior space."""
+from seg_prior.models.voxel_rows import Box
 
 _LOWEST_LOG = -10.0
 _IMAGE_RANGE = 4.0  # deviations
@@ -28,28 +26,20 @@ class ReaderSpace:
     """What all scans of a model share, on prior space's grid.
 
     Attributes:
-        log_atlas: (G, D, H, W) log p_loc of the labels of results.
-        log_kind: (K, D, H, W) log share of each kind of background in background.
+        location: The anatomy mask and the atlas.
         kinds: (K,) the intensity class of each kind.
         class_of_group: (G,) the intensity class of each label; of background, its first kind's.
         tissues: (T,) one class for each tie of what is inside.
-        brain: (D, H, W) bool, where anatomy is likelier than background.
     """
 
-    log_atlas: Tensor
-    log_kind: Tensor
+    location: LocationPrior
     kinds: Tensor
     class_of_group: Tensor
     tissues: Tensor
-    brain: Tensor
 
     @classmethod
     def of(cls, location: LocationPrior, classes: IntensityClasses) -> ReaderSpace:
         """The space of a location prior."""
-        log_prob = location.log_prob[None]
-        log_atlas = on_grid(location, location.log_by_group(log_prob))[0]
-        kinds = list(location.groups[0])
-        log_kind = location.scatter(log_prob[:, kinds].log_softmax(1), -math.log(len(kinds)))[0]
         seen: set[int] = set()
         tissues = []
         for index, tie in enumerate(classes.tie_of_class.tolist()):
@@ -57,20 +47,34 @@ class ReaderSpace:
                 seen.add(tie)
                 tissues.append(index)
         of_group = [int(classes.class_of_label[group[0]]) for group in location.groups]
-        device = log_prob.device
+        device = location.voxels.device
         return cls(
-            log_atlas,
-            log_kind,
-            classes.class_of_label[kinds],
+            location,
+            classes.class_of_label[list(location.groups[0])],
             torch.tensor(of_group, device=device),
             torch.tensor(tissues, device=device),
-            log_atlas[0] < math.log(0.5),
         )
 
     @property
     def num_inputs(self) -> int:
         """Channels of `features`."""
         return 2 * CELL + 3 * len(self.class_of_group) + CELL * (len(self.tissues) + 1)
+
+    @property
+    def brain(self) -> Tensor:
+        """(D, H, W) bool, where anatomy is likelier than background."""
+        background = self.location.prob_of_group[None, :1]
+        return self.location.scatter(background, 1.0)[0, 0] < 0.5
+
+    def atlas_in(self, box: Box) -> tuple[Tensor, Tensor]:
+        """(G, d, h, w) log p_loc of the labels of results in a box of prior space.
+
+        And (K, d, h, w), log share of each kind of background in background.
+        """
+        log_prob, is_outside = self.location.rows.in_box(box)
+        log_kind = log_prob[list(self.location.groups[0])].log_softmax(0)
+        log_kind[:, is_outside] = -math.log(len(log_kind))
+        return self.location.log_by_group(log_prob[None])[0], log_kind
 
     def background(self, by_class: Tensor, log_kind: Tensor) -> Tensor:
         """log p(x | background), its kinds together: (C, ...), (K, ...) -> (1, ...)."""
@@ -148,7 +152,7 @@ def features(
     by_class = tabulated_class_log_likelihood(
         seen.image.flatten(1)[None], seen.weight.flatten(1)[None], intensities
     )[0].view(-1, *image.shape)
-    log_kind = space.log_kind[:, *box]
+    log_atlas, log_kind = space.atlas_in(box)
     background = space.background(by_class, _doubled(log_kind))
     tissue = torch.softmax(torch.cat([background, by_class[space.tissues]]), dim=0)
     by_group = F.avg_pool3d(by_class[None], 2)[0][space.class_of_group]
@@ -158,7 +162,7 @@ def features(
         fold(image[None]),
         fold(in_view[None].float()),
         log_prior.clamp(_LOWEST_LOG, 0) / 5 + 1,
-        space.log_atlas[:, *box].clamp(_LOWEST_LOG, 0) / 5 + 1,
+        log_atlas.clamp(_LOWEST_LOG, 0) / 5 + 1,
         2 * posterior,
         fold(tissue),
     ]

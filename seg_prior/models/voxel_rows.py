@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from seg_prior.models.location import FLOOR, LocationPrior
+Box = tuple[slice, slice, slice]
+"""Voxels of a grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +67,8 @@ class VoxelRows:
         )
         return found.float()
 
-
-def rows_of_log_prior(log_prior: Tensor, location: LocationPrior) -> VoxelRows:
-    """Rows of (L, V) log f; outside the anatomy mask background is certain."""
-    rows = torch.cat([log_prior.T, certain_background(log_prior)])
-    return VoxelRows.of(rows, location.voxels, location.shape)
-
-
-def certain_background(log_prior: Tensor) -> Tensor:
-    """(1, L): of (L, V) log f, what holds where there is no anatomy."""
-    row = log_prior.new_full((1, len(log_prior)), math.log(FLOOR))
-    row[0, 0] = 0.0
-    return row
+    def in_box(self, box: Box) -> tuple[Tensor, Tensor]:
+        """(C, d, h, w) float32 values in a box, and (d, h, w) where it is outside the mask."""
+        row = self.row_of_voxel.view(self.shape)[box]
+        found = self.rows.index_select(0, row.flatten()).float().T
+        return found.reshape(-1, *row.shape), row == len(self.rows) - 1

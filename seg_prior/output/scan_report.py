@@ -18,7 +18,6 @@ from seg_prior.inference.label_volumes import LabelVolume
 from seg_prior.inference.posterior import log_joints, summarise
 from seg_prior.inference.prediction import Prediction
 from seg_prior.models.likelihood import responsibilities
-from seg_prior.models.voxel_rows import rows_of_log_prior
 from seg_prior.quality.measures import MEASURES
 from seg_prior.quality.verdict import MAX_BIAS, Quality
 from seg_prior.report.scan import (
@@ -91,7 +90,7 @@ def _prior_labels(result: Prediction) -> torch.Tensor:
     """(N,) most probable label of the location prior, where registration laid it."""
     location = result.predictor.model.location
     no_image = torch.zeros(0, result.volume.data.size)
-    atlas = rows_of_log_prior(location.log_prob, location)
+    atlas = location.rows
     joints = log_joints(atlas, location, result.voxels, no_image, no_image, None)
     return summarise(joints, len(location.groups)).best
 

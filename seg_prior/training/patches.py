@@ -15,7 +15,8 @@ from seg_prior.config.training import PatchConfig
 from seg_prior.core.labels import LabelTable
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import LocationPrior
-from seg_prior.models.reader_input import Box, ReaderSpace, on_grid
+from seg_prior.models.reader_input import on_grid
+from seg_prior.models.voxel_rows import Box
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.fields import happens
 from seg_prior.training.readings import Reading, load_reading, unpacked
@@ -96,8 +97,8 @@ class Patches(Dataset[Patch]):
         self.partner = torch.from_numpy(table.partner)
         self.has_sides = bool((self.partner != torch.arange(len(table))).any())
         self.sides = patch_sides(location.shape, config.side)
-        log_background = ReaderSpace.of(location, classes).log_atlas[0]
-        uncertain = (log_background.exp() < _CERTAIN).float()[None, None]
+        background = location.scatter(location.prob_of_group[None, :1], 1.0)
+        uncertain = (background < _CERTAIN).float()
         self.is_learned = F.max_pool3d(uncertain, 3, stride=1, padding=1)[0, 0] > 0
         self.places = self.is_learned.nonzero()
 

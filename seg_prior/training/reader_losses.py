@@ -78,7 +78,7 @@ def likelihood_at(
     image, weight = (t.flatten(1)[:, flat][None] for t in (patch.image, patch.in_view))
     judge = intensities_of(patch.judge, classes)
     by_class = class_log_likelihood(image, weight, judge)[0].view(-1, *parts.shape)
-    log_kind = space.log_kind[:, *patch.box].flatten(1)[:, patch.chosen, None]
+    log_kind = space.atlas_in(patch.box)[1].flatten(1)[:, patch.chosen, None]
     by_group = by_class[space.class_of_group]
     by_group = torch.cat([space.background(by_class, log_kind), by_group[1:]])
     return by_group.transpose(0, 1)

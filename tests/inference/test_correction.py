@@ -11,9 +11,9 @@ from seg_prior.core.grid import Grid
 from seg_prior.inference.correction import Correction, correct, parts_of
 from seg_prior.inference.posterior import find_native_voxels, log_joints, summarise
 from seg_prior.models.image_reader import ImageReader
-from seg_prior.models.location import LocationPrior
+from seg_prior.models.location import LocationPrior, certain_background, rows_of_log_prior
 from seg_prior.models.reader_input import FineImage, ReaderSpace, fold
-from seg_prior.models.voxel_rows import VoxelRows, certain_background, rows_of_log_prior
+from seg_prior.models.voxel_rows import VoxelRows
 from tests.models import toy
 
 FINE: Grid = toy.grid().halved()

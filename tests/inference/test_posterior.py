@@ -18,8 +18,7 @@ from seg_prior.inference.posterior import (
     summarise,
 )
 from seg_prior.models.likelihood import Intensities, log_likelihood, responsibilities
-from seg_prior.models.location import FLOOR, LocationPrior
-from seg_prior.models.voxel_rows import rows_of_log_prior
+from seg_prior.models.location import FLOOR, LocationPrior, rows_of_log_prior
 from tests.models import toy
 
 Doubles = NDArray[np.float64]

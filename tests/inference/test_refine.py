@@ -20,9 +20,8 @@ from seg_prior.models.image_posterior import posterior_through
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import class_prior, intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
-from seg_prior.models.location import LocationPrior, location_prior
+from seg_prior.models.location import LocationPrior, location_prior, rows_of_log_prior
 from seg_prior.models.objective import log_prob_of_image
-from seg_prior.models.voxel_rows import rows_of_log_prior
 from tests.models import toy
 
 Likelihoods = pytest.mark.parametrize("likelihood", ["exact", "jensen"])

@@ -35,6 +35,19 @@ def coordinates(location: LocationPrior) -> Tensor:
     return location.gather(full[None].float())[0].T.long()
 
 
+def log_grid(location: LocationPrior) -> Tensor:
+    """(1, L, D, H, W) log p_loc, as its rows have it."""
+    everywhere = tuple(slice(0, side) for side in location.shape)
+    return location.rows.in_box(everywhere)[0][None]
+
+
+def slopes(location: LocationPrior) -> Tensor:
+    """(3, G, V), 0 where nothing is stored."""
+    dense = torch.zeros(3, location.prob_of_group.numel())
+    dense[:, location.slope_at.long()] = location.slope.float()
+    return dense.view(3, *location.prob_of_group.shape)
+
+
 def test_every_column_is_normalised_and_above_the_floor(location: LocationPrior) -> None:
     probability = location.log_prob.exp()
     torch.testing.assert_close(probability.sum(0), torch.ones(probability.shape[1]))
@@ -71,7 +84,7 @@ def test_labels_that_count_as_one_add_up(lattice: LocationPrior, rng: torch.Gene
     assert torch.equal(log_prob[0, 1], lattice.log_prob[1])
     assert torch.equal(grouped.of_labels(log_prob)[0, 2], log_prob[0, 0])
     # Whether bone or skin lies outside is no force on the anatomy.
-    torch.testing.assert_close(grouped.slope, alone.slope, atol=FLOOR, rtol=0)
+    torch.testing.assert_close(slopes(grouped), slopes(alone), atol=FLOOR, rtol=0)
     soft = torch.softmax(torch.randn(1, 3, 1, generator=rng) + lattice.log_prob, dim=1)
     seen = grouped.by_group(soft)
     torch.testing.assert_close(grouped.force(seen), alone.force(seen), atol=FLOOR, rtol=0)
@@ -126,10 +139,10 @@ def test_scatter_is_undone_by_gather_and_fills_the_outside(
 
 
 def test_outside_the_mask_background_is_certain(lattice: LocationPrior) -> None:
-    assert lattice.log_grid[0, :, 0, 0, 0].tolist() == pytest.approx(
+    assert log_grid(lattice)[0, :, 0, 0, 0].tolist() == pytest.approx(
         [0.0, math.log(FLOOR), math.log(FLOOR)]
     )
-    torch.testing.assert_close(lattice.gather(lattice.log_grid)[0], lattice.log_prob)
+    torch.testing.assert_close(lattice.gather(log_grid(lattice))[0], lattice.log_prob)
 
 
 def test_without_displacement_it_is_the_location_prior_itself(location: LocationPrior) -> None:
@@ -148,7 +161,7 @@ def test_a_displacement_of_one_voxel_reads_the_next_voxel_along_its_axis(
     moved = lattice.sample_moved(displacement)[0]
     index = coordinates(lattice)
     index[:, axis] = (index[:, axis] + step).clamp(0, SIDES[axis] - 1)
-    expected = lattice.log_grid[0][:, index[:, 0], index[:, 1], index[:, 2]]
+    expected = log_grid(lattice)[0][:, index[:, 0], index[:, 1], index[:, 2]]
     torch.testing.assert_close(moved, expected, atol=2e-4, rtol=0)
 
 
@@ -159,9 +172,9 @@ def test_a_coarse_displacement_lies_over_the_voxels_of_its_cell(lattice: Locatio
     moved = lattice.sample_moved(displacement)[0]
     index = coordinates(lattice)
     share = ((index[:, 2] - 1.5) / 4).clamp(0, 1)
-    low = lattice.log_grid[0][:, index[:, 0], index[:, 1], index[:, 2]]
+    low = log_grid(lattice)[0][:, index[:, 0], index[:, 1], index[:, 2]]
     next_w = (index[:, 2] + 1).clamp(max=SIDES[2] - 1)
-    high = lattice.log_grid[0][:, index[:, 0], index[:, 1], next_w]
+    high = log_grid(lattice)[0][:, index[:, 0], index[:, 1], next_w]
     torch.testing.assert_close(moved, low + share * (high - low), atol=3e-4, rtol=0)
 
 
@@ -178,6 +191,16 @@ def test_the_gradient_of_the_move_is_the_slope_of_the_log_prior(lattice: Locatio
 
 def test_no_force_where_the_labels_are_as_expected(location: LocationPrior) -> None:
     assert not location.force(location.log_prob.exp()[None]).any()
+
+
+def test_slopes_are_stored_where_probabilities_change(location: LocationPrior) -> None:
+    """Against central differences of all labels on the whole grid."""
+    of_groups = location.of_groups()
+    grid = log_grid(of_groups).exp()[0]
+    along = torch.stack(torch.gradient(grid, dim=[1, 2, 3]))
+    expected = torch.stack([location.gather(axis[None])[0] for axis in along])
+    torch.testing.assert_close(slopes(location), expected, atol=5e-4, rtol=0)
+    assert location.slope.shape[1] < 0.9 * location.prob_of_group.numel()
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -197,7 +220,7 @@ def test_the_force_points_where_the_labels_are(
 
 def test_the_force_is_the_slope_of_the_probability_of_the_labels(lattice: LocationPrior) -> None:
     """By hand at one voxel, from central differences of p along W."""
-    grid = lattice.log_grid[0].exp()
+    grid = log_grid(lattice)[0].exp()
     soft = torch.zeros(1, 3, lattice.voxels.numel())
     soft[:, 1] = 1
     found = lattice.scatter(lattice.force(soft), 0.0)[0]

@@ -29,3 +29,10 @@ def test_at_a_voxel_it_is_its_own_values() -> None:
     rows = VoxelRows.of(torch.arange(9.0)[:, None], torch.arange(8), (2, 2, 2))
     assert rows.at(torch.tensor([[1, 0, 1], [1, 1, 1]])).tolist() == [[5.0], [7.0]]
     assert rows.at(torch.zeros(0, 3)).shape == (0, 1)
+
+
+def test_a_box_is_read_with_what_is_outside() -> None:
+    rows = VoxelRows.of(torch.tensor([[5.0], [6.0], [-1.0]]), torch.tensor([4, 7]), (2, 2, 2))
+    values, is_outside = rows.in_box((slice(1, 2), slice(0, 2), slice(0, 2)))
+    assert values.tolist() == [[[[5.0, -1.0], [-1.0, 6.0]]]]
+    assert is_outside.tolist() == [[[False, True], [True, False]]]
