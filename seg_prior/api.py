@@ -17,6 +17,7 @@ from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.inference.bias_field import BiasField, without
+from seg_prior.inference.departure import departure_map
 from seg_prior.inference.drift import drift_of, evidence
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
@@ -39,6 +40,11 @@ class Segmentation(Prediction):
     def qc(self) -> Quality:
         """What quality control says; `not measured` where the model has no calibration."""
         return quality_of(self)
+
+    @cached_property
+    def departure(self) -> NDArray[np.float32]:
+        """(I, J, K) how far each voxel departs from what the prior expects, in deviations."""
+        return departure_map(self)
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:
         """Write the label map, the volumes and the sidecar to a folder; the files.

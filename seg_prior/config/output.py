@@ -27,6 +27,8 @@ class OutputOptions(FrozenModel):
     """Write mean and deviation of intensities in each structure, of every contrast."""
     entropy: Annotated[bool, EXPERT] = False
     """Write the entropy of the posterior."""
+    departure: Annotated[bool, EXPERT] = False
+    """Write how far each voxel departs from what the prior expects there, and a threshold."""
     transform: Annotated[bool, EXPERT] = False
     """Write the affine from the scan to prior space, for ITK (.tfm) and FreeSurfer (.lta)."""
     in_prior_space: Annotated[bool, EXPERT] = False

@@ -84,6 +84,22 @@ def find_native_voxels(
     return NativeVoxels(torch.cat(found), native.shape, prior_from_native)
 
 
+def log_priors(
+    prior: VoxelRows, location: LocationPrior, where: NativeVoxels
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Flat indices of one block of native voxels after the other, and (n, L) log f there.
+
+    Args:
+        prior: log f(z) in prior space, or the corrected one on its grid of half the spacing;
+            interpolated in log space.
+        location: Of the shape of prior space.
+        where: The N native voxels.
+    """
+    finer = prior.shape[0] // location.shape[0]
+    for index, place in where.blocks():
+        yield index, prior.at(finer * place + (finer - 1) / 2)
+
+
 def log_joints(
     prior: VoxelRows,
     location: LocationPrior,
@@ -96,8 +112,7 @@ def log_joints(
     """log f + power log N(x) at the native voxels, one block of them after the other.
 
     Args:
-        prior: log f(z) in prior space, or the corrected one on its grid of half the spacing;
-            interpolated in log space.
+        prior: As `log_priors`.
         location: Which labels count as one, and the shape of prior space.
         where: The N native voxels.
         image, observed: (H, I J K) native intensity of each contrast, and its field of view.
@@ -107,12 +122,10 @@ def log_joints(
     Yields:
         (n, G), up to what all labels of a voxel share.
     """
-    finer = prior.shape[0] // location.shape[0]
     log_likelihood = None
     if intensities is not None:
         log_likelihood = label_log_likelihood_of(image, intensities)
-    for index, place in where.blocks():
-        joint = prior.at(finer * place + (finer - 1) / 2)
+    for index, joint in log_priors(prior, location, where):
         if log_likelihood is not None:
             here = index.to(image.device)
             weight = channel_weight(observed[None, :, here].float())[0]

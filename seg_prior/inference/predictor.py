@@ -39,6 +39,7 @@ from seg_prior.inference.refine import (
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior, rows_of_log_prior
 from seg_prior.models.reader_input import FineImage
+from seg_prior.models.voxel_rows import VoxelRows
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, RegisteredScan
@@ -213,18 +214,20 @@ class Predictor:
         intensities = fit_intensities(log_prior, seen)
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
+    def prior_rows(self, estimate: MapEstimate) -> VoxelRows:
+        """log f of an estimate, or what a network has made of it, to be read between voxels."""
+        if estimate.correction is not None:
+            return estimate.correction.log_fine
+        return rows_of_log_prior(estimate.log_prior[0], self.model.location)
+
     def joints(
         self, registered: RegisteredScan, estimate: MapEstimate, voxels: NativeVoxels
     ) -> Iterator[Tensor]:
         """(n, G) log joints of one block of the scan's voxels after the other; of the prior if
         asked."""
-        location, correction = self.model.location, estimate.correction
-        if correction is None:
-            prior = rows_of_log_prior(estimate.log_prior[0], location)
-        else:
-            prior = correction.log_fine
+        location = self.model.location
         return log_joints(
-            prior,
+            self.prior_rows(estimate),
             location,
             voxels,
             registered.native.flatten(1),

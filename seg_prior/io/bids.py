@@ -142,6 +142,7 @@ def _doi_of(uri: str) -> dict[str, str]:
 
 _IGNORED = """# What seg-prior writes and BIDS has no name for.
 *_entropy.nii.gz
+*_departure.*
 *_morph.tsv
 *_failed.json
 *_xfm.*

@@ -27,8 +27,8 @@ class Sought(Enum):
     Who names a file or a line of a list knows what it is.
     """
 
-    SCAN = ("scan", ("dseg", "probseg", "entropy", "mask"))
-    LABEL_MAP = ("label map", ("probseg", "entropy"))
+    SCAN = ("scan", ("dseg", "probseg", "entropy", "departure", "mask"))
+    LABEL_MAP = ("label map", ("probseg", "entropy", "departure"))
 
     def __init__(self, noun: str, others: tuple[str, ...]) -> None:
         self.noun = noun
@@ -39,8 +39,8 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     """The scans that inputs name, each once.
 
     A result of `segment` is no scan, so a folder may hold both: neither what a sidecar of ours
-    names nor a file called `_dseg`, `_probseg`, `_entropy` or `_mask`, nor a label map of 3D Slicer
-    (`.seg.nrrd`), is found in a folder or by a pattern.
+    names nor a file called `_dseg`, `_probseg`, `_entropy`, `_departure` or `_mask`, nor a label
+    map of 3D Slicer (`.seg.nrrd`), is found in a folder or by a pattern.
 
     Args:
         inputs: Each is an image file; a folder, for the images in it at any depth, and the folder
@@ -63,7 +63,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 def find_label_maps(inputs: Sequence[Path]) -> list[Path]:
     """The label maps that inputs name, each once: as `find_images`, but for what is left out.
 
-    In a folder and by a pattern, `_probseg` and `_entropy` alone are no label maps.
+    In a folder and by a pattern, `_probseg`, `_entropy` and `_departure` alone are no label maps.
     """
     return _find(inputs, Sought.LABEL_MAP)
 

@@ -44,6 +44,7 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         **(_transform_names(base) if options.transform else {}),
         **(_moved_names(base) if options.in_prior_space else {}),
         "entropy": f"{base}_entropy.nii.gz" if options.entropy else "",
+        **(_departure_names(base) if options.departure else {}),
         "probseg": f"{base}_probseg.nii.gz" if options.with_posteriors else "",
         "probseg_sidecar": f"{base}_probseg.json" if options.with_posteriors else "",
         "volumes": volumes if options.with_volumes else "",
@@ -54,6 +55,12 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "label_map": target.name,
     }
     return {kind: target.with_name(name) for kind, name in names.items() if name}
+
+
+def _departure_names(base: str) -> dict[str, str]:
+    """The map, and the JSON that says what its numbers mean."""
+    name = f"{base}_departure"
+    return {"departure": f"{name}.nii.gz", "departure_sidecar": f"{name}.json"}
 
 
 def _transform_names(base: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.volume import Volume
 from seg_prior.files import sha256_of, staging, write_json, writing
+from seg_prior.inference.departure import DEPARTURE_FIELDS, departure_map
 from seg_prior.inference.label_volumes import LabelVolume
 from seg_prior.inference.prediction import Prediction
 from seg_prior.io import bids
@@ -187,6 +188,16 @@ def _write_entropy(found: _Found, path: Path) -> None:
     write_volume(path, found.result.entropy, found.result.volume)
 
 
+def _write_departure(found: _Found, path: Path) -> None:
+    write_volume(path, departure_map(found.result), found.result.volume)
+
+
+def _write_departure_sidecar(found: _Found, path: Path) -> None:
+    """What its numbers mean, and above which a voxel deserves a look."""
+    fields = _bids_fields("How far each voxel departs from what the prior expects there")
+    write_json(path, fields | GENERATED_BY | DEPARTURE_FIELDS)
+
+
 def _write_probabilities(found: _Found, path: Path) -> None:
     """In steps of 1 / 1024, exact in float32: finer ones only made the file ten times larger."""
     num = len(found.written.label_table) - 1
@@ -239,6 +250,8 @@ def _of_result(write: Callable[[Prediction, Path], None]) -> Callable[[_Found, P
 
 _WRITERS: dict[str, Callable[[_Found, Path], None]] = {
     "entropy": _write_entropy,
+    "departure": _write_departure,
+    "departure_sidecar": _write_departure_sidecar,
     "probseg": _write_probabilities,
     "probseg_sidecar": _write_probabilities_sidecar,
     "volumes": _write_volumes,

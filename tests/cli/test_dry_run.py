@@ -25,7 +25,7 @@ WRITERS = {
     "atlas": "train-prior {heads}/*_dseg.nii.gz --out {out}/p.safetensors --kind atlas "
     "--spacing-mm 6",
     "segment": "segment {heads}/sub-001_phantom.nii.gz {out}/a_dseg.nii.gz --model {atlas} "
-    "--entropy --volumes --posteriors --report --refine 0",
+    "--entropy --volumes --posteriors --departure --report --refine 0",
     "segment --bids": "segment {heads}/*_phantom.nii.gz {out} --model {atlas} --bids --entropy "
     "--report --shard 2/3",
     "evaluate": "evaluate {heads}/*_dseg.nii.gz {heads}/*_dseg.nii.gz --out {out}/scores.csv "

@@ -49,7 +49,7 @@ def test_a_linked_folder_is_searched_once(folder: Path, tmp_path: Path) -> None:
     assert find_images([other]) == [other / "up" / "folder.nii" / "e.nii.gz"]
 
 
-@pytest.mark.parametrize("end", ["dseg", "probseg", "entropy", "mask"])
+@pytest.mark.parametrize("end", ["dseg", "probseg", "entropy", "departure", "mask"])
 def test_results_are_no_scans(folder: Path, end: str) -> None:
     (folder / f"sub-01_{end}.nii.gz").touch()
     assert "a.nii" in names(find_images([folder]))
@@ -130,7 +130,9 @@ def test_an_input_that_yields_nothing_is_named(tmp_path: Path, name: str) -> Non
 def test_what_was_left_out_is_said_where_nothing_is_found(tmp_path: Path) -> None:
     for name in ("a_dseg.nii.gz", "a_entropy.nii.gz"):
         (tmp_path / name).touch()
-    message = r"found none, and 2 files that are results or end in _dseg, _probseg, _entropy, _mask"
+    message = (
+        "found none, and 2 files that are results or end in _dseg, _probseg, _entropy, _depart"
+    )
     with pytest.raises(ConfigError, match=message):
         find_images([tmp_path])
     assert names(find_label_maps([tmp_path])) == ["a_dseg.nii.gz"]
