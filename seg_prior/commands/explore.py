@@ -176,8 +176,9 @@ def walks(config: Config, model: Model, known: Known | None) -> list[Walk]:
             f"num: found {config.num}, need at most {len(directions)}, the directions that "
             f"{config.model} has. Ask for fewer."
         )
-    start = middle(model.prior) if codes is None else codes.mean(0, keepdim=True)
-    start[:, model.prior.num_coarse :] = 0  # its detail is what one anatomy has and no other
+    start, num_coarse = middle(model.prior), model.prior.num_coarse
+    if codes is not None:  # the detail is what one map has and no other, and stays in the middle
+        start[:, :num_coarse] = codes[:, :num_coarse].mean(0)
     reach = tuple(float(sd) for sd in range(-REACH_SD, REACH_SD + 1))
     found = [
         Walk(f"direction-{n}", f"direction {n}", start, direction[None], reach, "sd")

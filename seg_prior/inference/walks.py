@@ -77,7 +77,7 @@ def directions_of(model: Model, codes: Tensor | None, num: int) -> Tensor:
     elif prior.density.directions.numel():
         coarse = _of_density(prior)
     elif isinstance(prior, LinearPrior):
-        coarse = torch.eye(prior.num_latents) * prior.density.scale
+        coarse = torch.diag(prior.density.scale.expand(prior.num_latents))
     else:
         coarse = _of_volumes(model)
     found = coarse.new_zeros(min(num, len(coarse)), prior.num_latents)

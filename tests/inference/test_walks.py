@@ -15,6 +15,7 @@ from seg_prior.inference.walks import (
     middle,
     title_of,
 )
+from seg_prior.models.density import Density
 
 
 def test_a_walk_is_a_line() -> None:
@@ -42,6 +43,29 @@ def test_directions_of_a_linear_prior_are_its_components(tiny_pca: Path) -> None
     model = load_model(tiny_pca)
     found = directions_of(model, None, 2)
     torch.testing.assert_close(found, torch.eye(model.prior.num_latents)[:2])
+
+
+def test_directions_of_a_density_are_those_it_tells_apart(tiny_prior: Path) -> None:
+    """Two components, -3 and 3 along the second direction, deviation 1 about each: sqrt(10)."""
+    model = load_model(tiny_prior)
+    num, coarse = model.prior.num_latents, model.prior.num_coarse
+    directions = torch.eye(coarse)[:, [4, 9]].contiguous()
+    mean = torch.tensor([[0.0, -3.0], [0.0, 3.0]])
+    density = Density(
+        torch.full((num,), 0.5),
+        torch.full((num,), 2.0),
+        directions,
+        torch.full((2,), 0.5).log(),
+        mean,
+        torch.ones(2, 2),
+    )
+    model.prior.density = density
+    found = directions_of(model, None, 5)
+    assert found.shape == (2, num)
+    assert float(found[0, 9]) == pytest.approx(2 * 10**0.5)
+    assert float(found[1, 4]) == pytest.approx(2)
+    assert int((found != 0).sum()) == 2
+    assert (middle(model.prior) == 0.5).all()
 
 
 def test_the_first_direction_of_a_network_changes_volumes_most(tiny_prior: Path) -> None:
