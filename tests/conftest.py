@@ -55,6 +55,14 @@ def tiny_prior(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
+def detailed_prior(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `tiny_prior`, with detail and a flow of it."""
+    out = tmp_path_factory.mktemp("detailed") / "prior.safetensors"
+    form = {"latent_channels": 4, "detail_channels": 8, "widths": (8, 8, 16), "num_blocks": 1}
+    return _train(phantom_folder, out, "vae", vae=form, detail_steps=2)
+
+
+@pytest.fixture(scope="session")
 def tiny_pca(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of kind pca, of all four heads: three components."""
     out = tmp_path_factory.mktemp("pca") / "pca.safetensors"

@@ -30,6 +30,7 @@ from seg_prior.core.memory import too_much
 from seg_prior.errors import CheckpointError
 from seg_prior.files import atomic_write, sha256_of
 from seg_prior.models.density import Density, standard_normal
+from seg_prior.models.detail import DetailFlow
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import intensity_classes
@@ -43,7 +44,8 @@ log = logging.getLogger(__name__)
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
 
-_PACKED, _LEAST_PACKED, _STEP = ("prior.encoder.", "image_reader."), 4096, ".step"
+_FLOW = "prior.detail_flow."
+_PACKED, _LEAST_PACKED, _STEP = ("prior.encoder.", _FLOW, "image_reader."), 4096, ".step"
 """Whose weights are packed, how many are worth it, and what is stored beside them."""
 _DENSITY = "density."
 _BYTES_PER_VOXEL = 20
@@ -81,7 +83,12 @@ def save_model(
     locator: Locator | None = None,
     image_reader: ImageReader | None = None,
 ) -> None:
-    """Write one file, whole or not at all; weights in 8 or 16 bits, log p_loc sparsely coded."""
+    """Write one file, whole or not at all; weights in 8 or 16 bits, log p_loc sparsely coded.
+
+    The header's form of the flow of the detail is the prior's.
+    """
+    flow = prior.detail_flow if isinstance(prior, LabelVAE) else None
+    header = header.model_copy(update={"detail_flow": flow and flow.config})
     tensors = _pack_location(prior.location)
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
@@ -106,6 +113,24 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     header = read_header(path)
     header = header.model_copy(update={"calibration": calibration})
     _write(path, header, _read_tensors(path))
+
+
+def write_detail_flow(path: Path, out: Path, flow: DetailFlow) -> None:
+    """A checkpoint with another flow of the detail; all else stays bit for bit.
+
+    Args:
+        path: Checkpoint of an autoencoder with channels of detail.
+        out: Where to write it; may be the same.
+        flow: Of that autoencoder.
+
+    Raises:
+        CheckpointError: As `read_header`.
+    """
+    header = read_header(path).model_copy(update={"detail_flow": flow.config})
+    kept = {k: v for k, v in _read_tensors(path).items() if not k.startswith(_FLOW)}
+    for name, tensor in flow.state_dict().items():
+        kept |= _packed(f"{_FLOW}{name}", tensor)
+    _write(out, header, kept)
 
 
 def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
@@ -151,6 +176,8 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         prior = LinearPrior(location, center, basis)
     else:
         prior = LabelVAE(location, header.vae, is_variational=header.kind == "vae")
+        if header.detail_flow is not None:
+            prior.add_detail_flow(header.detail_flow)
         _load_weights(prior, tensors, "prior.", path)
     prior.density = _density(header, prior, tensors)
     if header.locator is not None:

@@ -12,7 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from seg_prior.checkpoints.calibration import Calibration
 from seg_prior.config.base import misfit
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import LocatorConfig, ReaderConfig, VAEConfig
+from seg_prior.config.networks import (
+    DetailFlowConfig,
+    LocatorConfig,
+    ReaderConfig,
+    VAEConfig,
+)
 from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.pose_prior import PosePrior
@@ -43,6 +48,7 @@ class Header(BaseModel):
         label_table: The labels in index order.
         intensity: Classes, ties and Gaussians of the likelihood.
         vae: Form of the label autoencoder; None for atlas and pca.
+        detail_flow: Form of the network that draws detail; None where there is none.
         pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
         locator: Form of the network that sees the anatomy in an image; None where there is none.
         reader: Form of the network that corrects f(z) by the image; None where there is none.
@@ -62,6 +68,7 @@ class Header(BaseModel):
     label_table: LabelTable
     intensity: IntensityConfig
     vae: VAEConfig | None
+    detail_flow: DetailFlowConfig | None = None
     pose_prior: PosePrior | None = None
     locator: LocatorConfig | None = None
     reader: ReaderConfig | None = None

@@ -39,6 +39,9 @@ class Config(RuntimeConfig):
     num: int = Field(default=6, ge=1, le=100_000)
     """How many to draw; the first ten of twenty are the ten one gets by asking for ten."""
 
+    coarse: bool = False
+    """The smooth part alone, which says where structures lie; without detail."""
+
 
 class SampleFiles(NamedTuple):
     """What `run` writes."""
@@ -74,6 +77,12 @@ def run(config: Config) -> SampleFiles:
     device = start(config)
     model = load_model(config.model, kinds=("pca", "ae", "vae", "swae"))
     model.prior.to(device)
+    if not config.coarse and not has_agreeing_detail(model.prior):
+        log.warning(
+            "%s: the detail of each cell is drawn alone and borders are ragged: the model is of "
+            "before details were learned together. Train it again, or ask for --coarse.",
+            config.model,
+        )
     header, table = model.header, model.header.label_table.written
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
     shown: list[NDArray[np.uint8]] = []
@@ -103,7 +112,15 @@ def draws(prior: Prior, config: Config) -> Iterator[Tensor]:
 
     generator = torch.Generator().manual_seed(config.seed)
     for _ in range(config.num):
-        yield prior.sample(generator)
+        yield prior.sample(generator, config.coarse)
+
+
+def has_agreeing_detail(prior: Prior) -> bool:
+    """Whether neighbouring cells draw detail that fits together, or none."""
+    from seg_prior.models.label_vae import LabelVAE
+
+    is_known = isinstance(prior, LabelVAE) and prior.detail_flow is not None
+    return is_known or prior.num_coarse == prior.num_latents
 
 
 def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,9 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_label_maps
 
     reads = find_label_maps(config.labels) + ([config.label_table] if config.label_table else [])
-    logs = training_files(config.out.with_suffix("")) if config.kind in NETWORKS else []
+    folders = [config.out.with_suffix("")] if config.kind in NETWORKS else []
+    folders += [detail_folder(config)] if has_detail(config) else []
+    logs = [file for folder in folders for file in training_files(folder)]
     return Files(reads, [*logs, config.out], signed=[config.out])
 
 
@@ -88,6 +91,7 @@ def run(config: Config) -> Header:
     if is_first_process():
         save_model(config.out, header, prior, None)
         forget(config.out.with_suffix(""))
+        forget(detail_folder(config))
         log.info("wrote %s (%.1f MB)", config.out, config.out.stat().st_size / 1e6)
     return header
 
@@ -96,8 +100,9 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
     """The prior with its density, on the CPU, and what is told of it."""
     from seg_prior.models.density_fit import fit_density
     from seg_prior.training.autoencoder import train_autoencoder
+    from seg_prior.training.detail import fit_detail_flow
     from seg_prior.training.measure import measure
-    from seg_prior.training.prior import codes_of, fit_linear, fit_location
+    from seg_prior.training.prior import codes_of, fit_linear, fit_location, flat_maps
 
     prior: Prior
     if config.kind not in NETWORKS:
@@ -107,6 +112,15 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
             prior = fit_linear(config, anatomies.together())
     else:
         prior, measured = train_autoencoder(config, anatomies, fit_location(anatomies), run)
+        if has_detail(config):
+            maps = flat_maps(anatomies.together(), prior.location)
+            fit_detail_flow(
+                prior,
+                maps,
+                config.detail_steps,
+                config.seed,
+                replace(run, folder=detail_folder(config)),
+            )
     prior = prior.to("cpu").eval()
     report: dict[str, Any] = measured | {
         "subjects": "held out" if anatomies.held_out else "training",
@@ -120,6 +134,16 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
         report["density"] = told
         log.info("density %s: %s", config.density, _spelt(told))
     return prior, report
+
+
+def has_detail(config: Config) -> bool:
+    """Whether it is learned how the details of cells go together."""
+    return config.kind in NETWORKS and config.vae.detail_channels > 0 and config.detail_steps > 0
+
+
+def detail_folder(config: Config) -> Path:
+    """Logs and resume state of that."""
+    return config.out.with_suffix("") / "detail"
 
 
 def _check_kind(config: Config) -> None:

@@ -41,3 +41,14 @@ class ReaderConfig(FrozenModel):
     """Channels at prior space's grid, and at a half, a quarter and an eighth; multiples of 8."""
     num_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 1, 2, 2)
     """Residual blocks at each of these on the way down; one each on the way up."""
+
+
+class DetailFlowConfig(FrozenModel):
+    """Form of the network that draws the detail of an anatomy."""
+
+    width: Width = 64
+    """Channels at a quarter of prior space's grid; a multiple of 8."""
+    fine_width: Width = 32
+    """Channels that each cell hears of its neighbourhood; a multiple of 8."""
+    num_blocks: Blocks = 3
+    """Residual blocks."""

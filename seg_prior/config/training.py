@@ -49,6 +49,9 @@ class PriorConfig(RuntimeConfig):
     of the time."""
     vae: VAEConfig = VAEConfig()
     """Form of the networks of vae, ae and swae."""
+    detail_steps: int = Field(1000, ge=0, le=MAX_STEPS)
+    """In which it is learned, after all else, how the details of neighbouring cells go together, so
+    that draws look like anatomy; 0 leaves it out, and draws are ragged."""
     augment: AugmentConfig = AugmentConfig()
     """Of the anatomies."""
     optim: OptimConfig = OptimConfig()

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from seg_prior.config.networks import VAEConfig
+from seg_prior.config.networks import DetailFlowConfig, VAEConfig
+from seg_prior.models.detail import DetailFlow
 from seg_prior.models.label_decoder import LabelDecoder
 from seg_prior.models.label_encoder import LabelEncoder
 from seg_prior.models.location import LocationPrior, by_cell
@@ -36,6 +37,7 @@ class LabelVAE(Prior):
         self.is_variational = is_variational
         self.encoder = LabelEncoder(location, config)
         self.decoder = LabelDecoder(location, config)
+        self.detail_flow: DetailFlow | None = None
 
     def init_detail(self, basis: Tensor) -> None:
         """Let the detail begin as what `fit_residual_pca` found: (G * 8, F) orthonormal columns."""
@@ -63,6 +65,46 @@ class LabelVAE(Prior):
         """(B, K) -> (B, L, V) log f(z), or (B, L, 8 N) at N chosen cells of the mask."""
         log_prior: Tensor = self.decoder(self.checked(z), self.location, cells)
         return log_prior
+
+    def add_detail_flow(self, config: DetailFlowConfig) -> DetailFlow:
+        """One that has learned nothing, as part of this prior."""
+        num_channels, _ = self.decoder.detail_shape
+        self.detail_flow = DetailFlow(self.location, num_channels, config)
+        return self.detail_flow
+
+    def sample(self, generator: torch.Generator, is_coarse: bool = False) -> Tensor:
+        """As of every prior; a flow of the detail takes the place of the density's detail."""
+        z = super().sample(generator, is_coarse)
+        if is_coarse or self.detail_flow is None:
+            return z
+        coarse, detail = z[:, : self.num_coarse], z[:, self.num_coarse :]
+        noise = torch.randn(detail.shape, generator=generator).to(z.device)
+        return torch.cat([coarse, self.detail_of(coarse, noise)], dim=1)
+
+    @torch.no_grad()
+    def detail_of(self, coarse: Tensor, noise: Tensor) -> Tensor:
+        """Detail that fits the coarse part and itself, both (B, F N), from noise of N(0, I)."""
+        assert self.detail_flow is not None
+        rows = noise.view(-1, *self.decoder.detail_shape).transpose(1, 2)
+        drawn = self.detail_flow.draw(rows, self.context(coarse))
+        return drawn.transpose(1, 2).flatten(1)
+
+    def context(self, coarse: Tensor) -> Tensor:
+        """What the flow of the detail knows of each cell beforehand.
+
+        Args:
+            coarse: (B, num_coarse).
+
+        Returns:
+            (B, N, 2 F): the code of the labels that the coarse part alone expects less that of the
+            location prior's, and the latter; codes are projections, as the encoder has them.
+        """
+        assert self.encoder.detail is not None
+        rest = coarse.new_zeros(len(coarse), self.num_latents - self.num_coarse)
+        prob = self.location.by_group(self.decode(torch.cat([coarse, rest], dim=1)).exp())
+        atlas = self.encoder.detail.project(by_cell(self.location.prob_of_group[None]))
+        expected = self.encoder.detail.project(by_cell(prob)) - atlas
+        return torch.cat([expected, atlas.expand_as(expected)], dim=2)
 
     def forward(
         self, label_map: Tensor, noise: Tensor, cells: Tensor | None = None

@@ -67,6 +67,16 @@ class Prior(nn.Module, ABC):
         """(B, K) -> (B,) log p(z) in nats, without -K/2 log 2 pi."""
         return self.density.log_prob(self.checked(z))
 
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """(1, K) of p(z), on the prior's device; a function of the generator's state alone."""
-        return self.density.sample(self.num_latents, generator)
+    def sample(self, generator: torch.Generator, is_coarse: bool = False) -> Tensor:
+        """(1, K) of p(z), on the prior's device; a function of the generator's state alone.
+
+        Args:
+            generator: Of the CPU.
+            is_coarse: The coarse part is drawn, the detail stays at its mean.
+        """
+        z = self.density.sample(self.num_latents, generator)
+        if is_coarse:
+            z[:, self.num_coarse :] = self.density.center.expand(self.num_latents)[
+                self.num_coarse :
+            ]
+        return z

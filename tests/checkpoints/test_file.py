@@ -16,7 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from seg_prior.checkpoints.calibration import Calibration, Spread, VolumeError
-from seg_prior.checkpoints.file import LOG_STEPS, load_model, save_model, write_calibration
+from seg_prior.checkpoints.file import (
+    LOG_STEPS,
+    load_model,
+    save_model,
+    write_calibration,
+    write_detail_flow,
+)
 from seg_prior.checkpoints.header import (
     DIGEST_KEY,
     FORMAT_VERSION,
@@ -26,7 +32,7 @@ from seg_prior.checkpoints.header import (
     read_metadata,
 )
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import LocatorConfig, ReaderConfig
+from seg_prior.config.networks import DetailFlowConfig, LocatorConfig, ReaderConfig
 from seg_prior.errors import CheckpointError
 from seg_prior.models.density import Density
 from seg_prior.models.image_reader import ImageReader
@@ -482,3 +488,57 @@ def test_a_label_name_with_a_line_end_is_refused_by_its_key(tmp_path: Path) -> N
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+FLOW = DetailFlowConfig(width=16, fine_width=8, num_blocks=1)
+
+
+def detailed_model(path: Path) -> LabelVAE:
+    """A VAE with channels of detail, as it was saved."""
+    torch.manual_seed(0)
+    form = toy.TINY.model_copy(update={"detail_channels": 6})
+    vae = LabelVAE(toy.location(), form).eval()
+    save_model(path, header("vae").model_copy(update={"vae": form}), vae)
+    return vae
+
+
+def test_a_flow_of_the_detail_is_added_and_all_else_stays_bit_for_bit(tmp_path: Path) -> None:
+    path, out = tmp_path / "model.safetensors", tmp_path / "more.safetensors"
+    vae = detailed_model(path)
+    flow = vae.add_detail_flow(FLOW)
+    for parameter in flow.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    flow.sd.fill_(0.5)
+    write_detail_flow(path, out, flow)
+    before, after = safe_tensors(path), safe_tensors(out)
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    added = after.keys() - before.keys()
+    assert added
+    assert all(name.startswith("prior.detail_flow.") for name in added)
+    old, new = read_header(path), read_header(out)
+    assert old.detail_flow is None
+    assert new == old.model_copy(update={"detail_flow": FLOW})
+    loaded = load_model(out).prior
+    assert isinstance(loaded, LabelVAE)
+    assert loaded.detail_flow is not None
+    assert not loaded.detail_flow.training
+    z = loaded.sample(torch.Generator().manual_seed(0))
+    assert not torch.equal(z, load_model(path).prior.sample(torch.Generator().manual_seed(0)))
+    write_detail_flow(out, out, loaded.detail_flow)
+    assert torch.equal(load_model(out).prior.sample(torch.Generator().manual_seed(0)), z)
+
+
+def test_a_prior_with_a_flow_comes_back_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    vae = detailed_model(path)
+    vae.add_detail_flow(FLOW)
+    save_model(path, read_header(path), vae)
+    model = load_model(path)
+    assert model.header.detail_flow == FLOW
+    assert isinstance(model.prior, LabelVAE)
+    assert model.prior.detail_flow is not None
+
+
+def safe_tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

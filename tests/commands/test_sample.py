@@ -6,16 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from seg_prior.checkpoints.file import load_model
+from seg_prior.checkpoints.file import load_model, save_model
 from seg_prior.checkpoints.header import read_header
 from seg_prior.commands.sample import Config as SampleConfig
 from seg_prior.commands.sample import decode_label_map, draws, run
 from seg_prior.errors import CheckpointError
 from seg_prior.io.nifti import read_label_map
+from seg_prior.models.label_vae import LabelVAE
 
 
-def config_of(model: Path, out: Path, num: int = 2, seed: int = 0) -> SampleConfig:
-    return SampleConfig(model=model, out=out, num=num, seed=seed, device="cpu", threads=1)
+def config_of(
+    model: Path, out: Path, num: int = 2, seed: int = 0, coarse: bool = False
+) -> SampleConfig:
+    settings = {"model": model, "out": out, "num": num, "seed": seed, "coarse": coarse}
+    return SampleConfig.model_validate(settings | {"device": "cpu", "threads": 1})
 
 
 def test_samples_lie_on_the_prior_grid_with_ids_of_its_table(
@@ -67,3 +71,46 @@ def test_a_prior_without_a_latent_is_refused(tiny_atlas: Path, tmp_path: Path) -
     with pytest.raises(CheckpointError, match="found a checkpoint of kind 'atlas', need"):
         run(config_of(tiny_atlas, tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_coarse_is_the_same_anatomy_without_detail(
+    detailed_prior: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    model = load_model(detailed_prior)
+    smooth, full = (
+        next(draws(model.prior, config_of(detailed_prior, tmp_path, coarse=is_coarse)))
+        for is_coarse in (True, False)
+    )
+    num_coarse = model.prior.num_coarse
+    assert torch.equal(smooth[:, :num_coarse], full[:, :num_coarse])
+    assert not smooth[:, num_coarse:].any()
+    assert full[:, num_coarse:].any()
+    run(config_of(detailed_prior, tmp_path / "out", num=1, coarse=True))
+    assert not [line for line in talk.messages if "drawn alone" in line]
+
+
+def test_a_model_of_before_draws_as_it_did_and_says_so(
+    detailed_prior: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    before = load_model(detailed_prior)
+    assert isinstance(before.prior, LabelVAE)
+    before.prior.detail_flow = None
+    old = tmp_path / "old.safetensors"
+    save_model(old, before.header, before.prior)
+    run(config_of(old, tmp_path / "out", num=1))
+    (line,) = [line for line in talk.messages if "drawn alone" in line]
+    assert line.startswith(f"{old}: the detail of each cell is drawn alone")
+    z = next(draws(load_model(old).prior, config_of(old, tmp_path)))
+    noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(z, noise)
+
+
+def test_the_first_draws_with_detail_do_not_depend_on_how_many(
+    detailed_prior: Path, tmp_path: Path, talk: pytest.LogCaptureFixture
+) -> None:
+    prior = load_model(detailed_prior).prior
+    few, many = (list(draws(prior, config_of(detailed_prior, tmp_path, num))) for num in (1, 3))
+    assert torch.equal(few[0], many[0])
+    assert not torch.equal(many[0], many[1])
+    run(config_of(detailed_prior, tmp_path / "out", num=1))
+    assert not [line for line in talk.messages if "drawn alone" in line]

@@ -31,6 +31,7 @@ def request(phantom_folder: Path, out: Path, kind: str) -> TrainPriorConfig:
             "spacing_mm": 5.0,
             "decoded_share": 0.5,
             "vae": DETAILED,
+            "detail_steps": 2,
             "optim": {"steps": 2, "precision": "32-true", "num_workers": 0},
         }
     )
@@ -207,7 +208,9 @@ def test_a_finished_request_has_nothing_to_do_and_another_is_refused_by_name(
 def test_the_state_goes_when_the_model_is_written(phantom_folder: Path, tmp_path: Path) -> None:
     asked = request(phantom_folder, tmp_path / "prior.safetensors", "vae")
     train_prior.run(asked)
-    assert sorted(p.name for p in (tmp_path / "prior").iterdir()) == ["log.csv", "log.png"]
+    logs = ["log.csv", "log.png"]
+    assert sorted(p.name for p in (tmp_path / "prior").iterdir()) == ["detail", *logs]
+    assert sorted(p.name for p in (tmp_path / "prior" / "detail").iterdir()) == logs
     asked.out.write_bytes(b"no checkpoint")
     with pytest.raises(ConfigError, match=r"prior\.safetensors: found no safetensors.*delete it"):
         train_prior.run(asked)

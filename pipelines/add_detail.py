@@ -1,0 +1,77 @@
+"""Teach a model that exists how the details of neighbouring cells go together, from label maps.
+
+    python pipelines/add_detail.py MODEL LABELS OUT
+
+OUT is MODEL with the flow that `sample` draws detail with, and bit for bit the same in all else;
+`train-prior` teaches it by itself, so this is for models of before. Its state lies in the folder
+OUT without its suffix; run it again after a stop and it goes on.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seg_prior.checkpoints.file import Model, load_model, write_detail_flow
+from seg_prior.checkpoints.request import Request
+from seg_prior.cli.talk import talking
+from seg_prior.config.runtime import RuntimeConfig
+from seg_prior.config.training import PriorConfig
+from seg_prior.core.device import start
+from seg_prior.core.grid import MIRROR
+from seg_prior.errors import CheckpointError
+from seg_prior.files import sha256_of
+from seg_prior.io.find import find_label_maps
+from seg_prior.models.label_vae import LabelVAE
+from seg_prior.synthesis.anatomies import sample_labels
+from seg_prior.training.align import align_label_maps
+from seg_prior.training.detail import fit_detail_flow
+from seg_prior.training.loop import Run, forget
+
+
+def main() -> None:
+    """Align the maps to the model, learn the flow, write both together."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("labels", type=Path, help="the label maps that taught the model")
+    parser.add_argument("out", type=Path)
+    parser.add_argument(
+        "--steps", type=int, default=PriorConfig.model_fields["detail_steps"].default
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    device = start(RuntimeConfig(seed=given.seed, threads=1))
+    model = load_model(given.model, kinds=("ae", "vae", "swae"))
+    prior = model.prior.to(device)
+    if not isinstance(prior, LabelVAE) or prior.num_latents == prior.num_coarse:
+        raise CheckpointError(
+            f"{given.model}: found no channels of detail, need a model with some."
+        )
+    paths = find_label_maps([given.labels])
+    asked = {"steps": given.steps, "seed": given.seed}
+    inputs = tuple((path, sha256_of(path)) for path in [given.model, *paths])
+    run = Run(given.out.with_suffix(""), device, Request(asked, inputs))
+    fit_detail_flow(prior, views(paths, model), given.steps, given.seed, run)
+    assert prior.detail_flow is not None
+    write_detail_flow(given.model, given.out, prior.detail_flow)
+    forget(run.folder)
+
+
+def views(paths: Sequence[Path], model: Model) -> Iterator[Tensor]:
+    """(V,) label indices of each map, and of its mirror image where there are sides."""
+    table, grid, voxels = model.header.label_table, model.header.grid, model.location.voxels.cpu()
+    partner = torch.from_numpy(table.partner).to(torch.uint8)
+    for label_map in align_label_maps(paths, model):
+        yield sample_labels(label_map, grid).flatten()[voxels]
+        if table.has_sides:
+            mirrored = sample_labels(label_map, grid, torch.from_numpy(MIRROR))
+            yield partner[mirrored.flatten()[voxels].long()]
+
+
+if __name__ == "__main__":
+    with talking():
+        main()

@@ -1,0 +1,111 @@
+"""Learning the detail of draws: from which numbers, and what it leaves alone."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from seg_prior.config.optim import OptimConfig
+from seg_prior.models.label_vae import LabelVAE, fit_residual_pca
+from seg_prior.models.location import LocationPrior
+from seg_prior.training import detail
+from seg_prior.training.detail import Noised, codes_of, fit_detail_flow
+from seg_prior.training.loop import Run
+from tests.models import toy
+
+CHANNELS = 6
+
+
+@pytest.fixture
+def maps(location: LocationPrior) -> list[Tensor]:
+    """(V,) label indices of six anatomies."""
+    return [toy.inside(location, labels)[0] for labels in toy.label_maps()]
+
+
+@pytest.fixture
+def vae(location: LocationPrior, maps: list[Tensor]) -> LabelVAE:
+    """One with detail that starts from the maps' main surprises."""
+    torch.manual_seed(0)
+    vae = LabelVAE(location, toy.TINY.model_copy(update={"detail_channels": CHANNELS})).eval()
+    vae.init_detail(fit_residual_pca(location, maps, CHANNELS))
+    return vae
+
+
+def test_the_context_is_of_a_drawn_coarse_part_and_the_detail_is_a_mean(
+    vae: LabelVAE, maps: list[Tensor], rng: torch.Generator
+) -> None:
+    (detail, context), (same, other) = (codes_of(vae, maps[0], rng) for _ in range(2))
+    num_cells = vae.location.cells.numel()
+    assert detail.shape == (num_cells, CHANNELS)
+    assert context.shape == (num_cells, 2 * CHANNELS)
+    assert torch.equal(detail, same)
+    # Where in the atlas a cell lies does not depend on the draw; what is expected of it does.
+    assert torch.equal(context[:, CHANNELS:], other[:, CHANNELS:])
+    assert not torch.equal(context[:, :CHANNELS], other[:, :CHANNELS])
+
+
+def test_items_are_functions_of_seed_and_number() -> None:
+    pairs = [(torch.full((4, 2), float(n)), torch.full((4, 4), float(n))) for n in range(3)]
+    items, again, other = (Noised(pairs, seed, 50) for seed in (0, 0, 1))
+    for n in (0, 7):
+        assert all(torch.equal(a, b) for a, b in zip(items[n], again[n], strict=True))
+        assert not torch.equal(items[n][2], other[n][2])
+    assert {int(items[n][0][0, 0]) for n in range(50)} == {0, 1, 2}
+    times = torch.stack([items[n][3] for n in range(50)])
+    assert 0 <= times.min() < 0.2
+    assert 0.8 < times.max() <= 1
+    for target, context, _, _ in (items[n] for n in range(5)):
+        assert target[0, 0] == context[0, 0]
+
+
+def test_it_adds_a_flow_and_changes_nothing_else(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path
+) -> None:
+    before = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
+    fit_detail_flow(vae, maps, 3, 0, Run(tmp_path / "a", "cpu"))
+    after = vae.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    first = {name: after[name].clone() for name in after.keys() - before.keys()}
+    assert first
+    assert all(name.startswith("detail_flow.") for name in first)
+    fit_detail_flow(vae, maps, 3, 0, Run(tmp_path / "b", "cpu"))
+    again = vae.state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
+
+
+def test_draws_have_the_coarse_part_of_the_density_and_detail_of_the_flow(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path
+) -> None:
+    def drawn(is_coarse: bool = False) -> Tensor:
+        return vae.sample(torch.Generator().manual_seed(1), is_coarse)
+
+    alone, smooth = drawn(), drawn(is_coarse=True)
+    fit_detail_flow(vae, maps, 2, 0, Run(tmp_path, "cpu"))
+    together = drawn()
+    coarse = slice(vae.num_coarse)
+    assert torch.equal(together[:, coarse], alone[:, coarse])
+    assert torch.equal(smooth[:, coarse], alone[:, coarse])
+    assert not smooth[:, vae.num_coarse :].any()
+    assert torch.equal(drawn(is_coarse=True), smooth)
+    assert not torch.equal(together, alone)
+    assert together.shape == alone.shape
+
+
+def test_processes_share_the_batch(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[OptimConfig] = []
+    monkeypatch.setattr(detail, "train", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr(detail, "draw_log", lambda folder: None)
+    num_cells = vae.location.cells.numel()
+    for processes, cells, wanted in (
+        (1, 1, 1),
+        (3, 1, 3),
+        (1, 5 * num_cells, 5),
+        (2, 5 * num_cells, 4),
+    ):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        monkeypatch.setattr(detail, "CELLS_A_STEP", cells)
+        fit_detail_flow(vae, maps[:1], 7, 0, Run(tmp_path, "cpu"))
+        assert (asked[-1].batch_size, asked[-1].steps) == (wanted, 7)
