@@ -27,11 +27,14 @@ ONLY_IN = {
     "safetensors": {"checkpoints/file.py"},
     "cyclopts": {"cli"},
     "tqdm": {"core/progress.py"},
+    "distributed": {"cohort/cluster.py"},
+    "dask_jobqueue": {"cohort/cluster_file.py"},
 }
 """Third-party package -> the files or folders of ours that may import it."""
 EARLY = {"cli", "commands"}
 """Rooms that are imported before a command is chosen."""
 LAZY = {"tqdm", "monai", "matplotlib", "jinja2", "pandas", "highdicom", "pydicom"}
+LAZY |= {"distributed", "dask_jobqueue"}
 """Imported inside functions alone."""
 HEAVY = ("torch", "monai", "SimpleITK", "matplotlib", "lightning_fabric", "nibabel", "scipy")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from seg_prior.config.base import EXPERT
-from seg_prior.config.inference import ReadingConfig
 from seg_prior.config.output import ScanConfig
 from seg_prior.core.progress import progress
-from seg_prior.errors import ConfigError, OutputError, SegPriorError
-from seg_prior.files import Files, claimed, sha256_of
+from seg_prior.errors import ConfigError
+from seg_prior.files import Files, sha256_of
 
 if TYPE_CHECKING:
-    from seg_prior.api import Segmenter
+    from seg_prior.cohort.attempt import Task
+    from seg_prior.cohort.cluster import Engine
     from seg_prior.output.layout import Job
 
 SUMMARY = "Segment scans, each on its own grid."
@@ -42,6 +43,8 @@ class Config(ScanConfig):
     """Segment again what is finished, of the same scan, model and settings."""
     shard: Annotated[str, EXPERT] = Field("1/1", pattern=r"^[1-9]\d*/[1-9]\d*$")
     """Do part I of N of a long list, as `I/N`; other machines do the others."""
+    cluster: Annotated[str | None, EXPERT] = None
+    """Do the scans on Dask workers: `local:N`, a .yaml of batch jobs, or `tcp://HOST:PORT`."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,17 @@ def run(config: Config) -> Outcome:
         done = len(mine) - len(todo)
         log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
     log.info("%d of %d scans to segment with %s", len(todo), len(mine), config.model.name)
-    segmenter = _load(config) if todo else None  # a damaged model is told before a file is written
-    if config.bids:
-        bids.describe_bids_folder(config.out, [job.image for job in jobs])
-    try:
-        outcome = _segment_all(todo, segmenter, config, is_alone=len(jobs) == 1)
-    finally:
-        tables = _write_tables(config, set(mine) - set(todo))
+    from seg_prior.cohort.attempt import Task  # it imports torch: all above is told before
+
+    in_folder, is_alone = not bids.is_file(config.out), len(jobs) == 1
+    tasks = [Task(job, config, config.overwrite, in_folder, is_alone) for job in todo]
+    with _engine(config, is_needed=bool(todo)) as engine:
+        if config.bids:
+            bids.describe_bids_folder(config.out, [job.image for job in jobs])
+        try:
+            outcome = _segment_all(tasks, engine)
+        finally:
+            tables = _write_tables(config, set(mine) - set(todo))
     for line in cohort.describe_quality(mine):
         log.info(line)
     written = outcome.written + tables
@@ -147,68 +154,37 @@ def plan(config: Config) -> list[Job]:
     ]
 
 
-def _load(config: Config) -> Segmenter:
-    from seg_prior.api import Segmenter
-    from seg_prior.core.device import start
+@contextmanager
+def _engine(config: Config, is_needed: bool) -> Iterator[Engine]:
+    """What does tasks: this process, the workers of a cluster, or nobody."""
+    from seg_prior.cohort.attempt import attempt, load, reading_of
+    from seg_prior.cohort.cluster import connected
 
-    start(config)
-    return Segmenter.of(
-        ReadingConfig(**{name: getattr(config, name) for name in ReadingConfig.model_fields})
-    )
+    if not is_needed:
+        yield lambda _: iter(())
+    elif config.cluster is None:
+        segmenter = load(reading_of(config))  # a damaged model is told before a file is written
+        yield lambda tasks: ((task, attempt(task, segmenter)) for task in tasks)
+    else:
+        with connected(config.cluster) as engine:
+            yield engine
 
 
-def _segment_all(
-    todo: list[Job], segmenter: Segmenter | None, config: Config, is_alone: bool
-) -> Outcome:
-    """Segment one scan after the other; without a model, none."""
-    from seg_prior.io import bids
-    from seg_prior.output import cohort
-
-    if segmenter is None:
-        return Outcome((), ())
+def _segment_all(tasks: list[Task], engine: Engine) -> Outcome:
+    """Do all of them; one that fails does not stop the others."""
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
     num_busy = 0
-    for job in progress(todo, log, "scans", total=len(todo), is_slow=True):
-        with claimed(job.target) as is_mine:
-            if not is_mine:
-                num_busy += 1
-                continue
-            try:
-                written += _segment_one(job, segmenter, config)
-            except OutputError:
-                raise  # no fault of the scan, and the next one would fare no better
-            except Exception as error:
-                # What nobody foresaw in one of a thousand scans must not cost the other ones.
-                is_told = isinstance(error, SegPriorError)
-                told = str(error) if is_told else f"{job.image}: {type(error).__name__}: {error}"
-                if not bids.is_file(config.out):
-                    cohort.note_failure(job, told)
-                if is_alone:
-                    raise
-                failed.append((job.image, told))
+    for task, done in progress(engine(tasks), log, "scans", total=len(tasks), is_slow=True):
+        written += done.written
+        num_busy += done.is_busy
+        if done.told:
+            failed.append((task.job.image, done.told))
+        for remark in done.remarks:
+            log.warning("%s: %s", task.job.image, remark)
     if num_busy:
-        log.info("%d of %d scans are left to another run, which has them", num_busy, len(todo))
+        log.info("%d of %d scans are left to another run, which has them", num_busy, len(tasks))
     return Outcome(tuple(written), tuple(failed))
-
-
-def _segment_one(job: Job, segmenter: Segmenter, config: Config) -> tuple[Path, ...]:
-    from seg_prior.io import bids
-    from seg_prior.output import cohort
-
-    sha256 = segmenter.model.sha256
-    if not config.overwrite and cohort.is_finished(job, config, sha256):
-        return ()  # by another run, since this one began
-    result = segmenter.segment(job.image, contrasts=job.contrasts, ignore=job.ignore)
-    request = cohort.resume_key(job, config, sha256)
-    written = result.write(job.target, config, request, config.overwrite)
-    if not bids.is_file(config.out):
-        cohort.forget_failure(job)
-    for warning in result.remarks:
-        log.warning("%s: %s", job.image, warning)
-    steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
-    log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)
-    return written
 
 
 def _write_tables(config: Config, finished: Iterable[Job]) -> tuple[Path, ...]:

@@ -18,7 +18,7 @@ from seg_prior.output.ownership import REPLACED, Scan
 
 Request = dict[str, Any]
 _FILES = {"images", "contrasts", "ignore", "out", "model"}
-_NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard"}
+_NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard", "cluster"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
 
 

@@ -18,6 +18,9 @@ MARKED = """
 seg-prior --version
 seg-prior --install-completion
 seg-prior segment scans/ results/ --volumes --threads 1 --shard 2/8
+seg-prior segment scans/ results/ --volumes --cluster local:4
+seg-prior segment scans/ results/ --volumes --cluster slurm.yaml
+seg-prior segment scans/ results/ --volumes --cluster tcp://host:8786
 """
 """Commands that the pages show and the README does not: tried here without doing their work."""
 
