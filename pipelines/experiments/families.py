@@ -7,12 +7,15 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from experiments.plausibility import compare, shape_of
 from seg_prior.api import Segmenter
 from seg_prior.checkpoints.file import Model, load_model, save_model
 from seg_prior.checkpoints.header import DensityKind
@@ -20,6 +23,7 @@ from seg_prior.cli.settings import resolve
 from seg_prior.commands import train_prior
 from seg_prior.commands.adapt import Config as AdaptConfig
 from seg_prior.commands.check import Report
+from seg_prior.commands.sample import decode_label_map
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.files import write_json
@@ -37,6 +41,7 @@ from seg_prior.training.prior import align, codes_of
 
 BATCH = 4
 """Of kind swae, in a quarter of the steps: all networks see as many anatomies."""
+NUM_DRAWS = 50
 KINDS = ("atlas", "pca", "ae", "vae", "swae")
 log = logging.getLogger("seg_prior.pipelines")
 
@@ -111,29 +116,52 @@ def models(config: AdaptConfig) -> list[Path]:
 
 
 def score(config: AdaptConfig, files: Subjects, path: Path) -> dict[str, Any]:
-    """Kind, density, and of every scored subject: `dice`, `nats`, `segmented`; kept beside."""
+    """What the table says of a checkpoint; kept beside it.
+
+    Of every scored subject `dice`, `nats` and, with a normal density, `segmented`; of draws what
+    `of_draws` gives.
+    """
     kept = path.with_suffix(".scores.json")
     if kept.exists():
         return dict(json.loads(kept.read_text("utf-8")))
     segmenter = Segmenter.load(path, threads=config.threads, refine="full", seed=config.seed)
     model = segmenter.model
-    rows = []
-    for number, (image, reference) in enumerate(zip(files.scored, files.references, strict=True)):
-        row = of_label_map(model, reference, number)
-        rows.append(row | {"segmented": _segmented(config, segmenter, image, reference)})
-        log.info("%s %s: %s", path.stem, image.name, rows[-1])
-    header = model.header
-    cell: dict[str, Any] = {"kind": header.kind, "density": header.density}
+    maps = [sample_labels(m, model.header.grid) for m in align_label_maps(files.references, model)]
+    rows = [of_label_map(model, label_map, n) for n, label_map in enumerate(maps)]
+    cell: dict[str, Any] = {"kind": model.header.kind, "density": model.header.density}
     cell |= {name: [row[name] for row in rows] for name in rows[0]}
+    pairs = zip(files.scored, files.references, strict=True)
+    if cell["density"] == "normal":
+        cell["segmented"] = [_segmented(config, segmenter, *pair) for pair in pairs]
+    if model.prior.num_latents:
+        cell |= of_draws(model, maps)
     write_json(kept, cell)
+    log.info("%s: %s", path.stem, cell)
     return cell
 
 
-def of_label_map(model: Model, path: Path, seed: int) -> dict[str, float]:
-    """Dice of the reconstruction of a label map, and nats a voxel (nan where q is a point)."""
-    [aligned] = align_label_maps([path], model)
+def of_draws(model: Model, maps: Sequence[Tensor]) -> dict[str, float]:
+    """Volumes of draws against those of maps: `volume_spread`, `volume_distance` of `Likeness`."""
+    table = model.header.label_table.written
+    shape = partial(
+        shape_of,
+        num_labels=len(table),
+        structures=np.flatnonzero(table.is_structure).tolist(),
+        voxel_mm3=model.header.grid.voxel_volume_mm3,
+    )
+    group = model.location.group_of_label.numpy().astype(np.uint8)
+    draws = [
+        decode_label_map(model, model.prior.sample(torch.Generator().manual_seed(n)))
+        for n in range(NUM_DRAWS)
+    ]
+    found = compare([shape(draw) for draw in draws], [shape(group[m.numpy()]) for m in maps])
+    return {"volume_spread": found.volume_spread, "volume_distance": found.volume_distance}
+
+
+def of_label_map(model: Model, label_map: Tensor, seed: int) -> dict[str, float]:
+    """Dice of the reconstruction of a (D, H, W) label map in prior space, and `nats_a_voxel`."""
     location, prior = model.location, model.prior
-    labels = sample_labels(aligned, model.header.grid).flatten()[location.voxels]
+    labels = label_map.flatten()[location.voxels]
     known = location.group_of_label[labels.long()]
     with torch.inference_mode():
         mean, log_var = prior.encode(one_hot(labels[None], len(model.header.label_table)))
@@ -168,24 +196,29 @@ def nats_a_voxel(prior: Prior, known: Tensor, mean: Tensor, log_var: Tensor, see
 def table(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> str:
     """Markdown, one row a checkpoint."""
     head = [
-        "| family | density | reconstruction, Dice | nats a voxel | segmentation, Dice | CPU min |",
-        "|---|---|---|---|---|---|",
+        "| family | density | reconstruction, Dice | nats a voxel | segmentation, Dice "
+        "| volumes of draws: spread, distance | CPU min |",
+        "|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *_rows(cells, minutes)]) + "\n"
 
 
 def _rows(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> Iterator[str]:
     for cell in cells:
-        kind, density = cell["kind"], cell["density"]
-        is_first = density == "normal"
-        nats = cell["nats"]
-        is_defined = not math.isnan(nats[0])
-        yield (
-            f"| {kind} | {'-' if kind == 'atlas' else density} "
-            f"| {mean_sd_n(cell['dice']) if is_first else 'same'} "
-            f"| {mean_sd_n(nats) if is_defined else '-'} | {mean_sd_n(cell['segmented'])} "
-            f"| {f'{minutes[kind]:.1f}' if is_first else ''} |"
-        )
+        kind, is_first = cell["kind"], cell["density"] == "normal"
+        drawn = "-"
+        if "volume_spread" in cell:
+            drawn = f"{cell['volume_spread']:.2f}, {cell['volume_distance']:.2f}"
+        columns = [
+            kind,
+            "-" if kind == "atlas" else cell["density"],
+            mean_sd_n(cell["dice"]) if is_first else "same",
+            "-" if math.isnan(cell["nats"][0]) else mean_sd_n(cell["nats"]),
+            mean_sd_n(cell["segmented"]) if is_first else "-",
+            drawn,
+            f"{minutes[kind]:.1f}" if is_first else "-",
+        ]
+        yield f"| {' | '.join(columns)} |"
 
 
 def _segmented(config: AdaptConfig, segmenter: Segmenter, image: Path, reference: Path) -> float:

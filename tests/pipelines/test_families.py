@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.families import nats_a_voxel, of_label_map, table
+from experiments.families import nats_a_voxel, of_draws, of_label_map, table
 from seg_prior.checkpoints.file import load_model
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.linear import fit_atlas
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import kl_to_standard_normal
+from seg_prior.synthesis.anatomies import sample_labels
+from seg_prior.training.align import align_label_maps
 from tests.models import toy
 
 
@@ -45,20 +47,28 @@ def test_where_q_is_a_point_there_is_no_bound(location: LocationPrior) -> None:
         assert math.isnan(nats_a_voxel(network, labels[0], mean, log_var, 0))
 
 
-def test_a_label_map_of_any_grid_is_measured(phantom_folder: Path, tiny_pca: Path) -> None:
-    found = of_label_map(load_model(tiny_pca), phantom_folder / "sub-001_phantom_dseg.nii.gz", 0)
+def test_a_label_map_and_draws_are_measured(phantom_folder: Path, tiny_pca: Path) -> None:
+    model = load_model(tiny_pca)
+    paths = sorted(phantom_folder.glob("*_dseg.nii.gz"))
+    maps = [sample_labels(m, model.header.grid) for m in align_label_maps(paths, model)]
+    found = of_label_map(model, maps[0], 0)
     assert 0.5 < found["dice"] <= 1
     assert 0 < found["nats"] < 2
+    drawn = of_draws(model, maps)
+    assert 0.2 < drawn["volume_spread"] < 5
+    assert 0 < drawn["volume_distance"] <= 1
 
 
 def test_what_is_not_defined_has_no_figure() -> None:
     cells = [
-        {"kind": "vae", "density": "normal", "dice": [0.9, 0.8], "nats": [0.2, 0.3]},
-        {"kind": "ae", "density": "kde", "dice": [0.9, 0.8], "nats": [math.nan, math.nan]},
+        {"kind": "vae", "density": "normal", "nats": [0.2, 0.3], "segmented": [0.7, 0.7]},
+        {"kind": "ae", "density": "kde", "nats": [math.nan, math.nan]},
     ]
-    lines = table([cell | {"segmented": [0.7, 0.7]} for cell in cells], {"vae": 1.23, "ae": 2.0})
-    rows = lines.splitlines()[2:]
+    drawn = {"volume_spread": 0.5, "volume_distance": 0.25}
+    cells = [cell | {"dice": [0.9, 0.8]} | drawn for cell in cells]
+    rows = table(cells, {"vae": 1.23, "ae": 2.0}).splitlines()[2:]
     assert rows[0] == (
-        "| vae | normal | 0.850 ± 0.071 (2) | 0.250 ± 0.071 (2) | 0.700 ± 0.000 (2) | 1.2 |"
+        "| vae | normal | 0.850 ± 0.071 (2) | 0.250 ± 0.071 (2) | 0.700 ± 0.000 (2) | 0.50, 0.25 "
+        "| 1.2 |"
     )
-    assert rows[1] == "| ae | kde | same | - | 0.700 ± 0.000 (2) |  |"
+    assert rows[1] == "| ae | kde | same | - | - | 0.50, 0.25 | - |"
