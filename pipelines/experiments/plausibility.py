@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
-from seg_prior.metrics.overlap import dice_by_id, nan_mean
+from seg_prior.metrics.overlap import nan_mean
 
 Indices = NDArray[np.integer]
 USUAL_SHARE = 0.5
@@ -123,9 +123,17 @@ def compare(draws: Sequence[Shape], maps: Sequence[Shape]) -> Likeness:
 
 
 def nearest_dice(label_map: Indices, others: Sequence[Indices], structures: Sequence[int]) -> float:
-    """Dice, mean over structures, with the map that it is most like."""
-    found = [dice_by_id(label_map, other) for other in others]
-    return max(nan_mean([dice.get(index, np.nan) for index in structures]) for dice in found)
+    """Dice, mean over structures of either map, with the map that it is most like."""
+    size = 1 + max(int(one.max()) for one in (label_map, *others))
+    index = [structure for structure in structures if structure < size]
+    found = []
+    for other in others:
+        pairs = label_map.ravel().astype(np.int64) * size + other.ravel()
+        both = np.bincount(pairs, minlength=size**2).reshape(size, size)
+        total = (both.sum(0) + both.sum(1))[index]
+        dice = 2 * both.diagonal()[index] / np.maximum(total, 1)
+        found.append(float(dice[total > 0].mean()))
+    return max(found)
 
 
 def _mean(rows: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

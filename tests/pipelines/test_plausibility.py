@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from experiments.plausibility import Shape, compare, nearest_dice, shape_of
 from experiments.tell_apart import accuracy, features
+from seg_prior.metrics.overlap import dice_by_id
 
 LABELS, STRUCTURES, VOXEL_MM3 = 3, [1, 2], 8.0
 
@@ -68,7 +69,10 @@ def test_speckle_shows_in_components_neighbours_and_roughness() -> None:
 def test_the_nearest_map_counts() -> None:
     one = ball()
     assert nearest_dice(one, [ball(center=10.0), one], STRUCTURES) == 1
-    assert nearest_dice(one, [ball(center=10.0)], STRUCTURES) < 0.9
+    far = ball(center=10.0)
+    by_hand = dice_by_id(one, far)
+    expected = (by_hand[1] + by_hand[2]) / 2
+    assert nearest_dice(one, [far], STRUCTURES) == pytest.approx(expected)
 
 
 def test_features_by_hand() -> None:
