@@ -132,23 +132,32 @@ def with_lesions(look: Appearance, sources: Sources, place: float, has_lesions: 
 
 
 def measured(result: Segmentation, lesions: NDArray[np.bool_]) -> dict[str, Any]:
-    """Areas of both, within the structures found; the departure that a thousandth is above."""
+    """Areas of both, within the structures found, and shares above thresholds.
+
+    Of several contrasts the one whose departures show the lesions best; signed, of the better sign.
+    """
     inside = result.predictor.label_table.is_structure[result.label_indices]
-    departure = departure_map(result)
-    others = departure[inside & ~lesions]
+    maps = [one[inside] for one in departure_map(result)]
+    is_lesion = lesions[inside]
+    areas = [average_precision(np.abs(one), is_lesion) for one in maps] if is_lesion.any() else [0]
+    departure = np.abs(maps[int(np.argmax(areas))])
+    others = departure[~is_lesion]
     found: dict[str, Any] = {
         "scan": Path(result.volume.source).name,
-        "share": float(lesions[inside].mean()),
+        "share": float(is_lesion.mean()),
         "quantile_999": float(np.quantile(others, 0.999)),
         "false_at": {f"{sd:g}": float((others > sd).mean()) for sd in THRESHOLDS_SD},
     }
-    if lesions.any():
-        found["departure"] = average_precision(departure[inside], lesions[inside])
+    if is_lesion.any():
+        found["departure"] = max(areas)
+        found["signed"] = max(
+            average_precision(sign * one, is_lesion) for one in maps for sign in (1, -1)
+        )
         found["threshold"] = max(
             best_threshold(contrast, result.volume.grid, inside, lesions)
             for contrast in (result.volume, *result.contrasts)
         )
-        marked = departure[inside & lesions]
+        marked = departure[is_lesion]
         found["recall_at"] = {f"{sd:g}": float((marked > sd).mean()) for sd in THRESHOLDS_SD}
     return found
 
@@ -193,11 +202,12 @@ def print_tables(folder: Path) -> None:
     read = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("*.json"))}
     pairs = [(r["departure"], r["threshold"]) for name, r in read.items() if "lesions" in name]
     quiet = [r["quantile_999"] for name, r in read.items() if name.startswith("none")]
-    print("| scan | share | departure | best threshold | recall above |\n|---|---|---|---|---|")
+    print("| scan | share | departure | signed | best threshold | recall above |")
+    print("|---|---|---|---|---|---|")
     for name, r in read.items():
         if "departure" in r:
             at = f"{THRESHOLD_SD:g}"
-            figures = (r["share"], r["departure"], r["threshold"], r["recall_at"][at])
+            figures = (r["share"], r["departure"], r["signed"], r["threshold"], r["recall_at"][at])
             print(f"| {name} {r['scan']} |", " | ".join(f"{f:.3f}" for f in figures), "|")
     if len(pairs) > 1:
         both = np.array(pairs)

@@ -43,7 +43,7 @@ class Segmentation(Prediction):
 
     @cached_property
     def departure(self) -> NDArray[np.float32]:
-        """(I, J, K) how far each voxel departs from what the prior expects, in deviations."""
+        """(H, I, J, K) how far each contrast departs from what the prior expects, in deviations."""
         return departure_map(self)
 
     def save(self, folder: str | Path) -> tuple[Path, ...]:

@@ -39,31 +39,30 @@ MIN_VOXELS = 50
 THRESHOLD_SD = 3.5
 """Which a hundredth of the structures of synthetic brain scans without lesions is above."""
 DEPARTURE_FIELDS = {
-    "Units": "standard deviations of what is usual where the same labels are expected",
+    "Units": "standard deviations of what is usual where the same labels are expected, above 0 "
+    "where the scan is brighter than expected",
     "threshold": THRESHOLD_SD,
-    "threshold_is": "what 1 % of the structures of synthetic brain scans without lesions is above",
+    "threshold_is": "of absolute values: what 1 % of the structures of synthetic brain scans "
+    "without lesions is above",
 }
 _LEAST = 1e-6
 _SD_OF_MAD = 1.4826
 
 
 def departure_map(result: Prediction) -> Floats:
-    """(I, J, K) how far a scan departs from the prior, >= 0, and 0 outside the structures found.
+    """(H, I, J, K) how far each contrast departs from the prior, 0 outside the structures found.
 
-    Of several contrasts the root of the mean square. Memory grows with the scan, not with the
-    number of its labels.
+    Above 0 where it is brighter than expected, below where darker. Memory grows with the scan, not
+    with the number of its labels.
     """
+    native = result.registered
     with cpu_threads(result.num_threads):
         place = _Place.of(result)
-        shape = result.volume.grid.shape
-        squares, num_seen = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-        native = result.registered
+        found = []
         for image, seen in zip(native.native, native.native_observed, strict=True):
-            is_seen = seen.numpy().ravel()[place.index]
-            departure = _of_contrast(place, image.numpy().ravel()[place.index], is_seen)
-            squares += place.whole(departure**2)
-            num_seen += place.whole(is_seen & place.is_counted)
-    return np.sqrt(squares / np.maximum(num_seen, 1))
+            here, is_seen = (each.numpy().ravel()[place.index] for each in (image, seen))
+            found.append(place.whole(_of_contrast(place, here, is_seen)))
+    return np.stack(found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -189,13 +189,20 @@ def _write_entropy(found: _Found, path: Path) -> None:
 
 
 def _write_departure(found: _Found, path: Path) -> None:
-    write_volume(path, departure_map(found.result), found.result.volume)
+    """Of several contrasts one volume each."""
+    departure, volume = departure_map(found.result), found.result.volume
+    if len(departure) == 1:
+        write_volume(path, departure[0], volume)
+    else:
+        write_series(path, departure, len(departure), volume)
 
 
 def _write_departure_sidecar(found: _Found, path: Path) -> None:
     """What its numbers mean, and above which a voxel deserves a look."""
     fields = _bids_fields("How far each voxel departs from what the prior expects there")
-    write_json(path, fields | GENERATED_BY | DEPARTURE_FIELDS)
+    result = found.result
+    contrasts = [Path(one.source).name for one in (result.volume, *result.contrasts)]
+    write_json(path, fields | GENERATED_BY | DEPARTURE_FIELDS | {"contrasts": contrasts})
 
 
 def _write_probabilities(found: _Found, path: Path) -> None:

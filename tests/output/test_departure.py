@@ -27,8 +27,24 @@ def test_the_map_lies_on_the_scan_and_its_json_says_what_it_is(
     written, image = nib.load(asked.with_name("a_departure.nii.gz")), nib.load(scan)
     assert written.shape == image.shape
     np.testing.assert_array_equal(written.affine, image.affine)
-    np.testing.assert_array_equal(written.get_fdata(dtype=np.float32), result.departure)
-    assert result.departure.max() > 1
+    np.testing.assert_array_equal(written.get_fdata(dtype=np.float32), result.departure[0])
+    assert np.abs(result.departure).max() > 1
     about = json.loads(asked.with_name("a_departure.json").read_text())
     assert about["threshold"] == THRESHOLD_SD
     assert about["Units"].startswith("standard deviations")
+    assert about["contrasts"] == [scan.name]
+
+
+def test_of_several_contrasts_there_is_a_volume_each(
+    tiny_atlas: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    scan = phantom_folder / "sub-004_phantom.nii.gz"
+    segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
+    result = segmenter.segment(scan, contrasts=[phantom_folder / "sub-003_phantom.nii.gz"])
+    result.write(tmp_path / "a_dseg.nii.gz", OutputOptions(departure=True))
+    written = nib.load(tmp_path / "a_departure.nii.gz")
+    assert written.shape == (*nib.load(scan).shape, 2)
+    values = np.moveaxis(written.get_fdata(dtype=np.float32), 3, 0)
+    np.testing.assert_array_equal(values, result.departure)
+    about = json.loads((tmp_path / "a_departure.json").read_text())
+    assert about["contrasts"] == [scan.name, "sub-003_phantom.nii.gz"]
