@@ -9,7 +9,7 @@ model makes of the brain as it is; that is no reference, but shows what the faul
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,19 +43,22 @@ class Case(NamedTuple):
     Attributes:
         slug: In names of files.
         title: What is wrong.
-        spoil: Makes the scan; a mask comes with it where a lesion is told.
+        spoil: Makes the scan.
         flags: Settings of `segment`.
+        shown_mm: Opposite corners of what is drawn; all of it if None.
     """
 
     slug: str
     title: str
     spoil: Callable[[Volume], Volume]
     flags: dict[str, Any]
+    shown_mm: np.ndarray | None = None
 
 
 def cases(mask: Path) -> list[Case]:
     """The brain as it is first, then what can go wrong with a scan."""
     half = ((0.0, 0.5), (0.0, 1.0), (0.0, 1.0))
+    lesion = np.add(LESION_AT_MM, np.array([[-20.0], [20.0]]))
     return [
         Case("as_it_is", "as it is", lambda v: v, {}),
         Case("half", "one half of the head missing", lambda v: kept(v, *half), {}),
@@ -64,8 +67,8 @@ def cases(mask: Path) -> list[Case]:
         Case("turned", "header turned by 90 degrees", turned, {}),
         Case("mirrored", "header mirrored front to back", lambda v: mirrored(v, "y"), {}),
         Case("noise", "noise, sd 0.3 of the 99th percentile", lambda v: noisy(v, 0.3), {}),
-        Case("cavity", "a cavity of 14 mm", emptied, {}),
-        Case("cavity_ignored", "the same, with --ignore", emptied, {"ignore": mask}),
+        Case("cavity", "a cavity of 14 mm", emptied, {}, lesion),
+        Case("cavity_ignored", "the same, with --ignore", emptied, {"ignore": mask}, lesion),
         Case("small", "field of view of 40 mm", lambda v: middle(v, 40), {}),
     ]
 
@@ -91,7 +94,7 @@ def main() -> None:
         rows.append(f"| {case.title} | {verdict} | {agreement} |")
         if case.slug != "as_it_is":
             name = f"failure_{case.slug}.jpg"
-            draw(ROOT / "docs" / name, case.title, found[case.slug], table)
+            draw(ROOT / "docs" / name, case, found[case.slug], table)
             pictures.append(f"![{case.title}]({name})")
     page = ROOT / "docs" / "failures.md"
     block = "\n\n".join(["\n".join(rows), *pictures])
@@ -127,7 +130,8 @@ def answer(result: Read, whole: Read, table: LabelTable) -> tuple[str, str]:
     if result.label_map is None or whole.label_map is None:
         return f"refused: {result.refusal}", ""
     quality = result.sidecar["quality"]
-    rules = ", ".join(f"`{one['rule']}`" for one in quality["findings"])
+    fired = dict.fromkeys(one["rule"] for one in quality["findings"])
+    rules = ", ".join(f"`{rule}`" for rule in fired)
     mine, theirs = (
         table.remap(one.data, one.source) for one in (result.label_map, whole.label_map)
     )
@@ -135,40 +139,55 @@ def answer(result: Read, whole: Read, table: LabelTable) -> tuple[str, str]:
     return f"{quality['verdict']}{': ' if rules else ''}{rules}", f"{dice:.2f}"
 
 
-def draw(path: Path, title: str, result: Read, table: LabelTable) -> None:
-    """The scan beside what was made of it."""
-    grid, image = result.scan.grid, result.scan.data
-    panels = [Panel(title, grid, image)]
-    if result.label_map is None:
-        panels.append(Panel("refused", grid, np.zeros_like(image)))
-    else:
-        indices = table.remap(result.label_map.data, result.label_map.source)
+def draw(path: Path, case: Case, result: Read, table: LabelTable) -> None:
+    """The scan, beside it what was made of it, if anything."""
+    panels = [panel(case.title, result, table, case.shown_mm, is_labelled=False)]
+    if result.label_map is not None:
         verdict = result.sidecar["quality"]["verdict"]
-        panels.append(Panel(f"seg-prior: {verdict}", grid, image, indices))
+        panels.append(panel(f"seg-prior: {verdict}", result, table, case.shown_mm))
     write_jpeg(path, panels, table, num_columns=2)
 
 
 def draw_brain(path: Path, result: Read, table: LabelTable) -> None:
     """Before and after, and both magnified around the deep structures."""
-    assert result.label_map is not None
-    grid, image = result.scan.grid, result.scan.data
-    indices = table.remap(result.label_map.data, result.label_map.source)
-    corners = np.linalg.inv(grid.affine) @ np.c_[np.array(ZOOM_MM), np.ones(2)].T
-    start, stop = np.sort(np.round(corners[:3]).astype(int), axis=1).T
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    near = grid.crop(start, stop)
+    near = np.array(ZOOM_MM)
     panels = [
-        Panel("ICBM 152 template", grid, image),
-        Panel("seg-prior", grid, image, indices),
-        Panel("the same, closer", near, image[box]),
-        Panel("", near, image[box], indices[box]),
+        panel("ICBM 152 template", result, table, is_labelled=False),
+        panel("seg-prior", result, table),
+        panel("the same, closer", result, table, near, is_labelled=False),
+        panel("", result, table, near),
     ]
     write_jpeg(path, panels, table, num_columns=2)
 
 
+def panel(
+    title: str,
+    result: Read,
+    table: LabelTable,
+    shown_mm: np.ndarray | None = None,
+    is_labelled: bool = True,
+) -> Panel:
+    """A scan, with or without its labels, as far as it lies between two corners in mm."""
+    grid = result.scan.grid
+    start, stop = np.zeros(3, dtype=int), np.array(grid.shape)
+    if shown_mm is not None:
+        corners = np.linalg.inv(grid.affine) @ np.c_[shown_mm, np.ones(2)].T
+        start, stop = np.sort(np.round(corners[:3]).astype(int), axis=1).T
+    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+    indices = None
+    if is_labelled and result.label_map is not None:
+        indices = table.remap(result.label_map.data, result.label_map.source)[box]
+    return Panel(title, grid.crop(start, stop), result.scan.data[box], indices)
+
+
 def biased(scan: Volume) -> Volume:
-    """Brighter in the middle than at the faces of the image, by a quadratic field."""
-    axes: Sequence[np.ndarray] = [np.linspace(-1, 1, n) ** 2 / 3 for n in scan.data.shape]
+    """2.5 times brighter in the middle of the brain than at its ends, by a quadratic field."""
+    seen = np.argwhere(scan.data > 0)
+    middle_of, half = (seen.max(0) + seen.min(0)) / 2, np.ptp(seen, axis=0) / 2
+    axes = [
+        ((np.arange(n) - m) / h) ** 2
+        for n, m, h in zip(scan.data.shape, middle_of, half, strict=True)
+    ]
     field = np.exp(-np.log(2.5) * sum(np.ix_(*axes)))
     return Volume(scan.data * field, scan.grid, source=scan.source)
 

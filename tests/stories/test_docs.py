@@ -57,6 +57,39 @@ def test_commands_are_those_of_the_readme_which_run_or_are_marked() -> None:
     assert [line for line in found if line not in commands] == []
 
 
+def test_commands_that_are_indented_or_in_a_line_name_what_exists(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They need data or hours, or they are shapes: so they are read, and not run."""
+    found = [line for page in (*SITE, ROOT / "CONTRIBUTING.md") for line in _unfenced(page)]
+    assert len(found) >= 15
+    wrong = [line for line in found if not _names_what_exists(shlex.split(line), capsys)]
+    assert wrong == []
+
+
+def _unfenced(page: Path) -> list[str]:
+    """Commands of indented blocks, continued lines joined, and of inline code."""
+    text = re.sub(
+        r"\\\n\s*", " ", re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.M | re.S)
+    )
+    indented = re.findall(r"^    (?=\S)(.+)$", text, re.M)
+    inline = re.findall(r"`([^`]+)`", text)
+    parts = [part.strip() for line in (*indented, *inline) for part in line.split("&&")]
+    parts = [re.sub(r"^(?:[A-Z_]+=\S+ )+", "", " ".join(part.split())) for part in parts]
+    return [part for part in parts if re.match(r"(seg-prior|python) [a-z]", part)]
+
+
+def _names_what_exists(words: list[str], capsys: pytest.CaptureFixture[str]) -> bool:
+    """Whether command or script are there, and know the flags."""
+    flags = {word for word in words if word.startswith("--")}
+    if words[0] == "python":
+        script = ROOT / words[1]
+        return script.is_file() and all(f'"{flag}"' in script.read_text("utf-8") for flag in flags)
+    if main([words[1], "--help"]) != 0:
+        return False
+    return flags <= set(re.findall(r"--[a-z][\w.-]*", capsys.readouterr().out))
+
+
 def test_marked_commands_are_understood(
     phantom_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
