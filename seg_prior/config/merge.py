@@ -32,7 +32,7 @@ def fault(error: ValidationError, config: type[BaseModel]) -> str:
     loc = [str(part) for part in first["loc"]]
     key = ".".join(loc)
     if first["type"] == "missing":
-        return f"{key}: found nothing; name it on the command line or in --config FILE."
+        return f"{key}: found nothing; name it on the command line or in a config file."
     if first["type"] != "extra_forbidden":
         return f"{key}: {misfit(first)}"
     if loc[-1] in RENAMED:
