@@ -63,7 +63,6 @@ def cases(mask: Path) -> list[Case]:
         Case("as_it_is", "as it is", lambda v: v, {}),
         Case("half", "one half of the head missing", lambda v: kept(v, *half), {}),
         Case("bias", "2.5 times brighter in the middle", biased, {}),
-        Case("bias_n4", "the same, read with --n4", biased, {"n4": True}),
         Case("turned", "header turned by 90 degrees", turned, {}),
         Case("mirrored", "header mirrored front to back", lambda v: mirrored(v, "y"), {}),
         Case("noise", "noise, sd 0.3 of the 99th percentile", lambda v: noisy(v, 0.3), {}),
