@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -25,8 +23,13 @@ from seg_prior.checkpoints.header import (
     read_header,
     read_metadata,
 )
-from seg_prior.core.labels import LabelTable
-from seg_prior.core.memory import too_much
+from seg_prior.checkpoints.packing import (
+    STEP,
+    pack_location,
+    packed,
+    unpack_location,
+    unpacked,
+)
 from seg_prior.errors import CheckpointError
 from seg_prior.files import atomic_write, sha256_of
 from seg_prior.models.density import Density, standard_normal
@@ -35,21 +38,14 @@ from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior
-from seg_prior.models.location import CELL, FLOOR, LocationPrior
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import Locator
 from seg_prior.models.prior import Prior
 from seg_prior.models.reader_input import ReaderSpace
 
 log = logging.getLogger(__name__)
-LOG_STEPS = 25
-"""log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
-
 _FLOW = "prior.detail_flow."
-_PACKED, _LEAST_PACKED, _STEP = ("prior.encoder.", _FLOW, "image_reader."), 4096, ".step"
-"""Whose weights are packed, how many are worth it, and what is stored beside them."""
 _DENSITY = "density."
-_BYTES_PER_VOXEL = 20
-"""Of prior space and label, at the peak of making a location prior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +85,18 @@ def save_model(
     """
     flow = prior.detail_flow if isinstance(prior, LabelVAE) else None
     header = header.model_copy(update={"detail_flow": flow and flow.config})
-    tensors = _pack_location(prior.location)
+    tensors = pack_location(prior.location)
     for name, tensor in prior.state_dict().items():
         if not name.startswith("location."):
-            tensors |= _packed(f"prior.{name}", tensor)
+            tensors |= packed(f"prior.{name}", tensor)
     if not prior.density.is_standard:
         for name, tensor in prior.density.named_buffers():
-            tensors |= _packed(f"{_DENSITY}{name}", tensor)
+            tensors |= packed(f"{_DENSITY}{name}", tensor)
     networks = {"locator": locator, "image_reader": image_reader}
     for prefix, network in networks.items():
         if network is not None:
             for name, tensor in network.state_dict().items():
-                tensors |= _packed(f"{prefix}.{name}", tensor)
+                tensors |= packed(f"{prefix}.{name}", tensor)
     _write(path, header, tensors)
 
 
@@ -129,7 +125,7 @@ def write_detail_flow(path: Path, out: Path, flow: DetailFlow) -> None:
     header = read_header(path).model_copy(update={"detail_flow": flow.config})
     kept = {k: v for k, v in _read_tensors(path).items() if not k.startswith(_FLOW)}
     for name, tensor in flow.state_dict().items():
-        kept |= _packed(f"{_FLOW}{name}", tensor)
+        kept |= packed(f"{_FLOW}{name}", tensor)
     _write(out, header, kept)
 
 
@@ -165,11 +161,11 @@ def load_model(path: Path, kinds: tuple[str, ...] = get_args(Kind)) -> Model:
 
 
 def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
-    location = _unpack_location(tensors, header.label_table, header.shape)
+    location = unpack_location(tensors, header.label_table, header.shape)
     prior: Prior
     locator = image_reader = None
     if header.vae is None:
-        center, basis = _unpacked("prior.center", tensors), _unpacked("prior.basis", tensors)
+        center, basis = unpacked("prior.center", tensors), unpacked("prior.basis", tensors)
         needed = (len(location.groups), location.cells.numel())
         if tuple(center.shape) != needed or tuple(basis.shape[1:]) != needed:
             raise ValueError(f"a basis that is not of {needed} groups and cells")
@@ -198,7 +194,7 @@ def _density(header: Header, prior: Prior, tensors: dict[str, Tensor]) -> Densit
     names = [name for name in tensors if name.startswith(_DENSITY)]
     if not names and header.density == "normal":
         return standard_normal()
-    density = Density(**{name.removeprefix(_DENSITY): _unpacked(name, tensors) for name in names})
+    density = Density(**{name.removeprefix(_DENSITY): unpacked(name, tensors) for name in names})
     sizes, num_led = density.center.shape, density.directions.shape[0]
     if (sizes and sizes[0] != prior.num_latents) or num_led not in (0, prior.num_coarse):
         raise ValueError(f"a density that is not of {prior.num_latents} numbers")
@@ -245,8 +241,8 @@ def _today(name: str) -> str:
 def _load_weights(
     module: torch.nn.Module, tensors: dict[str, Tensor], prefix: str, path: Path
 ) -> None:
-    own = [name for name in tensors if name.startswith(prefix) and not name.endswith(_STEP)]
-    state = {_today(name.removeprefix(prefix)): _unpacked(name, tensors) for name in own}
+    own = [name for name in tensors if name.startswith(prefix) and not name.endswith(STEP)]
+    state = {_today(name.removeprefix(prefix)): unpacked(name, tensors) for name in own}
     state |= {k: v for k, v in module.state_dict().items() if k.startswith("location.")}
     try:
         module.load_state_dict(state)
@@ -255,61 +251,3 @@ def _load_weights(
             f"{path}: found weights of another network, need those of this seg-prior's. Train it "
             "again or install the seg-prior that wrote it."
         ) from error
-
-
-def _packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
-    """Under its name: half precision; large matrices of what reads in eight bits, with row steps.
-
-    A row is what one output channel weighs; its step is a 127th of its largest weight.
-    """
-    tensor = tensor.detach().cpu().float().contiguous()
-    is_large = tensor.ndim > 1 and tensor.numel() >= _LEAST_PACKED
-    if not is_large or not name.startswith(_PACKED):
-        return {name: tensor.half()}
-    step = tensor.flatten(1).abs().amax(1).clamp_min(1e-8) / 127
-    code = (tensor / step.view(-1, *[1] * (tensor.ndim - 1))).round().to(torch.int8)
-    return {name: code, name + _STEP: step}
-
-
-def _unpacked(name: str, tensors: dict[str, Tensor]) -> Tensor:
-    """What `_packed` stored, float32."""
-    value = tensors[name].float()
-    step = tensors.get(name + _STEP)
-    return value if step is None else value * step.view(-1, *[1] * (value.ndim - 1))
-
-
-def _pack_location(location: LocationPrior) -> dict[str, Tensor]:
-    """Most labels are at the floor at most voxels: one bit says so, one byte holds the others."""
-    log_prob = location.log_prob.cpu()
-    code = (-log_prob * LOG_STEPS).round().clamp(0, 255).to(torch.uint8)
-    is_above = log_prob > np.log(2 * FLOOR)
-    bits = np.packbits(is_above.numpy().reshape(-1))
-    return {
-        "location.cells": location.cells.cpu().to(torch.int32),
-        "location.is_above": torch.from_numpy(bits),
-        "location.code": code[is_above].contiguous(),
-    }
-
-
-def _unpack_location(
-    tensors: dict[str, Tensor], table: LabelTable, shape: tuple[int, int, int]
-) -> LocationPrior:
-    cells = tensors["location.cells"].long()
-    num_cells = math.prod(shape) // CELL
-    if (
-        not 0 < cells.numel() <= num_cells
-        or not 0 <= int(cells.min()) <= int(cells.max()) < num_cells
-    ):
-        raise ValueError(f"cells of the location prior outside its {num_cells}")
-    refusal = too_much(_BYTES_PER_VOXEL * float(len(table)) * math.prod(shape))
-    if refusal:
-        raise ValueError(f"a prior of shape {shape} and {len(table)} labels {refusal}")
-    size = len(table) * cells.numel() * 8
-    packed = tensors["location.is_above"].numpy()
-    if packed.size != -(-size // 8):
-        raise ValueError(f"{packed.size} bytes for {size} voxels of labels")
-    bits = np.unpackbits(packed, count=size).astype(bool)
-    is_above = torch.from_numpy(bits).view(len(table), -1)
-    log_prob = torch.full(is_above.shape, float(np.log(FLOOR)))
-    log_prob[is_above] = -tensors["location.code"].float() / LOG_STEPS
-    return LocationPrior(log_prob.log_softmax(0), cells, shape, table.groups)

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 
 from seg_prior.checkpoints.calibration import Calibration, Spread, VolumeError
 from seg_prior.checkpoints.file import (
-    LOG_STEPS,
     load_model,
     save_model,
     write_calibration,
@@ -31,6 +30,7 @@ from seg_prior.checkpoints.header import (
     read_header,
     read_metadata,
 )
+from seg_prior.checkpoints.packing import LOG_STEPS
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import DetailFlowConfig, LocatorConfig, ReaderConfig
 from seg_prior.errors import CheckpointError
