@@ -26,7 +26,7 @@ from seg_prior.io.nifti import Image, as_volume
 from seg_prior.output import ownership, writers
 from seg_prior.output.notebook import volumes_frame
 from seg_prior.quality.verdict import Quality, Verdict, quality_of
-from seg_prior.registration.pipeline import RegisteredScan, register_scan
+from seg_prior.registration.pipeline import register_scan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,8 +133,8 @@ class Segmenter(Predictor):
     ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
-        A first image whose tissues drift by `MAX_DRIFT` is divided by the bias field that its
-        labels show, and read again, as long as that raises the ELBO.
+        An image whose tissues drift by more than a quarter is divided by the bias field that its
+        labels show, and read again, as long as that raises its evidence; of contrasts the first.
 
         Args:
             image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
@@ -151,10 +151,15 @@ class Segmenter(Predictor):
         volume = _volume_of(image, affine, self.config.frame)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
         ignored = None if ignore is None else _mask_of(_volume_of(ignore), volume)
+        seconds: dict[str, float] = {}  # of all readings together
         with cpu_threads(self.config.threads):
-            found = self._segmented(volume, further, ignored)
+            found = self._segmented(volume, further, ignored, seconds)
             while (drift := drift_of(found)) is not None:
-                again = self._segmented(volume, further, ignored, (*found.divided, drift))
+                divided = (*found.divided, drift)
+                try:
+                    again = self._segmented(volume, further, ignored, seconds, divided)
+                except ImageError:  # aligned as it is, and not without a field: no bias field
+                    break
                 if evidence(again) <= evidence(found):
                     break
                 found = again
@@ -165,25 +170,15 @@ class Segmenter(Predictor):
         volume: Volume,
         further: tuple[Volume, ...],
         ignored: NDArray[np.bool_] | None,
+        seconds: dict[str, float],
         divided: tuple[BiasField, ...] = (),
     ) -> Segmentation:
         """Of a scan whose first image is divided by bias fields."""
-        seconds: dict[str, float] = {}
         with timed(seconds, "conform"):
             first = replace(volume, data=without(volume.data, divided)) if divided else volume
             volumes, config = (first, *further), self.config
             registered = register_scan(volumes, self.atlas, config.seed, ignored)
         return Segmentation.of(self, volume, further, registered, seconds, divided)
-
-    def read(
-        self,
-        volume: Volume,
-        further: tuple[Volume, ...],
-        registered: RegisteredScan,
-        seconds: dict[str, float],
-    ) -> Segmentation:
-        """`segment`, of what has been registered to a prior of the same label maps."""
-        return Segmentation.of(self, volume, further, registered, seconds)
 
 
 def _volume_of(

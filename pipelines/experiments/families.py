@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from experiments.plausibility import compare, shape_of
-from seg_prior.api import Segmenter
+from seg_prior.api import Segmentation, Segmenter
 from seg_prior.checkpoints.file import Model, load_model, save_model
 from seg_prior.checkpoints.header import DensityKind
 from seg_prior.cli.settings import resolve
@@ -224,7 +224,7 @@ def _rows(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> I
 def _segmented(config: AdaptConfig, segmenter: Segmenter, image: Path, reference: Path) -> float:
     """Mean Dice of a scan, registered once for all priors, which share their prior space."""
     volume, known = read_volume(image), read_label_map(reference)
-    result = segmenter.read(volume, (), _registered(config, image), {})
+    result = Segmentation.of(segmenter, volume, (), _registered(config, image), {})
     labels = segmenter.label_table
     truth = labels.remap(known.data, known.source)
     found = labels.remap(result.label_map, image.name)

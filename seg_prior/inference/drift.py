@@ -9,10 +9,14 @@ from seg_prior.inference.prediction import Prediction
 
 MAX_DRIFT, MAX_DRIFT_LEFT = 1.25, 1.15
 """Brightest by darkest place of one tissue that a first reading may have, and a further one."""
+MAX_FIELDS = 2
+"""That are divided out one after the other, so that a scan takes three readings at most."""
 
 
 def drift_of(found: Prediction) -> BiasField | None:
     """The bias field that is worth another reading; None where there is none."""
+    if len(found.divided) == MAX_FIELDS:
+        return None
     limit = MAX_DRIFT_LEFT if found.divided else MAX_DRIFT
     field = found.bias_left
     return field if field is not None and field.ratio > limit else None

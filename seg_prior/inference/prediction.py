@@ -41,7 +41,7 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Add the wall time of what stands inside to `seconds`, under a name."""
     start = time.perf_counter()
     yield
-    seconds[name] = time.perf_counter() - start
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 @dataclass(frozen=True, eq=False)

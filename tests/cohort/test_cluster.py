@@ -34,8 +34,10 @@ if __name__ == "__main__":
     print(cluster.scheduler_address, flush=True)
     input()
 """
+# The script is read before this returns, since who submits removes it then.
 SBATCH = """#!/bin/bash
-nohup bash "$1" > /dev/null 2>&1 &
+script=$(cat "$1")
+nohup bash -c "$script" > /dev/null 2>&1 &
 echo "Submitted batch job $!"
 """
 SCANCEL = """#!/bin/bash

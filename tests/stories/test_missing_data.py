@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_prior.api import Segmenter
+from seg_prior.api import Segmentation, Segmenter
 from seg_prior.cli.app import main
 from seg_prior.errors import ImageError
 
@@ -55,7 +55,7 @@ def test_in_the_mask_the_prior_speaks_alone(
     inside = np.asanyarray(mask.dataobj) > 0
     result = segmenter.segment(spoiled(scan, mask, 1e5), ignore=mask)
     alone = Segmenter.load(segmenter.config.model, device="cpu", threads=1, output="prior")
-    prior = alone.read(result.volume, (), result.registered, {})
+    prior = Segmentation.of(alone, result.volume, (), result.registered, {})
     assert (result.label_map[inside] > 0).mean() > 0.9
     assert result.label_map[inside].tolist() == prior.label_map[inside].tolist()
     without = segmenter.segment(spoiled(scan, mask, 1e5))
