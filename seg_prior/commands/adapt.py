@@ -80,6 +80,8 @@ class Outcome(NamedTuple):
 
 def files(config: Config) -> Files:
     """What `run` reads and writes, a locator among it that not every organ needs."""
+    from seg_prior.checkpoints.provenance import training_files
+    from seg_prior.planning.proposal import DETAIL_CHANNELS
     from seg_prior.planning.subjects import divide, mended
 
     images, labels = _sources(config)
@@ -98,8 +100,9 @@ def files(config: Config) -> Files:
         writes += [out / "scores" / f"{kind}.{ending}" for ending in ("csv", "json")]
         asked = _segment_settings(config, kind, subjects.scored)
         signed += segment.files(asked).writes
-    for kind in ("vae", "located"):
-        writes += [out / kind / name for name in ("last.pt", "log.csv", "log.png")]
+    as_proposed = _prior_settings(config, {"vae": {"detail_channels": DETAIL_CHANNELS}}, "vae")
+    for folder in (*train_prior.folders(as_proposed), out / "located"):
+        writes += training_files(folder)
     return Files(reads, [*writes, *signed], signed=signed)
 
 
@@ -253,11 +256,8 @@ def _prior_settings(config: Config, proposed: dict[str, Any], kind: str) -> trai
 
 
 def _locator_settings(config: Config) -> train_locator.Config:
-    asked = {
-        "images": [config.out / "images.txt"],
-        "prior": _checkpoint(config, "vae"),
-        "out": _checkpoint(config, "located"),
-    }
+    prior, out = (_checkpoint(config, kind) for kind in ("vae", "located"))
+    asked = {"images": [config.out / "images.txt"], "prior": prior, "out": out}
     return _settings(train_locator.Config, "locator", config, asked, config.locator)
 
 

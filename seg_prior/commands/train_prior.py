@@ -51,9 +51,7 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_label_maps
 
     reads = find_label_maps(config.labels) + ([config.label_table] if config.label_table else [])
-    folders = [config.out.with_suffix("")] if config.kind in NETWORKS else []
-    folders += [detail_folder(config)] if has_detail(config) else []
-    logs = [file for folder in folders for file in training_files(folder)]
+    logs = [file for folder in folders(config) for file in training_files(folder)]
     return Files(reads, [*logs, config.out], signed=[config.out])
 
 
@@ -134,6 +132,12 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
         report["density"] = told
         log.info("density %s: %s", config.density, _spelt(told))
     return prior, report
+
+
+def folders(config: Config) -> list[Path]:
+    """In which trainings leave their logs."""
+    of_prior = [config.out.with_suffix("")] if config.kind in NETWORKS else []
+    return [*of_prior, *([detail_folder(config)] if has_detail(config) else [])]
 
 
 def has_detail(config: Config) -> bool:

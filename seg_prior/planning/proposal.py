@@ -24,6 +24,8 @@ MAX_VOXELS = 350_000
 MAX_GAUSSIANS = 6
 MIN_GAIN_NATS = 0.01
 """A further Gaussian must raise the held-out log likelihood by so much per voxel."""
+DETAIL_CHANNELS = 16
+"""Of z, that are proposed for any organ."""
 LIKELIHOOD_POWER = 0.5
 """Where every structure has Gaussians of its own, many share one intensity. Chosen on images that
 are not scored: a mouse gains 0.014; 18 hippocampi, 6 hearts and a fetal brain move by 0.001."""
@@ -53,7 +55,7 @@ def propose_prior(print_: Fingerprint) -> dict[str, object]:
         "kl_warmup_steps": 200,
         "decoded_share": _rounded(float(np.clip(1e5 / num_voxels, 0.25, 1))),
         "num_components": min(19, len(print_.maps) - 1),
-        "vae": {"detail_channels": 16, "widths": widths, "num_blocks": 1},
+        "vae": {"detail_channels": DETAIL_CHANNELS, "widths": widths, "num_blocks": 1},
         "augment": {
             "shift_sd_mm": _rounded(0.01 * longest_mm),
             "warp_knots_mm": [_rounded(0.25 * longest_mm), _rounded(0.1 * longest_mm)],

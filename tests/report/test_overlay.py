@@ -182,7 +182,7 @@ from seg_prior.report.overlay import Panel, write_overlay
 assert not any(name.split('.')[0] == 'matplotlib' for name in sys.modules)
 panel = Panel('', Grid((4, 4, 4), np.eye(4)), label_map=np.ones((4, 4, 4), dtype=np.uint8))
 write_overlay(Path({str(tmp_path)!r}) / 'a.png', [panel], phantom_label_table())
-write_loss_curve(Path({str(tmp_path)!r}) / 'b.png', [{{'step': 1, 'loss': 2.0}}])
+write_loss_curve(Path({str(tmp_path)!r}) / 'b.png', [{{'step': 1, 'loss': 2.0}}], {{}})
 assert 'matplotlib.figure' in sys.modules
 assert 'matplotlib.pyplot' not in sys.modules
 """
