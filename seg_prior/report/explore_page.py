@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 
 from seg_prior import __version__
 from seg_prior.core.grid import Grid
-from seg_prior.core.label_colours import label_colours
 from seg_prior.core.labels import LabelTable
-from seg_prior.io.formats.nifti import encode_nifti
 from seg_prior.report.page import vendored, write_page
+from seg_prior.report.viewer import encode, labels_of, thinned
 
 _MARGIN_VOXELS = 2
 MAX_BYTES = 12_000_000
@@ -64,9 +62,7 @@ def write_explore_page(
         table: Of the labels.
         grid: Of the label maps.
     """
-    colours = np.rint(255 * label_colours(table)).astype(int).tolist()
-    named = zip(table.labels, colours, strict=True)
-    labels = [{"id": one.id, "name": one.name, "colour": colour} for one, colour in named]
+    labels = labels_of(table)
     write_page(
         path,
         "explore.html",
@@ -85,20 +81,16 @@ def _fitting(walks: Sequence[ShownWalk], grid: Grid) -> list[dict[str, Any]]:
     start, stop = _box(walks)
     for step in range(1, min(stop - start)):
         part = tuple(slice(a, b, step) for a, b in zip(start, stop, strict=True))
-        shape = tuple(len(range(a, b, step)) for a, b in zip(start, stop, strict=True))
-        affine = grid.crop(start, stop).affine @ np.diag([step, step, step, 1.0])
-        found = [
-            _data_of(walk, part, Grid((shape[0], shape[1], shape[2]), affine)) for walk in walks
-        ]
+        shown = thinned(grid, start, stop, np.full(3, step))
+        found = [_data_of(walk, part, shown) for walk in walks]
         if sum(len(walk["series"]) for walk in found) <= MAX_BYTES:
             break
     return found
 
 
 def _data_of(walk: ShownWalk, part: tuple[slice, ...], grid: Grid) -> dict[str, Any]:
-    packed = encode_nifti(np.ascontiguousarray(walk.label_maps[part]), grid)
     return {
-        "series": base64.b64encode(packed).decode("ascii"),
+        "series": encode(np.ascontiguousarray(walk.label_maps[part]), grid),
         "positions": walk.positions,
         "unit": walk.unit,
         "first": int(np.argmin(np.abs(walk.positions))),

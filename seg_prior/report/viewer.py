@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid, apply_affine
 from seg_prior.core.label_colours import label_colours
+from seg_prior.core.labels import LabelTable
 from seg_prior.io.formats.nifti import encode_nifti
 from seg_prior.report.overlay import ENTROPY_MAX_NATS, window
 from seg_prior.report.scan import ScanReport
@@ -45,19 +46,18 @@ def viewer_data(report: ScanReport) -> ViewerData:
     start, stop = _box(report)
     step = _step(stop - start, report.grid.spacing_mm)
     part = tuple(slice(a, b, s) for a, b, s in zip(start, stop, step, strict=True))
-    grid = _grid_of(report.grid, start, stop, step)
+    grid = thinned(report.grid, start, stop, step)
     low, high = window(report.image)
     image = np.clip((report.image[part].astype(np.float32) - low) / (high - low), 0, 1)
     entropy = np.clip(report.entropy[part] / ENTROPY_MAX_NATS, 0, 1) * ENTROPY_LEVELS
-    colours = np.rint(255 * label_colours(report.table)).astype(int).tolist()
     labels = [
-        {"id": label.id, "name": label.name, "colour": colour, "place_mm": _place_mm(report, index)}
-        for index, (label, colour) in enumerate(zip(report.table.labels, colours, strict=True))
+        label | {"place_mm": _place_mm(report, index)}
+        for index, label in enumerate(labels_of(report.table))
     ]
     return ViewerData(
-        _encode(255 * image, grid),
-        _encode(report.label_map[part], grid),
-        _encode(entropy, grid),
+        encode(255 * image, grid),
+        encode(report.label_map[part], grid),
+        encode(entropy, grid),
         labels,
         (int(step[0]), int(step[1]), int(step[2])),
         ENTROPY_MAX_NATS / ENTROPY_LEVELS,
@@ -96,15 +96,23 @@ def _step(size: NDArray[np.int_], spacing_mm: NDArray[np.float64]) -> NDArray[np
     return step
 
 
-def _grid_of(
+def labels_of(table: LabelTable) -> list[dict[str, Any]]:
+    """Id, name and colour, red, green and blue of 0..255, of each index."""
+    colours = np.rint(255 * label_colours(table)).astype(int).tolist()
+    named = zip(table.labels, colours, strict=True)
+    return [{"id": label.id, "name": label.name, "colour": colour} for label, colour in named]
+
+
+def thinned(
     grid: Grid, start: NDArray[np.int_], stop: NDArray[np.int_], step: NDArray[np.int_]
 ) -> Grid:
+    """Of the voxels from start to stop, one of so many along each axis."""
     affine = grid.crop(start, stop).affine @ np.diag([*step.astype(float), 1.0])
     i, j, k = (int(n) for n in -(-(stop - start) // step))
     return Grid((i, j, k), affine)
 
 
-def _encode(values: NDArray[Any], grid: Grid) -> str:
+def encode(values: NDArray[Any], grid: Grid) -> str:
     """Values of 0..255 as the text that a page holds."""
     rounded = np.rint(values).astype(np.uint8)
     return base64.b64encode(encode_nifti(rounded, grid)).decode("ascii")

@@ -56,20 +56,11 @@
 
   async function load() {
     const viewer = new niivue.Niivue({
-      backColor: [0, 0, 0, 1],
-      crosshairColor: [1, 0.85, 0.2, 0.6],
+      ...LOOK,
       crosshairWidth: 0.25,
       clipPlaneColor: [0, 0, 0, 0],
-      fontColor: [0.85, 0.85, 0.85, 1],
       show3Dcrosshair: false,
-      showAllOrientationMarkers: true,
       multiplanarShowRender: niivue.SHOW_RENDER.ALWAYS,
-      isColorbar: false,
-      isOrientCube: false,
-      showLegend: false,
-      logLevel: "error",
-      loadingText: "",
-      dragAndDropEnabled: false,
     });
     await viewer.attachToCanvas(canvas);
     const labels = await niivue.NVImage.loadFromBase64({ base64: data.walks[0].series, name: "anatomy.nii.gz", colormap: "gray", limitFrames4D: 1 });

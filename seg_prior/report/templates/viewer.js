@@ -19,18 +19,9 @@
 
   async function load() {
     const viewer = new niivue.Niivue({
-      backColor: [0, 0, 0, 1],
-      crosshairColor: [1, 0.85, 0.2, 0.6],
+      ...LOOK,
       crosshairWidth: 0.6,
-      fontColor: [0.85, 0.85, 0.85, 1],
       show3Dcrosshair: true,
-      showAllOrientationMarkers: true,
-      isColorbar: false,
-      isOrientCube: false,
-      showLegend: false,
-      logLevel: "error",
-      loadingText: "",
-      dragAndDropEnabled: false,
     });
     await viewer.attachToCanvas(canvas);
     const from = (base64, name, colormap, opacity, cal_max) =>
