@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import shutil
 import subprocess
@@ -12,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from websockets.sync.client import ClientConnection, connect
 
 FLAGS = (
@@ -30,6 +33,7 @@ FLAGS = (
     "--window-size=1280,900",
 )
 PATIENCE_S = 300
+READY = "document.documentElement?.dataset.viewer"
 
 
 class LeavingError(Exception):
@@ -103,6 +107,20 @@ class Browser:
         clip = {"clip": self.box(selector) | {"scale": 1}} if selector else {}
         answer = self.call("Page.captureScreenshot", captureBeyondViewport=True, **clip)
         return base64.b64decode(answer["data"])
+
+    def pixels(self, selector: str = "#canvas") -> NDArray[np.float64]:
+        """(H, W, 3) what an element looks like, 0..1."""
+        from matplotlib.image import imread
+
+        return np.asarray(imread(io.BytesIO(self.picture(selector)), format="png")[..., :3])
+
+    def open_viewer(self, page: Path) -> None:
+        """Open a page, nothing noted yet, and wait until its viewer is ready."""
+        self.requests.clear()
+        self.complaints.clear()
+        self.open(page)
+        self.wait_for(f"{READY} !== undefined")
+        assert self.evaluate(READY) == "ready", self.complaints
 
     def move_mouse(self, x: float, y: float) -> None:
         """Move the mouse to a place of the page that is in view."""

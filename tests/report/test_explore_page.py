@@ -11,14 +11,12 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from seg_prior.report import explore_page
 from seg_prior.report.explore_page import Nearest, ShownWalk, write_explore_page
 from tests.report.browser import Browser, start_browser
 from tests.report.toy import NASTY, toy_grid, toy_table
 
-READY = "document.documentElement?.dataset.viewer"
 VOLUMES_MM3 = np.array([[9e4, 1e3 * n, 500.0] for n in (1, 2, 4)])
 
 
@@ -87,11 +85,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def viewer(browser: Browser, page: Path) -> Browser:
     """The page, its viewer ready."""
-    browser.requests.clear()
-    browser.complaints.clear()
-    browser.open(page)
-    browser.wait_for(f"{READY} !== undefined")
-    assert browser.evaluate(READY) == "ready", browser.complaints
+    browser.open_viewer(page)
     return browser
 
 
@@ -100,13 +94,6 @@ def move(viewer: Browser, walk: int, frame: int) -> None:
         f"{{ const s = document.querySelector('#walk-{walk}'); s.value = {frame};"
         " s.dispatchEvent(new Event('input')); }"
     )
-
-
-def pixels(viewer: Browser) -> NDArray[np.float64]:
-    from matplotlib.image import imread
-
-    picture = io.BytesIO(viewer.picture("#canvas"))
-    return np.asarray(imread(picture, format="png")[..., :3])
 
 
 def text(viewer: Browser, selector: str) -> str:
@@ -121,12 +108,12 @@ def test_the_page_asks_for_nothing_and_nothing_complains(viewer: Browser, page: 
 
 @pytest.mark.slow
 def test_a_slider_changes_canvas_and_numbers(viewer: Browser) -> None:
-    before = pixels(viewer)
+    before = viewer.pixels()
     assert (np.ptp(before, axis=2) > 0.1).mean() > 0.01  # something is drawn, in colour
     assert (text(viewer, "#volume-1"), text(viewer, "#change-1")) == ("2,000", "0.0 %")
     assert text(viewer, ".walk output") == "0 sd"
     move(viewer, 0, 2)
-    grown = pixels(viewer)
+    grown = viewer.pixels()
     assert np.abs(grown - before).mean() > 0.002
     assert (text(viewer, "#volume-1"), text(viewer, "#change-1")) == ("4,000", "+100.0 %")
     assert (text(viewer, "#volume-2"), text(viewer, "#change-2")) == ("500", "0.0 %")
@@ -135,30 +122,30 @@ def test_a_slider_changes_canvas_and_numbers(viewer: Browser) -> None:
     move(viewer, 1, 1)
     viewer.wait_for("document.querySelector('#volume-1').textContent === '2,000'")
     assert viewer.evaluate("document.querySelector('#walk-0').value") == "1"
-    assert np.abs(pixels(viewer) - grown).mean() > 0.002
+    assert np.abs(viewer.pixels() - grown).mean() > 0.002
     assert viewer.complaints == []
 
 
 @pytest.mark.slow
 def test_a_structure_can_be_hidden_and_the_view_chosen(viewer: Browser) -> None:
-    whole = pixels(viewer)
+    whole = viewer.pixels()
     viewer.evaluate("document.querySelector('input.shown[data-label=\"1\"]').click()")
-    without = pixels(viewer)
+    without = viewer.pixels()
     assert (np.ptp(without, axis=2) > 0.1).sum() < 0.95 * (np.ptp(whole, axis=2) > 0.1).sum()
     viewer.evaluate("document.querySelector('#toggle').click()")
-    nothing = pixels(viewer)
+    nothing = viewer.pixels()
     viewer.evaluate("document.querySelector('#toggle').click()")
     assert (np.ptp(nothing, axis=2) > 0.1).sum() < (np.ptp(without, axis=2) > 0.1).sum()
-    np.testing.assert_allclose(pixels(viewer), whole, atol=0.1)
+    np.testing.assert_allclose(viewer.pixels(), whole, atol=0.1)
     viewer.evaluate(
         "{ const s = document.querySelector('#layout'); s.value = '4';"
         " s.dispatchEvent(new Event('change')); }"
     )
-    assert np.abs(pixels(viewer) - whole).mean() > 0.01
-    cut = pixels(viewer)
+    assert np.abs(viewer.pixels() - whole).mean() > 0.01
+    cut = viewer.pixels()
     viewer.evaluate(
         "{ const s = document.querySelector('#cut'); s.value = 0.9;"
         " s.dispatchEvent(new Event('input')); }"
     )
-    assert np.abs(pixels(viewer) - cut).mean() > 0.001
+    assert np.abs(viewer.pixels() - cut).mean() > 0.001
     assert viewer.complaints == []

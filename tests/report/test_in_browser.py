@@ -1,6 +1,5 @@
 """The pages in a headless Chromium: nothing is asked for, nothing complains, the viewer works."""
 
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,12 +14,10 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.report.cohort_page import CohortScan, write_cohort_page
 from seg_prior.report.scan import Range
 from seg_prior.report.scan_page import write_scan_page
-from tests.report.browser import Browser, start_browser
+from tests.report.browser import READY, Browser, start_browser
 from tests.report.toy import toy_report
 
 pytestmark = pytest.mark.slow
-
-READY = "document.documentElement?.dataset.viewer"
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +36,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def viewer(browser: Browser, page: Path) -> Browser:
     """The page, its viewer ready and in view."""
-    browser.requests.clear()
-    browser.complaints.clear()
-    browser.open(page)
-    browser.wait_for(f"{READY} !== undefined")
-    assert browser.evaluate(READY) == "ready", browser.complaints
+    browser.open_viewer(page)
     browser.evaluate("document.querySelector('#canvas').scrollIntoView({behavior: 'instant'})")
     return browser
-
-
-def pixels(browser: Browser, selector: str = "#canvas") -> NDArray[np.float64]:
-    """(H, W, 3) what an element looks like, 0..1."""
-    from matplotlib.image import imread
-
-    return np.asarray(imread(io.BytesIO(browser.picture(selector)), format="png")[..., :3])
 
 
 def is_colored(picture: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -72,7 +58,7 @@ def test_a_request_would_be_noticed_and_is_refused(viewer: Browser) -> None:
 
 
 def test_the_canvas_shows_the_scan_and_its_labels(viewer: Browser) -> None:
-    picture = pixels(viewer)
+    picture = viewer.pixels()
     assert (picture.max(axis=2) > 0.15).mean() > 0.05
     assert is_colored(picture).mean() > 0.01
 
@@ -83,12 +69,12 @@ def test_the_slider_changes_the_canvas(viewer: Browser) -> None:
             f"{{ const s = document.querySelector('#{name}'); s.value = {value};"
             " s.dispatchEvent(new Event('input')); }"
         )
-        return pixels(viewer)
+        return viewer.pixels()
 
     grey, faint, full = (is_colored(move("label-opacity", v)).mean() for v in (0, 0.3, 1))
     assert grey < faint < full + 1e-3
     assert full > 0.01
-    before = pixels(viewer)
+    before = viewer.pixels()
     assert np.abs(move("entropy-opacity", 1) - before).max() > 0.3
 
 
@@ -121,12 +107,12 @@ def test_the_name_under_the_cursor_is_that_of_the_label_map(viewer: Browser) -> 
 
 
 def test_the_crosshair_and_the_layouts_work(viewer: Browser) -> None:
-    before = pixels(viewer)
+    before = viewer.pixels()
     viewer.evaluate(
         "{ const s = document.querySelector('#layout'); s.value = '0';"
         " s.dispatchEvent(new Event('change')); }"
     )
-    assert np.abs(pixels(viewer) - before).mean() > 0.01
+    assert np.abs(viewer.pixels() - before).mean() > 0.01
     assert viewer.complaints == []
 
 
@@ -153,7 +139,7 @@ def test_the_cohort_page_links_to_pages_that_open(
 
 
 def colored(viewer: Browser) -> float:
-    return float(is_colored(pixels(viewer)).mean())
+    return float(is_colored(viewer.pixels()).mean())
 
 
 def press(viewer: Browser, key: str) -> None:
@@ -220,7 +206,7 @@ def test_a_structure_can_be_hidden_and_outlined(viewer: Browser) -> None:
 
 
 def test_the_keyboard_steers_the_viewer(viewer: Browser) -> None:
-    before = pixels(viewer)
+    before = viewer.pixels()
     place = viewer.evaluate("document.querySelector('#cursor').textContent")
     press(viewer, "ArrowRight")
     press(viewer, "PageUp")
@@ -233,5 +219,5 @@ def test_the_keyboard_steers_the_viewer(viewer: Browser) -> None:
     assert viewer.evaluate("document.querySelector('#layout').value") == "0"
     press(viewer, "o")
     assert viewer.evaluate("document.querySelector('#outlines').checked")
-    assert np.abs(pixels(viewer) - before).mean() > 0.01
+    assert np.abs(viewer.pixels() - before).mean() > 0.01
     assert viewer.complaints == []
