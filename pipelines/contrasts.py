@@ -16,14 +16,14 @@ from seg_prior.config.synthesis import AugmentConfig, Contrast, SynthesisConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.nifti import read_volume
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import appearance
 from seg_prior.synthesis.render import render
-from seg_prior.synthesis.scan import as_scanned, centered
+from seg_prior.synthesis.scan import as_scanned
 from seg_prior.synthesis.view import sample_view
-from seg_prior.training.align import sources_of
+from seg_prior.training.align import centered_map
 
 MAPS = ("01", "03", "06", "09", "13", "18")
 SPREAD = SynthesisConfig()
@@ -67,10 +67,9 @@ def agree(segmenter: Segmenter, folder: Path) -> None:
 
 def score_synthetic(segmenter: Segmenter, path: Path, seed: int) -> dict[str, float]:
     """mean17 of one stripped anatomy, by what it was read from."""
-    table, source, generator = segmenter.label_table, read_label_map(path), generator_of(seed, 0)
-    sources = sources_of([source], segmenter.model, SPREAD)
-    head = centered(source, sources)
-    grid = Grid(source.grid.shape, head.prior_from_native @ source.grid.affine)
+    table, generator = segmenter.label_table, generator_of(seed, 0)
+    head, sources = centered_map(path, segmenter.model, SPREAD)
+    grid = Grid(head.grid.shape, head.prior_from_native @ head.grid.affine)
     augment = AugmentConfig(flip=False)
     anatomy = sample_anatomy(head, sources, grid, augment, SPREAD.ageing, generator)
     volumes = []

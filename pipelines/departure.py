@@ -36,10 +36,10 @@ from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import Appearance, appearance
 from seg_prior.synthesis.fields import uniform
 from seg_prior.synthesis.render import render
-from seg_prior.synthesis.scan import as_scanned, centered
+from seg_prior.synthesis.scan import as_scanned
 from seg_prior.synthesis.sources import Sources
 from seg_prior.synthesis.view import sample_view
-from seg_prior.training.align import sources_of
+from seg_prior.training.align import centered_map
 
 ROOT = Path(__file__).resolve().parents[1]
 SEED = 3_000  # no scan of `calibrate` or `quality_table` is drawn with it
@@ -95,10 +95,8 @@ def painted(segmenter: Segmenter, path: Path, number: int, has_lesions: bool) ->
     ageing = config.synthesis.ageing.model_copy(update={"lesion_share": float(has_lesions)})
     spread = config.synthesis.model_copy(update=SPREAD | {"ageing": ageing})
     generator = generator_of(SEED, number)
-    source = read_label_map(path)
-    sources = sources_of([source], segmenter.model, spread)
-    head = centered(source, sources)
-    grid = _coarse(head.prior_from_native @ source.grid.affine, source.grid.shape)
+    head, sources = centered_map(path, segmenter.model, spread)
+    grid = _coarse(head.prior_from_native @ head.grid.affine, head.grid.shape)
     anatomy = sample_anatomy(head, sources, grid, config.augment, spread.ageing, generator)
     contrast = CONTRASTS[number % len(CONTRASTS)]
     look = appearance(sources, contrast, spread, generator)

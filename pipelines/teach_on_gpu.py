@@ -24,10 +24,9 @@ from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.files import write_json
 from seg_prior.io.find import find_label_maps
-from seg_prior.io.nifti import read_label_map
 from seg_prior.synthesis.anatomies import generator_of
-from seg_prior.synthesis.scan import centered, synthetic_scan
-from seg_prior.training.align import sources_of
+from seg_prior.synthesis.scan import synthetic_scan
+from seg_prior.training.align import centered_map
 from seg_prior.training.holdout import kept
 from seg_prior.training.readings import Spread, make_readings
 
@@ -87,10 +86,9 @@ def time_scans(labels: Path, device: str) -> dict[str, Any]:
     )
     seconds = []
     for n, path in enumerate(find_label_maps([labels])[: 1 + WARM]):
-        volume = read_label_map(path)
-        sources = sources_of([volume], segmenter.model, config.synthesis)
+        label_map, sources = centered_map(path, segmenter.model, config.synthesis)
         scan = synthetic_scan(
-            centered(volume, sources),
+            label_map,
             sources,
             1.0,
             config.augment,

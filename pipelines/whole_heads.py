@@ -17,13 +17,12 @@ from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
-from seg_prior.io.nifti import read_label_map
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import sample_contrast
 from seg_prior.synthesis.render import render
-from seg_prior.synthesis.scan import as_scanned, centered
-from seg_prior.training.align import sources_of
+from seg_prior.synthesis.scan import as_scanned
+from seg_prior.training.align import centered_map
 
 SPREAD = SynthesisConfig(contrasts={"straight": 1}, is_background_air=True)
 AUGMENT = AugmentConfig(flip=False)
@@ -40,10 +39,9 @@ def main() -> None:
     segmenter = Segmenter.load(given.model, threads=1)
     table = segmenter.label_table
     for seed, path in enumerate(given.labels):
-        source, generator = read_label_map(path), generator_of(seed, 0)
-        sources = sources_of([source], segmenter.model, SPREAD)
-        head = centered(source, sources)
-        grid = Grid(source.grid.shape, head.prior_from_native @ source.grid.affine)
+        generator = generator_of(seed, 0)
+        head, sources = centered_map(path, segmenter.model, SPREAD)
+        grid = Grid(head.grid.shape, head.prior_from_native @ head.grid.affine)
         anatomy = sample_anatomy(head, sources, grid, AUGMENT, SPREAD.ageing, generator)
         look = sample_contrast(sources, SPREAD, generator)
         image = as_scanned(

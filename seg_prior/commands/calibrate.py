@@ -12,7 +12,6 @@ from pydantic import Field
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.progress import progress
-from seg_prior.errors import LabelsError
 from seg_prior.files import Files, atomic_write
 
 if TYPE_CHECKING:
@@ -85,15 +84,13 @@ def run(config: Config) -> Calibration:
 
 def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Record]:
     """Scan after scan, each kept in a file at once."""
-    import numpy as np
 
     from seg_prior.checkpoints.request import Request
     from seg_prior.io.find import find_label_maps
-    from seg_prior.io.nifti import read_label_map
     from seg_prior.quality.calibrate import read_log, record_of
     from seg_prior.synthesis.anatomies import generator_of
-    from seg_prior.synthesis.scan import centered, synthetic_scan
-    from seg_prior.training.align import sources_of
+    from seg_prior.synthesis.scan import synthetic_scan
+    from seg_prior.training.align import centered_map
 
     paths = find_label_maps(config.labels)
     # More scans than before go on from those that are there.
@@ -112,12 +109,9 @@ def _measure_all(config: Config, segmenter: Segmenter, kept: Path) -> list[Recor
     )
     for n in shown:
         path = paths[n % len(paths)]
-        volume = read_label_map(path)
-        sources = sources_of([volume], segmenter.model, config.synthesis)
-        if not sources.is_structure[sources.index(np.unique(volume.data))].any():
-            raise LabelsError(f"{path}: found background only, need a label map.")
+        label_map, sources = centered_map(path, segmenter.model, config.synthesis)
         scan = synthetic_scan(
-            centered(volume, sources),
+            label_map,
             sources,
             spacing_mm,
             config.augment,

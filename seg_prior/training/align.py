@@ -19,6 +19,7 @@ from seg_prior.registration import label_alignment
 from seg_prior.registration.groupwise import find_landmarks, fit_affine
 from seg_prior.synthesis.ageing import named_ids
 from seg_prior.synthesis.anatomies import AlignedLabelMap
+from seg_prior.synthesis.scan import centered
 from seg_prior.synthesis.sources import Sources
 
 
@@ -54,6 +55,22 @@ def align_sources(
         for volume, move in zip(volumes, moves, strict=True)
     ]
     return maps, sources
+
+
+def centered_map(
+    path: Path, model: Model, config: SynthesisConfig
+) -> tuple[AlignedLabelMap, Sources]:
+    """A label map for `synthetic_scan`, as indices of sources, its anatomy at the world's origin.
+
+    Raises:
+        ImageError, LabelsError: It cannot be read, holds unknown ids or no structure.
+        ConfigError: The config names an id that is in no label.
+    """
+    volume = read_label_map(path)
+    sources = sources_of([volume], model, config)
+    if not sources.is_structure[sources.index(np.unique(volume.data))].any():
+        raise LabelsError(f"{path}: found background only, need a label map.")
+    return centered(volume, sources), sources
 
 
 def sources_of(volumes: Sequence[Volume], model: Model, config: SynthesisConfig) -> Sources:
