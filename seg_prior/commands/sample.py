@@ -129,6 +129,4 @@ def decode_label_map(model: Model, z: Tensor) -> NDArray[np.uint8]:
 
     with torch.inference_mode():
         log_prior = model.location.log_by_group(model.prior.decode(z))
-        best = log_prior.argmax(1, keepdim=True)  # (1, 1, V)
-        grid: Tensor = model.location.scatter(best.to(torch.uint8), 0)
-    return grid[0, 0].cpu().numpy()
+        return model.location.map_of(log_prior).cpu().numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -156,12 +155,14 @@ def _check_kind(config: Config) -> None:
     Raises:
         ConfigError: A density of an atlas, or too few codes in a batch to lie as N(0, I).
     """
+    from seg_prior.core.device import num_processes
+
     if config.kind == "atlas" and config.density != "normal":
         raise ConfigError(
             f"density: found '{config.density}' of kind atlas, which has no latent. Leave out "
             "--density, or choose another --kind."
         )
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = num_processes()
     if config.kind == "swae" and config.optim.batch_size < LEAST_BATCH * processes:
         raise ConfigError(
             f"optim.batch_size: found {config.optim.batch_size}, need {LEAST_BATCH * processes} or "

@@ -100,6 +100,11 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def num_processes() -> int:
+    """Over which a training is spread: as many as torchrun starts, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def autocast(device: str) -> torch.autocast:
     """bfloat16 for networks where the hardware multiplies in it, float32 elsewhere.
 

@@ -89,8 +89,7 @@ def decode(model: Model, z: Tensor) -> Anatomy:
     """The anatomy of (1, K) z, as results have it."""
     with torch.inference_mode():
         log_prior = model.location.log_by_group(model.prior.decode(z))
-        best = log_prior.argmax(1, keepdim=True).to(torch.uint8)
-        label_map = model.location.scatter(best, 0)[0, 0].cpu().numpy()
+        label_map = model.location.map_of(log_prior).cpu().numpy()
         shares = log_prior.exp()[0].sum(1).double().cpu().numpy()
     return Anatomy(label_map, shares * model.header.grid.voxel_volume_mm3)
 

@@ -128,6 +128,11 @@ class LocationPrior(nn.Module):
         is_in_best = self.group_of_label[:, None] == best
         return log_prob.masked_fill(~is_in_best, -math.inf).argmax(1)
 
+    def map_of(self, log_by_group: Tensor) -> Tensor:
+        """(1, G, V) -> (D, H, W) uint8: the likeliest group, 0 outside the anatomy mask."""
+        best = log_by_group.argmax(1, keepdim=True).to(torch.uint8)
+        return self.scatter(best, 0)[0, 0]
+
     def gather(self, grid: Tensor) -> Tensor:
         """(B, C, D, H, W) -> (B, C, V): the values inside the anatomy mask."""
         return grid.flatten(2).index_select(2, self.voxels)

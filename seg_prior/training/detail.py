@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch.utils.data import Dataset
 
 from seg_prior.config.networks import DetailFlowConfig
 from seg_prior.config.optim import OptimConfig
+from seg_prior.core.device import num_processes
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.training.curves import draw_log
@@ -42,7 +42,7 @@ def fit_detail_flow(
     pairs = [codes_of(vae, labels, generator) for labels in label_maps]
     flow.fit_scale(*(torch.stack(part) for part in zip(*pairs, strict=True)))
     seen = [(flow.scaled(x, context).half(), context.half()) for x, context in pairs]
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = num_processes()
     batch_size = processes * max(1, CELLS_A_STEP // (processes * vae.location.cells.numel()))
     dataset = Noised(seen, seed, steps * batch_size)
     vae.requires_grad_(False)
