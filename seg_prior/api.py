@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg_prior.config.output import OutputOptions
-from seg_prior.core.device import cpu_threads, on_own_threads
+from seg_prior.core.device import on_own_threads
 from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
-from seg_prior.inference.bias_field import BiasField, without
+from seg_prior.inference.bias_field import BiasField
 from seg_prior.inference.departure import departure_map
-from seg_prior.inference.drift import drift_of, evidence
+from seg_prior.inference.drift import read_evenly
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.formats import strip_suffix
@@ -124,6 +123,7 @@ class Segmentation(Prediction):
 class Segmenter(Predictor):
     """A loaded model, ready to segment one scan after the other."""
 
+    @on_own_threads
     def segment(
         self,
         image: Image | Volume,
@@ -151,32 +151,21 @@ class Segmenter(Predictor):
         volume = _volume_of(image, affine, self.config.frame)
         further = tuple(_volume_of(contrast) for contrast in contrasts)
         ignored = None if ignore is None else _mask_of(_volume_of(ignore), volume)
-        seconds: dict[str, float] = {}  # of all readings together
-        with cpu_threads(self.config.threads):
-            found = self._segmented(volume, further, ignored, seconds)
-            while (drift := drift_of(found)) is not None:
-                divided = (*found.divided, drift)
-                try:
-                    again = self._segmented(volume, further, ignored, seconds, divided)
-                except ImageError:  # aligned as it is, and not without a field: no bias field
-                    break
-                if evidence(again) <= evidence(found):
-                    break
-                found = again
-        return found
+        read = partial(self._read, volume, further, ignored, {})
+        return read_evenly(volume, read)
 
-    def _segmented(
+    def _read(
         self,
         volume: Volume,
         further: tuple[Volume, ...],
         ignored: NDArray[np.bool_] | None,
         seconds: dict[str, float],
-        divided: tuple[BiasField, ...] = (),
+        even: Volume,
+        divided: tuple[BiasField, ...],
     ) -> Segmentation:
-        """Of a scan whose first image is divided by bias fields."""
+        """One reading of a scan, evened out by division; its seconds are added to the others'."""
         with timed(seconds, "conform"):
-            first = replace(volume, data=without(volume.data, divided)) if divided else volume
-            volumes, config = (first, *further), self.config
+            volumes, config = (even, *further), self.config
             registered = register_scan(volumes, self.atlas, config.seed, ignored)
         return Segmentation.of(self, volume, further, registered, seconds, divided)
 

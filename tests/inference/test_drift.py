@@ -18,6 +18,8 @@ def test_evidence_is_a_density_of_the_scan_s_own_unit(
     segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
     scan = read_volume(sorted(phantom_folder.glob("*_phantom.nii.gz"))[0])
     one = segmenter.segment(scan)
-    other = segmenter.segment(replace(scan, data=factor * scan.data))
-    assert evidence(other) == pytest.approx(evidence(one) - np.log(factor), abs=1e-4)
+    brighter = replace(scan, data=factor * scan.data)
+    other = segmenter.segment(brighter)
+    expected = evidence(one, scan.data) - np.log(factor)
+    assert evidence(other, brighter.data) == pytest.approx(expected, abs=1e-4)
     assert drift_of(one) is None
