@@ -201,7 +201,7 @@ def in_ball(scan: Volume) -> np.ndarray:
     index = np.indices(scan.data.shape).reshape(3, -1)
     world = scan.grid.affine[:3, :3] @ index + scan.grid.affine[:3, 3:]
     distance_mm = np.linalg.norm(world - np.array(LESION_AT_MM)[:, None], axis=0)
-    return (distance_mm <= LESION_RADIUS_MM).reshape(scan.data.shape)
+    return np.reshape(distance_mm <= LESION_RADIUS_MM, scan.data.shape)
 
 
 if __name__ == "__main__":

@@ -90,9 +90,8 @@ def good(data: Path, segmenter: Segmenter) -> list[tuple[str, Callable[[], Volum
     files += [data / f"brain_multicontrast/sub-ms07_{c}.nii.gz" for c in ("FLAIR", "T1w", "T2w")]
     scans = [(strip_suffix(file), partial(read_volume, file)) for file in files]
     maps = sorted((data / "brain_label_maps").glob("*_dseg.nii.gz"))[-4:]
-    return scans + [
-        (f"synthetic {strip_suffix(m)}", partial(synthetic, m, segmenter)) for m in maps
-    ]
+    made = [(f"synthetic {strip_suffix(m)}", partial(synthetic, m, segmenter)) for m in maps]
+    return [*scans, *made]
 
 
 def synthetic(label_map: Path, segmenter: Segmenter) -> Volume:

@@ -23,13 +23,13 @@ def main() -> None:
     parser.add_argument("notebook", type=Path)
     parser.add_argument("--out", type=Path, help="another file to write; the notebook itself")
     given = parser.parse_args()
-    notebook = nbformat.read(given.notebook, as_version=4)
+    notebook = nbformat.read(given.notebook, as_version=4)  # type: ignore[no-untyped-call]
     with TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         NotebookClient(notebook, resources=resources, record_timing=False).execute()
     notebook.metadata["language_info"] = {"name": "python"}  # and not which version ran it
     with atomic_write(given.out or given.notebook) as temporary:
-        nbformat.write(notebook, temporary)
+        nbformat.write(notebook, temporary)  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
