@@ -16,7 +16,7 @@ from seg_prior.config.synthesis import AugmentConfig, Contrast, SynthesisConfig
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import appearance

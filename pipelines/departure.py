@@ -30,7 +30,7 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.files import write_json
 from seg_prior.inference.departure import THRESHOLD_SD, departure_map
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.synthesis.ageing import sample_anatomy
 from seg_prior.synthesis.anatomies import generator_of
 from seg_prior.synthesis.contrast import Appearance, appearance

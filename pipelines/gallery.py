@@ -27,7 +27,8 @@ from seg_prior.errors import SegPriorError
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice
 from seg_prior.files import write_text
 from seg_prior.io.example import brain_template
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.report.overlay import Panel
 from spoiled_scans import kept, middle, mirrored, noisy, turned
 

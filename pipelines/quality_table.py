@@ -24,7 +24,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import SegPriorError
 from seg_prior.files import atomic_write
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.quality.measures import QcInput, gather
 from seg_prior.quality.verdict import judge, rules
 from seg_prior.synthesis.anatomies import generator_of

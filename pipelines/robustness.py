@@ -14,7 +14,7 @@ from seg_prior import Segmenter
 from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 
 TABLE = Path(__file__).resolve().parents[1] / "configs" / "brain_labels.tsv"
 

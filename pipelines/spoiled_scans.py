@@ -8,7 +8,7 @@ import numpy as np
 
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 
 _ROWS = {"x": 0, "y": 1, "z": 2}
 _TURN = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])

@@ -21,7 +21,7 @@ from seg_prior.inference.drift import read_evenly
 from seg_prior.inference.prediction import Prediction, timed
 from seg_prior.inference.predictor import Predictor
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.nifti import Image, as_volume
+from seg_prior.io.read import Image, as_volume
 from seg_prior.output import ownership, writers
 from seg_prior.output.notebook import volumes_frame
 from seg_prior.quality.verdict import Quality, Verdict, quality_of

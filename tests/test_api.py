@@ -29,7 +29,7 @@ from seg_prior.errors import (
     LabelsError,
 )
 from seg_prior.inference.predictor import is_stripped
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 
 
 @pytest.fixture(scope="module")

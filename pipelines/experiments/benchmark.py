@@ -29,7 +29,7 @@ from seg_prior.evaluation.dice_table import dice_of_structures
 from seg_prior.files import sha256_of, write_text
 from seg_prior.io.find import find_images, find_label_maps, scan_key
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 
 log = logging.getLogger("seg_prior.pipelines")
 MIXTURE = (

@@ -18,12 +18,13 @@ import torch
 from experiments.stopwatch import Cost, measure
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
-from seg_prior.io.nifti import read_volume, write_volume
+from seg_prior.io.read import read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.registration.resample import resample_mean
 
 PARTS = {
     "loading the model": "of (predictor.py)",
-    "reading the file": "as_volume (nifti.py)",
+    "reading the file": "as_volume (read.py)",
     "registration": "register_scan (pipeline.py)",
     "its mutual information": "ImageRegistrationMethod_Execute",
     "q(z given x)": "read (amortized.py)",

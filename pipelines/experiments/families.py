@@ -27,7 +27,7 @@ from seg_prior.commands.sample import decode_label_map
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.files import write_json
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.density_fit import fit_density
 from seg_prior.models.label_vae import one_hot

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import SimpleITK as sitk  # noqa: N813
 
 from experiments.hostile_files import KINDS, make
-from seg_prior.io.nifti import read_volume, write_volume
+from seg_prior.io.read import read_volume
+from seg_prior.io.write import write_volume
 
 TIME_S = 60
 """Of the processor; of the clock ten times as much, for the machine may be busy."""

@@ -51,8 +51,8 @@ def run(config: Config) -> AtlasFiles:
     from seg_prior.files import write_json
     from seg_prior.io.formats.nifti import write_series
     from seg_prior.io.label_formats import write_label_table
-    from seg_prior.io.nifti import write_volume
     from seg_prior.io.sidecar import GENERATED_BY
+    from seg_prior.io.write import write_volume
 
     written = plan(config)
     model = load_model(config.model)

@@ -102,7 +102,8 @@ def run(config: Config, size: Size = FULL) -> DemoResult:
     from seg_prior.core.device import start
     from seg_prior.evaluation.comparison import MIXTURE, compare, describe
     from seg_prior.io.label_tables import read_label_table
-    from seg_prior.io.nifti import read_volume, write_volume
+    from seg_prior.io.read import read_volume
+    from seg_prior.io.write import write_volume
 
     if config.brain:
         return _segment_brain(config)
@@ -247,7 +248,8 @@ def _strip(heads: PhantomFiles) -> None:
     """Air becomes 0 in every scan."""
     import numpy as np
 
-    from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+    from seg_prior.io.read import read_label_map, read_volume
+    from seg_prior.io.write import write_volume
 
     for image, label_map in zip(heads.images, heads.label_maps, strict=True):
         volume, labels = read_volume(image), read_label_map(label_map)

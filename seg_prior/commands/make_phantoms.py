@@ -69,7 +69,7 @@ def run(config: Config) -> PhantomFiles:
         ConfigError: `out` is a file.
     """
     from seg_prior.io.label_formats import write_source_table
-    from seg_prior.io.nifti import write_volume
+    from seg_prior.io.write import write_volume
     from seg_prior.synthesis.phantom import make_phantom, phantom_label_table
 
     if config.out.exists() and not config.out.is_dir():

@@ -90,7 +90,7 @@ def run(config: Config) -> ReconstructResult:
     from seg_prior.core.device import start
     from seg_prior.core.volume import Volume
     from seg_prior.io.find import find_label_maps
-    from seg_prior.io.nifti import write_volume
+    from seg_prior.io.write import write_volume
     from seg_prior.metrics.scores import score_label_maps
 
     paths = find_label_maps(config.labels)

@@ -68,7 +68,7 @@ def run(config: Config) -> SampleFiles:
     from seg_prior.checkpoints.file import load_model
     from seg_prior.core.device import start
     from seg_prior.core.volume import Volume
-    from seg_prior.io.nifti import write_volume
+    from seg_prior.io.write import write_volume
     from seg_prior.report.overlay import write_montage
 
     written = plan(config)

@@ -138,7 +138,7 @@ def _from_labels(config: Config) -> tuple[Model, _Lesson]:
     """The prior, and views of synthetic scans."""
     from seg_prior.checkpoints.file import load_model
     from seg_prior.io.find import find_label_maps
-    from seg_prior.io.nifti import read_label_map
+    from seg_prior.io.read import read_label_map
     from seg_prior.training.holdout import kept
     from seg_prior.training.locator import propose_spacing_mm
     from seg_prior.training.synthetic_views import SyntheticViews
@@ -195,7 +195,7 @@ def _from_scans(config: Config) -> tuple[Model, _Lesson]:
 def _grids(images: list[Path]) -> dict[Path, Grid]:
     """The grids of the scans that can be read."""
     from seg_prior.io.find import find_images
-    from seg_prior.io.nifti import read_volume
+    from seg_prior.io.read import read_volume
 
     grids = {}
     for path in find_images(images):

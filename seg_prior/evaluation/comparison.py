@@ -16,7 +16,7 @@ from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_
 from seg_prior.evaluation.mixture_baseline import cluster_intensities
 from seg_prior.inference.prediction import Prediction
 from seg_prior.inference.predictor import Predictor
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.registration.pipeline import register_scan
 from seg_prior.report.overlay import Panel, write_overlay
 

@@ -21,7 +21,7 @@ from seg_prior.files import write_json
 from seg_prior.io.find import find_label_maps, scan_key
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.label_tables import label_table_from_ids
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.io.tables import write_table
 from seg_prior.metrics.overlap import nan_mean
 from seg_prior.metrics.scores import (

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.registration.intensity import normalise, observed

@@ -1,4 +1,4 @@
-"""A file of one stream of bytes, packed or not, whose voxels nibabel reads."""
+"""What nibabel reads: where its headers place voxels, and files of one stream, packed or not."""
 
 from __future__ import annotations
 
@@ -11,38 +11,23 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
+import nibabel as nib
 import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 
 from seg_prior.errors import ImageError
 from seg_prior.io.packed import check_claim
-from seg_prior.io.stored import first_line
+from seg_prior.io.stored import Stored, first_line, sides_unknown
 
 _MAX_TAIL_BYTES = 1 << 26
 _CHUNK_BYTES = 1 << 20
 
 
-class Described(NamedTuple):
-    """What a header describes.
-
-    Attributes:
-        shape: Of the array.
-        voxels: What indexing reads them from.
-        step: Between neighbouring values of an integer that is stored scaled; 0 of any other.
-    """
-
-    shape: tuple[int, ...]
-    voxels: ArrayProxy
-    step: float
-
-
 @contextlib.contextmanager
-def open_stream(
-    path: Path, read_header: Callable[[BinaryIO], Any]
-) -> Iterator[tuple[Any, Described]]:
-    """A header and what it describes, whose voxels can be read inside the block.
+def open_stream(path: Path, read_header: Callable[[BinaryIO], Any]) -> Iterator[Stored]:
+    """What a file holds, whose voxels can be read inside the block.
 
     Nothing is mapped into memory: a file that shrinks meanwhile is an error here and not the end
     of the process. At the end of the block what is left of a gzip stream is read, because its
@@ -61,10 +46,9 @@ def open_stream(
         num_bytes = os.fstat(file.fileno()).st_size
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if is_packed else file
         with quiet_nibabel():
-            header = read_header(stream)
-            described, end = describe(stream, header)
+            stored, end = _describe(stream, read_header(stream))
         check_claim(path, end, num_bytes, is_packed)
-        yield header, described
+        yield stored
         if is_packed:
             _check_sum(path, stream, end)
 
@@ -82,7 +66,53 @@ def quiet_nibabel() -> Iterator[None]:
         logger.disabled = before
 
 
-def describe(stream: BinaryIO, header: Any) -> tuple[Described, int]:
+def stored_by_nibabel(
+    header: Any, affine: Any, shape: tuple[int, ...], dataobj: Any, step: float = 0.0
+) -> Stored:
+    """What nibabel has read, in millimetres, and what its header leaves open.
+
+    Args:
+        header: Of NIfTI or MGH; another one says nothing of units and sides.
+        affine: (4, 4), voxel -> RAS+ in the header's units.
+        shape, dataobj, step: As `Stored` has them.
+    """
+    mm = mm_per_unit(header)
+    affine_mm = np.asarray(affine, dtype=np.float64) * np.array([mm, mm, mm, 1.0])[:, None]
+    with np.errstate(all="ignore"):
+        warnings = _doubts(header)
+    return Stored(shape, dataobj, header, affine_mm, step, warnings, mm)
+
+
+def mm_per_unit(header: Any) -> float:
+    """Millimetres of one unit of a header's voxel sizes and affine; 1 where it names none."""
+    if not isinstance(header, nib.Nifti1Header):
+        return 1.0
+    return {1: 1000.0, 3: 0.001}.get(int(header["xyzt_units"]) & 7, 1.0)
+
+
+def _doubts(header: Any) -> tuple[str, ...]:
+    """One line where a header places the volume nowhere, or in two places."""
+    if isinstance(header, nib.freesurfer.mghformat.MGHHeader):
+        return () if header["goodRASFlag"] else (sides_unknown("goodRASFlag 0"),)
+    if not isinstance(header, nib.Nifti1Header):
+        return ()
+    sform, sform_code = header.get_sform(coded=True)
+    try:
+        qform, qform_code = header.get_qform(coded=True)
+    except ValueError:  # a quaternion that is none
+        return ("the qform in the header is not a rotation; the sform is used",)
+    if not sform_code and not qform_code:
+        return (sides_unknown("sform and qform code 0"),)
+    if sform_code > 0 and qform_code > 0 and not np.allclose(sform, qform, atol=1e-2):
+        shift = np.abs(sform - qform).max()
+        return (
+            f"sform (code {int(sform_code)}) and qform (code {int(qform_code)}) differ by up to "
+            f"{shift:.3g}; the sform is used",
+        )
+    return ()
+
+
+def _describe(stream: BinaryIO, header: Any) -> tuple[Stored, int]:
     """What a header describes, and where its last voxel ends in the stream."""
     shape = tuple(int(n) for n in header.get_data_shape())
     if min(shape, default=0) < 1:
@@ -91,7 +121,8 @@ def describe(stream: BinaryIO, header: Any) -> tuple[Described, int]:
     end = int(header.get_data_offset()) + math.prod(shape) * dtype.itemsize
     voxels = ArrayProxy(stream, header, mmap=False)
     is_scaled = np.issubdtype(dtype, np.integer) and voxels.slope != 1
-    return Described(shape, voxels, abs(float(voxels.slope)) if is_scaled else 0.0), end
+    step = abs(float(voxels.slope)) if is_scaled else 0.0
+    return stored_by_nibabel(header, header.get_best_affine(), shape, voxels, step), end
 
 
 def _check_sum(path: Path, stream: BinaryIO, end: int) -> None:

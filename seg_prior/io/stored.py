@@ -22,11 +22,12 @@ class Stored(NamedTuple):
     Attributes:
         shape: Of the array.
         dataobj: What indexing reads voxels from, scaled as the header says.
-        header: Of NIfTI and MGH the nibabel header, whose units the affine has; of a DICOM series
-            what a segmentation refers to; else None.
-        affine: (4, 4), voxel -> RAS+ world in the header's units; millimetres without a header.
+        header: Of NIfTI and MGH the nibabel header; of a DICOM series what a segmentation refers
+            to; else None.
+        affine: (4, 4), voxel -> mm in RAS+.
         step: Between neighbouring values of an integer that is stored scaled; 0 of any other.
-        warnings: What is odd but readable and not told by the header, one line each.
+        warnings: What is odd but readable, one line each.
+        unit_mm: In which the header counts, where that is told in messages.
     """
 
     shape: tuple[int, ...]
@@ -35,6 +36,7 @@ class Stored(NamedTuple):
     affine: NDArray[np.float64]
     step: float = 0.0
     warnings: tuple[str, ...] = ()
+    unit_mm: float = 1.0
 
 
 @dataclass(frozen=True)

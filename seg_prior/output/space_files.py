@@ -11,9 +11,9 @@ from seg_prior.core.volume import Volume
 from seg_prior.files import write_json
 from seg_prior.inference.prediction import Prediction
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.io.transforms import Place, write_itk_transform, write_lta
+from seg_prior.io.write import write_volume
 from seg_prior.registration.resample import resample_mean
 
 

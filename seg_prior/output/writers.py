@@ -19,9 +19,9 @@ from seg_prior.inference.prediction import Prediction
 from seg_prior.io import bids
 from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table
-from seg_prior.io.nifti import write_volume
 from seg_prior.io.sidecar import GENERATED_BY
 from seg_prior.io.tables import write_table
+from seg_prior.io.write import write_volume
 from seg_prior.output import space_files
 from seg_prior.output.intensities import write_intensities
 from seg_prior.output.layout import (

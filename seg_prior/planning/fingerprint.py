@@ -14,7 +14,7 @@ from seg_prior.core.grid import Affine, Grid, apply_affine
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import LabelsError, SegPriorError
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.registration import groupwise
 from seg_prior.registration.groupwise import Landmarks
 from seg_prior.registration.intensity import normalise, observed

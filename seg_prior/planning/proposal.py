@@ -12,7 +12,7 @@ import torch
 
 from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import EM_ROUNDS, Observation
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from seg_prior.models import em, likelihood
 from seg_prior.models.likelihood import Intensities, IntensityClasses
 from seg_prior.models.location import CELL

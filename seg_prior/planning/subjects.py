@@ -11,7 +11,8 @@ import numpy as np
 from seg_prior.core.grid import Grid
 from seg_prior.errors import ConfigError
 from seg_prior.io.find import participant_of, scan_key
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 
 ROLES = ("maps", "images", "scored")
 

@@ -14,7 +14,7 @@ from seg_prior.core.grid import Affine
 from seg_prior.core.volume import Volume
 from seg_prior.errors import LabelsError
 from seg_prior.inference.atlas import typical_intensities
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.registration import label_alignment
 from seg_prior.registration.groupwise import find_landmarks, fit_affine
 from seg_prior.synthesis.ageing import named_ids

@@ -17,7 +17,7 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import LabelsError
 from seg_prior.io.find import find_label_maps, participant_of, scan_key
 from seg_prior.io.label_tables import label_table_from_ids, read_label_table
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.models.density_fit import Codes
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.likelihood import intensity_classes

@@ -9,7 +9,7 @@ import numpy as np
 from seg_prior.checkpoints.file import load_model
 from seg_prior.commands import atlas
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 
 
 def test_probabilities_labels_and_names_are_those_of_the_model(

@@ -18,7 +18,8 @@ from seg_prior.core.grid import MIRROR
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, LabelsError
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, write_volume
+from seg_prior.io.read import read_label_map
+from seg_prior.io.write import write_volume
 from seg_prior.planning.check import orientation
 from seg_prior.training.prior import align
 

@@ -12,7 +12,7 @@ from seg_prior.commands.demo import Config as DemoConfig
 from seg_prior.commands.make_phantoms import PhantomFiles
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.evaluation.comparison import MIXTURE
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 
 TINY = Size(3, 1, 1, 6.0, 6.0, 2, 1)
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -11,7 +11,7 @@ from seg_prior.commands.make_phantoms import PhantomFiles
 from seg_prior.errors import ConfigError
 from seg_prior.io.find import scan_key
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.synthesis.phantom import phantom_label_table
 
 SPACING_MM = 8.0

@@ -13,7 +13,7 @@ from seg_prior.checkpoints.header import read_header
 from seg_prior.commands.reconstruct import Config as ReconstructConfig
 from seg_prior.commands.reconstruct import ReconstructResult, reconstruct, run
 from seg_prior.errors import ConfigError, LabelsError
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 
 
 def reconstruct_all(model: Path, labels: list[Path], out: Path) -> ReconstructResult:

@@ -11,7 +11,7 @@ from seg_prior.checkpoints.header import read_header
 from seg_prior.commands.sample import Config as SampleConfig
 from seg_prior.commands.sample import decode_label_map, draws, run
 from seg_prior.errors import CheckpointError
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.models.label_vae import LabelVAE
 
 

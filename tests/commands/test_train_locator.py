@@ -13,7 +13,7 @@ from seg_prior.commands.train_locator import Config as TrainLocatorConfig
 from seg_prior.config.optim import OptimConfig
 from seg_prior.core.grid import Grid
 from seg_prior.errors import ConfigError
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from seg_prior.training.locator import NUM_VOXELS, propose_spacing_mm
 from seg_prior.training.losses import locator_losses
 

@@ -12,7 +12,7 @@ from seg_prior.commands import reconstruct, sample, segment, train_prior
 from seg_prior.commands.segment import Config as SegmentConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.errors import ConfigError
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.label_vae import LabelVAE
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from seg_prior.errors import ConfigError, ImageError, LabelsError
 from seg_prior.evaluation import evaluate
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, write_volume
+from seg_prior.io.read import read_label_map
+from seg_prior.io.write import write_volume
 from seg_prior.metrics.overlap import mean17
 
 ROOT = Path(__file__).parents[2]

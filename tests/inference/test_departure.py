@@ -17,7 +17,7 @@ from seg_prior.inference.departure import (
     expectation,
     label_moments,
 )
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 
 
 def test_what_is_expected_is_the_mean_over_labels() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from seg_prior.api import Segmenter
 from seg_prior.inference.drift import drift_of, evidence
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 
 
 @pytest.mark.parametrize("factor", [10.0, 0.5])

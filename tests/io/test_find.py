@@ -7,7 +7,7 @@ import pytest
 
 from seg_prior.errors import ConfigError, ImageError
 from seg_prior.io.find import find_images, find_label_maps, scan_key
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from seg_prior.io.sidecar import GENERATED_BY
 
 

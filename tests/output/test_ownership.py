@@ -8,7 +8,7 @@ import pytest
 from seg_prior.api import Segmenter
 from seg_prior.cli.app import main
 from seg_prior.errors import ConfigError
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from tests.output.test_cohort import EXTRAS, NAMES, sums, times, words
 
 

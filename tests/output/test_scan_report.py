@@ -12,7 +12,8 @@ import pytest
 from seg_prior.api import Segmentation, Segmenter
 from seg_prior.checkpoints.calibration import Calibration, Spread
 from seg_prior.cli.app import main
-from seg_prior.io.nifti import read_volume, write_volume
+from seg_prior.io.read import read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.output.scan_report import report_of
 from seg_prior.quality.measures import gather
 from seg_prior.quality.verdict import MAX_BIAS, judge

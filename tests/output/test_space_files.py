@@ -12,7 +12,7 @@ from seg_prior.cli.app import main
 from seg_prior.config.output import OutputOptions
 from seg_prior.io.find import find_images
 from seg_prior.io.itk import to_itk
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.output.layout import files_of
 
 

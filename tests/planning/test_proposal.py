@@ -6,7 +6,8 @@ import pytest
 from seg_prior.api import Segmenter
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.core.volume import Volume
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.models.likelihood import intensity_classes
 from seg_prior.planning.fingerprint import Fingerprint, read_fingerprint
 from seg_prior.planning.proposal import propose_intensity, propose_prior

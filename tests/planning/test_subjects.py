@@ -6,7 +6,7 @@ import pytest
 
 from seg_prior.errors import ConfigError
 from seg_prior.io.find import participant_of
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.planning.subjects import Subjects, deal, divide, mend, mended
 
 

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.errors import ImageError
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from seg_prior.registration.intensity import (
     NORMALISED_RANGE,
     normalise,

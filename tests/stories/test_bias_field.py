@@ -9,7 +9,7 @@ import pytest
 from seg_prior.api import Segmentation, Segmenter
 from seg_prior.commands import make_phantoms
 from seg_prior.core.volume import Volume
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.metrics.overlap import dice_by_id
 
 STRENGTH = 1.2

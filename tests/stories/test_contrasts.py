@@ -15,7 +15,8 @@ from seg_prior.cli.app import main
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
-from seg_prior.io.nifti import read_volume, write_volume
+from seg_prior.io.read import read_volume
+from seg_prior.io.write import write_volume
 from seg_prior.registration.resample import resample
 from seg_prior.synthesis.phantom import (
     CORE,

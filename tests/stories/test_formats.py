@@ -13,7 +13,7 @@ from seg_prior.api import Segmenter
 from seg_prior.checkpoints.header import read_header
 from seg_prior.cli.app import main
 from seg_prior.core.grid import Grid
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 
 Data = NDArray[np.int16]
 

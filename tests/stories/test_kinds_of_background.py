@@ -19,7 +19,7 @@ from seg_prior.commands.sample import Config as SampleConfig
 from seg_prior.commands.train_locator import Config as TrainLocatorConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.config.optim import OptimConfig
-from seg_prior.io.nifti import read_label_map
+from seg_prior.io.read import read_label_map
 from seg_prior.synthesis.phantom import SHELL
 
 FEW = OptimConfig(steps=2, batch_size=2, warmup_steps=1, precision="32-true", num_workers=0)

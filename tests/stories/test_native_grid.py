@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from seg_prior import Segmenter
 from seg_prior.cli.app import main
 from seg_prior.io.formats.nifti import write_series
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 
 ORIENTATIONS = [
     np.array([order, signs]).T

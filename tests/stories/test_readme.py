@@ -17,7 +17,7 @@ from torch.distributed.run import get_args_parser
 from seg_prior.cli.app import main
 from seg_prior.commands import NAMES
 from seg_prior.io.label_tables import read_label_table
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

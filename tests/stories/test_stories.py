@@ -20,7 +20,7 @@ from seg_prior.commands.train_encoder import Config as TrainEncoderConfig
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.core.volume import Volume
 from seg_prior.evaluation.mixture_baseline import fit_mixture
-from seg_prior.io.nifti import read_label_map, read_volume
+from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.models import likelihood
 from seg_prior.registration.intensity import normalise, observed
 

@@ -2,7 +2,7 @@
 
 To add one, write the file. It holds `FORMAT`, a `seg_prior.io.stored.Format`: the suffixes, how
 such a file is opened, how it is written if it is. What is opened is an array, its affine to RAS+
-and no more; whether it can be segmented is asked in one place, `seg_prior.io.nifti`.
+and no more; whether it can be segmented is asked in one place, `seg_prior.io.read`.
 """
 
 from __future__ import annotations

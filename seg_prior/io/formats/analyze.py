@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from seg_prior.errors import ImageError
-from seg_prior.io.nibabel_file import quiet_nibabel
+from seg_prior.io.nibabel_file import quiet_nibabel, stored_by_nibabel
 from seg_prior.io.packed import check_claim
 from seg_prior.io.stored import Format, Stored, sides_unknown
 
@@ -34,11 +34,11 @@ def _open(path: Path) -> Iterator[Stored]:
         raise ValueError(f"a shape of {shape}")
     end = int(image.dataobj.offset) + math.prod(shape) * dtype.itemsize
     check_claim(path, end, path.stat().st_size, is_packed=False)
-    affine = np.asarray(image.affine, dtype=np.float64)
     if isinstance(image, nib.Nifti1Pair):
         header = nib.Nifti1Header.from_header(image.header, check=False)
-        yield Stored(shape, image.dataobj, header, affine)
+        yield stored_by_nibabel(header, image.affine, shape, image.dataobj)
         return
+    affine = np.asarray(image.affine, dtype=np.float64)
     told = () if mat_path.is_file() else (sides_unknown("Analyze"),)
     yield Stored(shape, image.dataobj, None, affine, warnings=told)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,20 +13,13 @@ from numpy.typing import NDArray
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.io.nibabel_file import open_stream, quiet_nibabel
-from seg_prior.io.stored import Format, Stored
+from seg_prior.io.stored import Format
 
 _HEADER_BYTES = 284
 _FLAG = slice(28, 30)
 _DEFAULT = {"delta": 1, "Mdc": [[-1, 0, 0], [0, 0, -1], [0, 1, 0]], "Pxyz_c": 0}
 """Where FreeSurfer places a volume without goodRASFlag: coronal, 1 mm, its centre at 0. nibabel's
 own default has the second and third rows with the other sign, the head upside down."""
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[Stored]:
-    with open_stream(path, _read_header) as (header, described):
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-        yield Stored(described.shape, described.voxels, header, affine, described.step)
 
 
 def _read_header(stream: BinaryIO) -> Any:
@@ -47,4 +39,5 @@ def _write(path: Path, data: NDArray[Any], like: Volume, _: LabelTable | None) -
         nib.save(nib.freesurfer.MGHImage(data, like.grid.affine), path)
 
 
+_open = partial(open_stream, read_header=_read_header)
 FORMAT = Format("MGH", (".mgz", ".mgh"), _open, _write, written=(".mgz", ".mgh"))

@@ -18,8 +18,7 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.volume import Volume
 from seg_prior.files import atomic_write
-from seg_prior.io.geometry import affine_in
-from seg_prior.io.nibabel_file import open_stream, quiet_nibabel
+from seg_prior.io.nibabel_file import mm_per_unit, open_stream, quiet_nibabel
 from seg_prior.io.stored import Format, Stored
 
 _MAX_HEADER_BYTES = 1 << 26
@@ -28,10 +27,9 @@ _SINGLE = np.dtype(np.float32)
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Stored]:
-    with open_stream(path, _read_header) as (header, described):
-        affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-        header.set_slope_inter(None, None)  # values are scaled as they are read, not again
-        yield Stored(described.shape, described.voxels, header, affine, described.step)
+    with open_stream(path, _read_header) as stored:
+        stored.header.set_slope_inter(None, None)  # values are scaled as they are read, not again
+        yield stored
 
 
 def _read_header(stream: BinaryIO) -> Any:
@@ -49,8 +47,10 @@ def _read_header(stream: BinaryIO) -> Any:
 
 def _write(path: Path, data: NDArray[Any], like: Volume, _: LabelTable | None) -> None:
     header = _header_like(like, data.dtype)
+    mm = mm_per_unit(header)
+    affine = like.grid.affine / np.array([mm, mm, mm, 1.0])[:, None]
     with quiet_nibabel():
-        nib.save(nib.Nifti1Image(data, affine_in(header, like.grid), header), path)
+        nib.save(nib.Nifti1Image(data, affine, header), path)
 
 
 def write_series(

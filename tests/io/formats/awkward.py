@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.errors import SegPriorError
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 
 SHAPE = (5, 6, 7)
 LPS_FROM_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

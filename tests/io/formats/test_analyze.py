@@ -9,7 +9,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from seg_prior.io.itk import from_itk
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 from tests.io.formats.awkward import AFFINES, check_same, intensities, label_map, refusal
 
 ZOOMS = (2.0, 3.0, 4.0)

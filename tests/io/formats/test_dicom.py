@@ -13,7 +13,8 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError, ExtraError, ImageError, OutputError
 from seg_prior.io.find import find_images
 from seg_prior.io.formats import check_target, content_sha256, strip_suffix
-from seg_prior.io.nifti import read_volume, write_volume
+from seg_prior.io.read import read_volume
+from seg_prior.io.write import write_volume
 from tests.io.formats.awkward import (
     LPS_FROM_RAS,
     RIGID,

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from seg_prior.io.formats import content_sha256
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from tests.io.formats.awkward import AFFINES, LPS_FROM_RAS, check_same, intensities, refusal
 
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from tests.io.formats.awkward import AFFINES, check_same, intensities
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
 from seg_prior.io.itk import to_itk
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from tests.io.formats.awkward import RIGID, SHAPE, intensities, refusal
 
 h5py = pytest.importorskip("h5py", reason="no h5py; pip install 'seg-prior[minc]'")

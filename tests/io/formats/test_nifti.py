@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from seg_prior.io.itk import from_itk
-from seg_prior.io.nifti import read_volume
+from seg_prior.io.read import read_volume
 from tests.io.formats.awkward import RIGID, check_same, intensities
 
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 from tests.io.formats.awkward import (
     AFFINES,
     LPS_FROM_RAS,

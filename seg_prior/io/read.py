@@ -1,7 +1,10 @@
-"""Images from files and to files: what is read becomes a Volume in millimetres or is refused."""
+"""Images of every format: what is read becomes a Volume in millimetres or is refused."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,20 +13,20 @@ from nibabel.spatialimages import SpatialImage
 from numpy.typing import ArrayLike, NDArray
 
 from seg_prior.core.grid import Affine, Grid
-from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
 from seg_prior.core.volume import Volume
-from seg_prior.errors import ImageError
-from seg_prior.files import atomic_write
+from seg_prior.errors import ImageError, SegPriorError
 from seg_prior.io.formats import format_of
-from seg_prior.io.geometry import check_voxels, header_warnings, mm_per_unit
-from seg_prior.io.image_file import open_image
-from seg_prior.io.nibabel_file import quiet_nibabel
+from seg_prior.io.nibabel_file import quiet_nibabel, stored_by_nibabel
 from seg_prior.io.stored import Stored, first_line
 
 Image: TypeAlias = str | Path | SpatialImage | ArrayLike
 """What a caller may call an image: a path, a nibabel image, or an array or a tensor."""
 
+MAX_EDGE_RATIO = 1000.0
+"""Of the longest to the shortest edge of a voxel, shear included."""
+_EDGE_RANGE_MM = (1e-6, 1e4)
+_MAX_DISTANCE_MM = 1e7
 _MAX_ROUNDING = 1e-3  # of label ids that arithmetic has been through
 _MAX_STEP = 0.1  # of label ids stored through a scale factor
 
@@ -49,7 +52,7 @@ def as_volume(image: Image, affine: Affine | None = None, index: int | None = No
         data = _array_of(image)
         return _checked(Stored(data.shape, data, None, _affine_of(affine)), "<array>", index)
     if isinstance(image, SpatialImage):
-        stored = Stored(image.shape, image.dataobj, image.header, np.asarray(image.affine, float))
+        stored = stored_by_nibabel(image.header, image.affine, image.shape, image.dataobj)
         return _checked(stored, image.get_filename() or "<image>", index)
     return read_volume(Path(str(image)), index)
 
@@ -91,14 +94,48 @@ def read_volume(path: Path, index: int | None = None) -> Volume:
         return _checked(stored, str(path), index)
 
 
+@contextlib.contextmanager
+def open_image(path: Path) -> Iterator[Stored]:
+    """An image file, or a folder that is one, whose voxels can be read inside the block.
+
+    Args:
+        path: Its suffix says which format it is.
+
+    Raises:
+        ImageError: The file is missing, no image, claims more than it can hold, or is damaged.
+        ExtraError: The package that reads it is not installed.
+    """
+    if not path.exists():
+        raise ImageError(f"{path}: {_absence(path)}")
+    form = format_of(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            stored = stack.enter_context(form.open(path))
+        except SegPriorError:
+            raise
+        except Exception as error:  # damaged headers make libraries raise KeyError, zlib.error, ...
+            raise ImageError(
+                f"{path}: not a readable {form.name} image ({first_line(error)}). "
+                "Convert it to .nii.gz."
+            ) from error
+        yield stored
+
+
+def _absence(path: Path) -> str:
+    if path.is_symlink():
+        return (
+            f"found a link to {os.readlink(path)}, where no file is. Fetch it, for instance with "
+            "datalad get."
+        )
+    return "no such file. Check the path."
+
+
 def _checked(stored: Stored, source: str, index: int | None) -> Volume:
     """What is stored as a Volume, if it can be one."""
     shape, part = _one_volume(stored.shape, source, index)
     if min(shape) < 2:
         raise ImageError(f"{source}: found shape {shape}, need at least 2 voxels along each axis.")
-    mm = mm_per_unit(stored.header)
-    affine = stored.affine * np.array([mm, mm, mm, 1.0])[:, None]
-    check_voxels(affine, shape, source, "" if mm == 1 else f" (its header counts in {mm:g} mm)")
+    _check_voxels(stored, source)
     # Stored and scaled, and a copy in between.
     refusal = too_much(16.0 * np.prod(shape, dtype=float))
     if refusal:
@@ -112,8 +149,39 @@ def _checked(stored: Stored, source: str, index: int | None) -> Volume:
             "truncated or damaged. Copy or convert it again."
         ) from error
     i, j, k = shape
-    warnings = (*header_warnings(stored.header), *stored.warnings)
-    return Volume(_real(data, source), Grid((i, j, k), affine), stored.header, source, warnings)
+    grid = Grid((i, j, k), stored.affine)
+    return Volume(_real(data, source), grid, stored.header, source, stored.warnings)
+
+
+def _check_voxels(stored: Stored, source: str) -> None:
+    """Refuse voxels that are no boxes, or boxes of no use: work and memory would know no end."""
+    affine, unit_mm = stored.affine, stored.unit_mm
+    unit = "" if unit_mm == 1 else f" (its header counts in {unit_mm:g} mm)"
+    if not np.isfinite(affine).all() or not np.linalg.matrix_rank(affine[:3, :3]) == 3:
+        raise ImageError(
+            f"{source}: its affine is singular; the voxels have no place in the world."
+        )
+    edges_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    size = " x ".join(f"{edge:.3g}" for edge in edges_mm)
+    low, high = _EDGE_RANGE_MM
+    if edges_mm.min() < low or edges_mm.max() > high:
+        raise ImageError(
+            f"{source}: found voxels of {size} mm{unit}, need {low:g} to {high:g} mm. "
+            "Mend the voxel sizes or the unit in its header."
+        )
+    stretch = np.linalg.svd(affine[:3, :3], compute_uv=False)
+    if stretch[0] > MAX_EDGE_RATIO * stretch[2]:
+        raise ImageError(
+            f"{source}: found voxels of {size} mm{unit} that are flat or sheared "
+            f"{stretch[0] / stretch[2]:.2g} to 1, need at most {MAX_EDGE_RATIO:g} to 1. "
+            "Mend the affine in its header."
+        )
+    away_mm = np.abs(affine[:3, 3]).max()
+    if away_mm > _MAX_DISTANCE_MM:
+        raise ImageError(
+            f"{source}: its first voxel lies {away_mm:.2g} mm from the origin{unit}, need at most "
+            f"{_MAX_DISTANCE_MM:.0e}. Mend the affine in its header."
+        )
 
 
 def _real(data: NDArray[Any], source: str) -> NDArray[Any]:
@@ -183,27 +251,3 @@ def read_label_map(path: Path) -> Volume:
         )
     ids = values.astype(np.int32)
     return Volume(ids, volume.grid, volume.header, volume.source, volume.warnings)
-
-
-def write_volume(
-    path: Path, data: NDArray[Any], like: Volume, table: LabelTable | None = None
-) -> None:
-    """Write an array on the grid of `like`; NIfTI with its sform/qform codes and units.
-
-    The file appears whole or not at all.
-
-    Args:
-        path: Ends in one of `formats.WRITTEN`; missing folders are made.
-        data: Same shape as `like`; integer arrays are stored in the smallest unsigned type.
-        like: The volume whose space the array lives in; for DICOM SEG, a series.
-        table: Names the ids of a label map, where a format has names.
-    """
-    assert data.shape == like.grid.shape, (data.shape, like.grid.shape)
-    write = format_of(path).write
-    assert write is not None, path
-    if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
-        data = data.astype(np.min_scalar_type(int(data.max(initial=0))))
-    else:
-        data = data.astype(np.float32)
-    with atomic_write(path) as temporary:
-        write(temporary, data, like, table)

@@ -16,7 +16,8 @@ from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
 from seg_prior.files import atomic_write
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.nifti import read_label_map, read_volume, write_volume
+from seg_prior.io.read import read_label_map, read_volume
+from seg_prior.io.write import write_volume
 
 SHAPE = (5, 6, 7)
 

@@ -10,7 +10,8 @@ import torch
 
 from seg_prior.errors import ImageError
 from seg_prior.io.formats.nifti import write_series
-from seg_prior.io.nifti import as_volume, read_label_map, read_volume, write_volume
+from seg_prior.io.read import as_volume, read_label_map, read_volume
+from seg_prior.io.write import write_volume
 
 SHAPE = (5, 6, 7)
 IDS = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)

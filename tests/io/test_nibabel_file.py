@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from seg_prior.core import memory
 from seg_prior.errors import ImageError
-from seg_prior.io import image_file, nibabel_file
-from seg_prior.io.nifti import read_volume
+from seg_prior.io import nibabel_file
+from seg_prior.io.read import open_image, read_volume
 
 SHAPE = (9, 8, 7)
 
@@ -132,7 +132,7 @@ def test_free_memory_obeys_the_limit_of_the_process() -> None:
 def test_a_file_that_shrinks_while_it_is_read_is_an_error_and_not_the_end(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
     nib.save(nib.Nifti1Image(np.ones((64, 64, 64), np.float32), np.eye(4)), path)
-    with image_file.open_image(path) as stored:
+    with open_image(path) as stored:
         os.truncate(path, 400)
         with pytest.raises(OSError, match="Expected 1048576 bytes"):
             np.asanyarray(stored.dataobj)
