@@ -64,7 +64,7 @@ def main() -> None:
         "workers": max(1, (os.cpu_count() or 1) - 1),
         "device": given.device,
         "kept_share": {},
-        "offset_nats": {},
+        "offset": {},
     }
     figures["train"] = time_steps(asked | {"scans": FEW}, given.out)
     write_json(given.out / "figures.json", figures)

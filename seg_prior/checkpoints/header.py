@@ -15,6 +15,7 @@ from seg_prior.config.intensity import IntensityConfig
 from seg_prior.config.networks import (
     DetailFlowConfig,
     LocatorConfig,
+    OffsetConfig,
     ReaderConfig,
     VAEConfig,
 )
@@ -52,6 +53,7 @@ class Header(BaseModel):
         pose_prior: Where in an image the anatomy lies; None where scans are cut in any way.
         locator: Form of the network that sees the anatomy in an image; None where there is none.
         reader: Form of the network that corrects f(z) by the image; None where there is none.
+        offset: What is added to what that network says; None where there is none.
         training: The resolved configuration of the stage that wrote the file.
         provenance: Versions, subjects, dates; for people.
         reference: Figures of held-out or training subjects; for people.
@@ -72,6 +74,7 @@ class Header(BaseModel):
     pose_prior: PosePrior | None = None
     locator: LocatorConfig | None = None
     reader: ReaderConfig | None = None
+    offset: OffsetConfig | None = None
     training: dict[str, Any]
     provenance: dict[str, Any]
     reference: dict[str, Any]

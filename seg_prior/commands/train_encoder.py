@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,18 +78,18 @@ def run(config: Config) -> Header:
     maps = kept(find_label_maps(config.labels), config.holdout)
     model = load_model(config.prior)
     ids = model.header.label_table.written.ids.tolist()
-    shares = _by_label("kept_share", config.kept_share, ids)
-    offsets = _by_label("offset_nats", config.offset_nats, ids)
+    _check_ids("kept_share", config.kept_share, ids)
+    for setting, named in (("nats", config.offset.nats), ("gauge_ids", config.offset.gauge_ids)):
+        _check_ids(f"offset.{setting}", named, ids)
     started = None if config.start is None else _reader_of(config.start)
     folder = config.out.with_suffix("")
     spread = Spread(config.augment, config.synthesis, config.seed)
     made = folder / "readings"
     paths = make_readings(maps, config.prior, spread, made, config.scans, config.workers)
     reader = _taught(config, model, started, paths, Run(folder, device, request))
-    reader.damp(shares)
-    reader.offset(offsets)
+    reader.damp({ids.index(i): share for i, share in config.kept_share.items()})
     # A calibration is of the prior without the network.
-    news = {"reader": reader.config, "calibration": None}
+    news = {"reader": reader.config, "offset": config.offset, "calibration": None}
     header = model.header.model_copy(update=news)
     header = signed(header, "train-encoder", config, len(paths), request.record())
     if is_first_process():
@@ -147,11 +148,10 @@ def _reader_of(path: Path) -> ImageReader:
     return reader.requires_grad_(True)
 
 
-def _by_label(setting: str, values: dict[int, float], ids: list[int]) -> dict[int, float]:
-    """Label index -> value."""
-    for i in values:
+def _check_ids(setting: str, named: Iterable[int], ids: list[int]) -> None:
+    """Raise LabelsError where a setting names what is no label."""
+    for i in named:
         if i not in ids:
             raise LabelsError(
                 f"{setting}: found id {i}, need one of the prior's labels, such as {ids[1]}."
             )
-    return {ids.index(i): value for i, value in values.items()}

@@ -9,9 +9,10 @@ from pydantic_core import ErrorDetails
 
 Id = Annotated[int, Field(ge=0, lt=2**31)]
 """A value of label maps."""
+Share = Annotated[float, Field(ge=0, le=1)]
 EXPERT = "expert"
 """Marks a field, in its `Annotated`, whose flag few people need: `--help` shows it apart."""
-RENAMED = {"volume": "frame"}
+RENAMED = {"volume": "frame", "offset_nats": "offset.nats"}
 """What keys were called in older configs -> what they are called now."""
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from seg_prior.config.base import FrozenModel
+from seg_prior.config.base import FrozenModel, Id, Share
 
 Width = Annotated[int, Field(gt=0, le=2048, multiple_of=8)]
 Blocks = Annotated[int, Field(ge=0, le=32)]
+Nats = Annotated[float, Field(ge=-100, le=100)]
 
 
 class VAEConfig(FrozenModel):
@@ -41,6 +42,24 @@ class ReaderConfig(FrozenModel):
     """Channels at prior space's grid, and at a half, a quarter and an eighth; multiples of 8."""
     num_blocks: tuple[Blocks, Blocks, Blocks, Blocks] = (1, 1, 2, 2)
     """Residual blocks at each of these on the way down; one each on the way up."""
+
+
+class OffsetConfig(FrozenModel):
+    """What is added to h, because the anatomies of the training are older than most people's."""
+
+    nats: dict[int, Nats] = {}
+    """Id -> added to h of this label everywhere."""
+    gauge_ids: tuple[Id, ...] = ()
+    """Labels whose share of the anatomy, by f(z), says how old it looks; none: all is added."""
+    fades: tuple[Share, Share] = (0.0, 1.0)
+    """Share of the gauge up to which all of it is added, and from which nothing is."""
+
+    @field_validator("fades")
+    @classmethod
+    def _rises(cls, fades: tuple[float, float]) -> tuple[float, float]:
+        if not fades[0] < fades[1]:
+            raise ValueError(f"found {fades[0]:g} to {fades[1]:g}, need a first below the second")
+        return fades
 
 
 class DetailFlowConfig(FrozenModel):

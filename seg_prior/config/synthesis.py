@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from seg_prior.config.base import FrozenModel, Id
+from seg_prior.config.base import FrozenModel, Id, Share
 
 Contrast = Literal["straight", "inverted", "tent", "tied", "untied"]
 """Of the typical intensities, those of T1w for a brain: as they are, upside down (T2w), brightest
@@ -14,7 +14,6 @@ in the middle (FLAIR); or any, one for all labels that share Gaussians, or one f
 View = Literal["whole", "zeroed", "faceless", "inside", "rim", "tight"]
 """All that a scanner sees; without air; without air and face; without what is outside the organ;
 the structures in a rim of what surrounds them; the structures alone."""
-Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
 Length = Annotated[float, Field(gt=0, le=1000)]
 Knots = Annotated[float, Field(gt=0, le=1000)]

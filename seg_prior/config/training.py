@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from seg_prior.config.base import FrozenModel
+from seg_prior.config.base import FrozenModel, Share
 from seg_prior.config.intensity import IntensityConfig
-from seg_prior.config.networks import ReaderConfig, VAEConfig
+from seg_prior.config.networks import OffsetConfig, ReaderConfig, VAEConfig
 from seg_prior.config.optim import MAX_STEPS, OptimConfig
 from seg_prior.config.runtime import RuntimeConfig
-from seg_prior.config.synthesis import AugmentConfig, Share, SynthesisConfig
-
-Nats = Annotated[float, Field(ge=-100, le=100)]
+from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 
 
 class PriorConfig(RuntimeConfig):
@@ -97,5 +95,5 @@ class EncoderConfig(RuntimeConfig):
     kept_share: dict[int, Share] = {}
     """Id -> share of what the image reader says of this label that is kept, once it has learned;
     less than 1 where label maps alone say more than other protocols would sign."""
-    offset_nats: dict[int, Nats] = {}
-    """Id -> added to that of this label everywhere."""
+    offset: OffsetConfig = OffsetConfig()
+    """Of some labels, added to that when a scan is read."""

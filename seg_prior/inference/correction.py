@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seg_prior.config.networks import OffsetConfig
 from seg_prior.core.device import autocast
+from seg_prior.core.labels import LabelTable
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities
 from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, voxel_of
@@ -58,6 +60,7 @@ def correct(
     seen: FineImage,
     log_prior: Tensor,
     intensities: Intensities,
+    offset: Tensor,
 ) -> Correction:
     """Look at an image and say what f(z) gets wrong.
 
@@ -67,6 +70,7 @@ def correct(
         seen: The image, on the grid of half prior space's spacing.
         log_prior: (1, L, V) log f(z).
         intensities: The Gaussians fitted under it.
+        offset: (G,) nats, added to h everywhere, `offset_of`.
     """
     prior = rows_of_log_prior(log_prior[0].half(), location)
     features_of_voxels = _look(reader, location, seen, prior, intensities)
@@ -80,7 +84,7 @@ def correct(
         stop = min(start + _VOXELS, len(location.voxels))
         some, some_parts = slice(start, stop), slice(CELL * start, CELL * stop)
         with torch.no_grad(), autocast(str(log_prior.device)):
-            h = reader.residual_at(features_of_voxels, location.voxels[some])
+            h = reader.residual_at(features_of_voxels, location.voxels[some]) + offset[:, None]
         if seen.ignored is not None:
             # It has learned that out of view is mostly outside, so of missing data it says nothing.
             h = h.masked_fill(seen.ignored.flatten()[parts[some_parts]].view(-1, 1, CELL), 0.0)
@@ -89,6 +93,35 @@ def correct(
         h_of_labels = h[:, location.group_of_label].transpose(1, 2).flatten(0, 1)
         rows[some_parts] = prior.at(place) + h_of_labels
     return Correction(mean, VoxelRows.of(rows, parts, fine_shape))
+
+
+def offset_of(
+    config: OffsetConfig | None, table: LabelTable, location: LocationPrior, log_prior: Tensor
+) -> Tensor:
+    """(G,) nats that are added to h, by how old f(z) is.
+
+    A network that has learned from mostly aged anatomies expects their share of fluid, so it sees
+    too much of it in the young and the right amount in the old. All of the offset is due up to one
+    share of the gauge, nothing from another one, and between them it falls in proportion.
+
+    Args:
+        config: Of the checkpoint.
+        table: The labels of results, G of them.
+        location: The anatomy mask.
+        log_prior: (1, L, V) log f(z).
+    """
+    offset = log_prior.new_zeros(len(table))
+    if config is None:
+        return offset
+    index = {label.id: n for n, label in enumerate(table.labels)}
+    for i, nats in config.nats.items():
+        offset[index[i]] = nats
+    if config.gauge_ids:
+        mass = location.log_by_group(log_prior)[0].exp().sum(1)
+        share = mass[[index[i] for i in config.gauge_ids]].sum() / mass[1:].sum()
+        full, none = config.fades
+        offset *= ((none - share) / (none - full)).clamp(0, 1)
+    return offset
 
 
 def _look(

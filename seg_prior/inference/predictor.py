@@ -28,7 +28,7 @@ from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import CheckpointError, ConfigError
 from seg_prior.inference.amortized import read, refine_schedule
 from seg_prior.inference.atlas import atlas_of
-from seg_prior.inference.correction import correct
+from seg_prior.inference.correction import correct, offset_of
 from seg_prior.inference.posterior import NativeVoxels, log_joints
 from seg_prior.inference.refine import (
     MapEstimate,
@@ -207,8 +207,9 @@ class Predictor:
         found = replace(found, log_var=log_var)
         if model.image_reader is None or seen.fine is None:
             return found
+        offset = offset_of(model.header.offset, self.label_table, location, found.log_prior)
         correction = correct(
-            model.image_reader, location, seen.fine, found.log_prior, found.intensities
+            model.image_reader, location, seen.fine, found.log_prior, found.intensities, offset
         )
         log_prior = correction.corrected(found.log_prior, location)
         intensities = fit_intensities(log_prior, seen)

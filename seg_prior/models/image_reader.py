@@ -107,13 +107,6 @@ class ImageReader(nn.Module):
                 weight[group] *= share
                 bias[group] *= share
 
-    def offset(self, nats: Mapping[int, float]) -> None:
-        """Add so much to h of some groups everywhere: index of a group -> nats."""
-        with torch.no_grad():
-            bias = self.head.bias.view(self.num_groups, CELL)
-            for group, value in nats.items():
-                bias[group] += value
-
 
 def _blocks(width: int, count: int) -> list[nn.Module]:
     return [ResidualBlock(width) for _ in range(count)]

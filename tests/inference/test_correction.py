@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from seg_prior.config.networks import ReaderConfig
+from seg_prior.config.networks import OffsetConfig, ReaderConfig
 from seg_prior.core.grid import Grid
-from seg_prior.inference.correction import Correction, correct, parts_of
+from seg_prior.inference.correction import Correction, correct, offset_of, parts_of
 from seg_prior.inference.posterior import find_native_voxels, log_joints, summarise
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.location import LocationPrior, certain_background, rows_of_log_prior
@@ -90,7 +91,8 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
         toy.label_map().repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
     )[None]
     seen = FineImage(image, torch.ones_like(image))
-    correction = correct(reader, location, seen, location.log_prob[None], intensities)
+    log_prior, nothing = location.log_prob[None], torch.zeros(toy.NUM_LABELS)
+    correction = correct(reader, location, seen, log_prior, intensities, nothing)
     assert correction.log_fine.shape == FINE.shape
     assert bool(correction.mean.any()) == is_trained
     if not is_trained:  # f(z), read between its voxels
@@ -101,6 +103,46 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
     half[: FINE.shape[0] // 2] = True
     is_ignored = half.flatten()[parts_of(location)].view(-1, 8)[:, 0]
     hidden = replace(seen, ignored=half)
-    blind = correct(reader, location, hidden, location.log_prob[None], intensities)
+    blind = correct(reader, location, hidden, log_prior, intensities, nothing)
     assert not blind.mean[:, is_ignored].any()
     torch.testing.assert_close(blind.mean[:, ~is_ignored], correction.mean[:, ~is_ignored])
+
+
+def test_an_offset_is_added_everywhere_and_fades_as_its_gauge_grows(
+    location: LocationPrior,
+) -> None:
+    log_prior, table = location.log_prob[None], toy.table()
+    mass = location.log_prob.exp().sum(1)
+    share = float(mass[toy.CORE] / mass[1:].sum())
+    left, core = table.labels[toy.LEFT].id, table.labels[toy.CORE].id
+
+    def due(*fades: float, gauge: tuple[int, ...] = (core,)) -> list[float]:
+        config = OffsetConfig(nats={left: -2.0}, gauge_ids=gauge, fades=fades)
+        return offset_of(config, table, location, log_prior).tolist()
+
+    def only_left(nats: float) -> list[float]:
+        return pytest.approx([nats if n == toy.LEFT else 0.0 for n in range(toy.NUM_LABELS)])
+
+    assert due(share, 1.0) == only_left(-2.0)
+    assert due(0.0, share) == only_left(0.0)
+    assert due(0.5 * share, 1.5 * share) == only_left(-1.0)
+    assert due(0.0, share, gauge=()) == only_left(-2.0)
+    assert not offset_of(None, table, location, log_prior).any()
+
+
+def test_an_offset_is_told_by_the_correction(location: LocationPrior) -> None:
+    space, intensities = (
+        ReaderSpace.of(location, toy.CLASSES),
+        toy.gaussians([0.1, 0.9, 0.5], [0.01] * 3),
+    )
+    reader = ImageReader(space.num_inputs, toy.NUM_LABELS, ReaderConfig(widths=(8, 8, 8, 8))).eval()
+    image = torch.rand(1, *FINE.shape, generator=torch.Generator().manual_seed(0))
+    seen = FineImage(image, torch.ones_like(image))
+    nats = torch.arange(toy.NUM_LABELS).float()
+    found = correct(reader, location, seen, location.log_prob[None], intensities, nats)
+    torch.testing.assert_close(found.mean, nats[:, None].expand_as(found.mean))
+
+
+def test_fades_that_do_not_rise_are_refused() -> None:
+    with pytest.raises(ValidationError, match=r"0\.4 to 0\.4, need a first below"):
+        OffsetConfig(fades=(0.4, 0.4))
