@@ -12,6 +12,7 @@ from seg_prior.config.output import ScanConfig
 from seg_prior.core.device import start
 from seg_prior.errors import OutputError, SegPriorError
 from seg_prior.files import claimed
+from seg_prior.io.sidecar import read_json
 from seg_prior.output import cohort
 from seg_prior.output.layout import Job
 
@@ -50,11 +51,6 @@ class Attempt(NamedTuple):
     told: str = ""
     remarks: tuple[str, ...] = ()
     is_busy: bool = False
-
-
-def reading_of(config: ScanConfig) -> ReadingConfig:
-    """The part of the settings that a loaded model depends on."""
-    return ReadingConfig(**{name: getattr(config, name) for name in ReadingConfig.model_fields})
 
 
 def load(config: ReadingConfig) -> Segmenter:
@@ -96,14 +92,14 @@ def attempt(task: Task, segmenter: Segmenter) -> Attempt:
 
 
 def _segment(task: Task, segmenter: Segmenter) -> Attempt:
-    job, config, sha256 = task.job, task.config, segmenter.model.sha256
-    if not task.overwrite and cohort.is_finished(job, config, sha256):
+    job = task.job
+    request = cohort.resume_key(job, task.config, segmenter.model.sha256)
+    if not task.overwrite and cohort.is_finished(job, read_json(job.sidecar), request):
         return Attempt()  # by another run, since this one began
     result = segmenter.segment(job.image, contrasts=job.contrasts, ignore=job.ignore)
-    request = cohort.resume_key(job, config, sha256)
-    written = result.write(job.target, config, request, task.overwrite)
+    written = result.write(job.target, task.config, request, task.overwrite)
     if task.in_folder:
-        cohort.forget_failure(job)
+        cohort.forget_failures([job])
     steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
     log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)
     return Attempt(written, remarks=result.remarks)

@@ -15,7 +15,7 @@ from typing import Any
 
 from seg_prior import __version__
 from seg_prior.api import Segmenter
-from seg_prior.cohort.attempt import Attempt, Task, attempt, load, reading_of
+from seg_prior.cohort.attempt import Attempt, Task, attempt, load
 from seg_prior.cohort.cluster_file import read_cluster_file, started_jobs
 from seg_prior.config.inference import ReadingConfig
 from seg_prior.errors import ConfigError, ExtraError
@@ -176,7 +176,7 @@ def _elsewhere(task: Task, cores: int) -> Task:
     return task._replace(
         job=job._replace(
             image=absolute(job.image),
-            target=absolute(job.target),
+            files={kind: absolute(file) for kind, file in job.files.items()},
             contrasts=tuple(absolute(contrast) for contrast in job.contrasts),
             ignore=None if job.ignore is None else absolute(job.ignore),
         ),
@@ -189,7 +189,7 @@ def _work(task: Task, version: str) -> Attempt:
     if version != __version__:
         raise _other_version("that just came", __version__)
     with _ONE_AT_A_TIME:
-        return attempt(task, _loaded(reading_of(task.config).model_dump_json()))
+        return attempt(task, _loaded(task.config.reading.model_dump_json()))
 
 
 @functools.lru_cache(maxsize=1)

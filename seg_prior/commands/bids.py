@@ -57,9 +57,8 @@ def run(config: Config) -> Outcome:
 
 def _request(config: Config) -> segment.Config:
     """The same as `segment` has it."""
-    settings = {name: getattr(config, name) for name in ReadingConfig.model_fields}
     more = {"report": config.report, "overwrite": config.overwrite, "bids": True}
-    return segment.Config(images=_scans(config), out=config.out, **settings, **more)
+    return segment.Config(images=_scans(config), out=config.out, **dict(config.reading), **more)
 
 
 def _scans(config: Config) -> list[Path]:

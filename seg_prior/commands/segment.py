@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,21 +58,19 @@ class Outcome:
 def files(config: Config) -> Files:
     """What `run` reads and writes; `failed.tsv` comes only where a scan fails."""
     from seg_prior.io import bids
-    from seg_prior.output import cohort, layout
+    from seg_prior.output import cohort
     from seg_prior.output.cohort_report import COHORT_PAGE
     from seg_prior.output.cohort_tables import VOLUMES, WIDE
+    from seg_prior.output.layout import is_file
 
     mine = cohort.part_of(plan(config), config.shard)
-    writes = [file for job in mine for file in layout.files_of(job.target, config).values()]
+    writes = [file for job in mine for file in job.files.values()]
     if config.bids:
         root = (bids.DESCRIPTION, bids.IGNORE, bids.README)
         writes = [*(config.out / name for name in root), *writes]
-    if config.with_volumes and not bids.is_file(config.out):
-        writes.append(config.out / VOLUMES)
-    if config.wide and not bids.is_file(config.out):
-        writes.append(config.out / WIDE)
-    if config.report and not bids.is_file(config.out):
-        writes.append(config.out / COHORT_PAGE)
+    tables = {VOLUMES: config.with_volumes, WIDE: config.wide, COHORT_PAGE: config.report}
+    if not is_file(config.out):
+        writes += [config.out / name for name, is_asked in tables.items() if is_asked]
     reads = [file for job in mine for file in job.inputs]
     return Files([config.model, *reads], writes, signed=writes)
 
@@ -87,34 +85,37 @@ def run(config: Config) -> Outcome:
     from seg_prior.checkpoints.header import read_header
     from seg_prior.io import bids
     from seg_prior.output import cohort, cohort_tables
+    from seg_prior.output.layout import is_file
 
-    jobs = plan(config)
+    jobs, in_folder = plan(config), not is_file(config.out)
     read_header(config.model)
-    sha256 = sha256_of(config.model)
-    if not bids.is_file(config.out):
+    model_sha256 = sha256_of(config.model)
+    if in_folder:
         cohort_tables.check_tables(config.out)
     mine = cohort.part_of(jobs, config.shard)
-    todo = [job for job in mine if config.overwrite or not cohort.is_finished(job, config, sha256)]
-    for job in todo:
-        cohort.check_replaceable(job, config, config.overwrite)
-    if len(todo) < len(mine):
-        done = len(mine) - len(todo)
-        log.info("%d of %d scans are finished; --overwrite repeats them", done, len(mine))
-    log.info("%d of %d scans to segment with %s", len(todo), len(mine), config.model.name)
+    done, due = cohort.done_and_due(mine, config, model_sha256, config.overwrite)
+    if done:
+        log.info("%d of %d scans are finished; --overwrite repeats them", len(done), len(mine))
+    log.info("%d of %d scans to segment with %s", len(due), len(mine), config.model.name)
     from seg_prior.cohort.attempt import Task  # it imports torch: all above is told before
 
-    in_folder, is_alone = not bids.is_file(config.out), len(jobs) == 1
-    tasks = [Task(job, config, config.overwrite, in_folder, is_alone) for job in todo]
-    with _engine(config, is_needed=bool(todo)) as engine:
+    is_alone = len(jobs) == 1
+    tasks = [Task(job, config, config.overwrite, in_folder, is_alone) for job in due]
+    tables: list[Path] = []
+    with _engine(config, is_needed=bool(due)) as engine:
         if config.bids:
             bids.describe_bids_folder(config.out, [job.image for job in jobs])
         try:
             outcome = _segment_all(tasks, engine)
         finally:
-            tables = _write_tables(config, set(mine) - set(todo))
+            if in_folder:
+                cohort.forget_failures(done)
+                tables = cohort_tables.write_tables(
+                    config.out, config.with_volumes, config.report, config.wide
+                )
     for line in cohort.describe_quality(mine):
         log.info(line)
-    written = outcome.written + tables
+    written = (*outcome.written, *tables)
     log.info("wrote %d files", len(written))
     return Outcome(written, outcome.failed)
 
@@ -128,7 +129,7 @@ def plan(config: Config) -> list[Job]:
     """
     from seg_prior.io import bids
     from seg_prior.io.find import find_images
-    from seg_prior.output.layout import Job
+    from seg_prior.output.layout import Job, files_of, plan_outputs
 
     images = find_images(config.images)
     contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
@@ -145,25 +146,26 @@ def plan(config: Config) -> list[Job]:
                 f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
                 "What is shown twice would count twice."
             )
-    targets = bids.plan_outputs(images, config.out, config.bids)
-    if config.bids:
-        bids.check_bids_folder(config.out)
-    return [
-        Job(image, target, contrasts, config.ignore)
+    targets = plan_outputs(images, config.out, config.bids)
+    jobs = [
+        Job(image, files_of(target, config), contrasts, config.ignore)
         for image, target in zip(images, targets, strict=True)
     ]
+    if config.bids:
+        bids.check_bids_folder(config.out)
+    return jobs
 
 
 @contextmanager
 def _engine(config: Config, is_needed: bool) -> Iterator[Engine]:
     """What does tasks: this process, the workers of a cluster, or nobody."""
-    from seg_prior.cohort.attempt import attempt, load, reading_of
+    from seg_prior.cohort.attempt import attempt, load
     from seg_prior.cohort.cluster import connected
 
     if not is_needed:
         yield lambda _: iter(())
     elif config.cluster is None:
-        segmenter = load(reading_of(config))  # a damaged model is told before a file is written
+        segmenter = load(config.reading)  # a damaged model is told before a file is written
         yield lambda tasks: ((task, attempt(task, segmenter)) for task in tasks)
     else:
         with connected(config.cluster) as engine:
@@ -185,17 +187,3 @@ def _segment_all(tasks: list[Task], engine: Engine) -> Outcome:
     if num_busy:
         log.info("%d of %d scans are left to another run, which has them", num_busy, len(tasks))
     return Outcome(tuple(written), tuple(failed))
-
-
-def _write_tables(config: Config, finished: Iterable[Job]) -> tuple[Path, ...]:
-    """Of a folder, those of all its scans."""
-    from seg_prior.io import bids
-    from seg_prior.output import cohort, cohort_tables
-
-    if bids.is_file(config.out):
-        return ()
-    for job in finished:
-        cohort.forget_failure(job)
-    return tuple(
-        cohort_tables.write_tables(config.out, config.with_volumes, config.report, config.wide)
-    )

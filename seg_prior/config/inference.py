@@ -42,3 +42,8 @@ class ReadingConfig(RuntimeConfig):
     """Refine z so long; as the model is best with if nobody says."""
     inference: InferenceConfig = InferenceConfig()
     """How z is refined."""
+
+    @property
+    def reading(self) -> ReadingConfig:
+        """These settings alone, of a config that has more: what a loaded model depends on."""
+        return ReadingConfig(**{name: getattr(self, name) for name in ReadingConfig.model_fields})

@@ -1,70 +1,20 @@
-"""Where the label map of each scan goes: a file, a folder, or a BIDS derivatives folder."""
+"""What makes a folder of results a BIDS derivatives data set, and where its scans come from."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, write_json, write_text
-from seg_prior.io.find import scan_key
-from seg_prior.io.formats import WRITTEN, check_target, strip_suffix, suffix_of
-from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
+from seg_prior.io.sidecar import GENERATED_BY, read_json, read_ours
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README = "dataset_description.json", ".bidsignore", "README"
-LATE_ENTITIES = ("space", "split", "recording", "chunk", "seg", "res", "den", "label", "desc")
-"""Those that stand behind `space` in a BIDS name, and itself."""
-
-
-def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
-    """The label map to write for each image.
-
-    The suffix of a BIDS name becomes an entity, `sub-01_T1w` -> `sub-01_space-T1w_dseg`, so that
-    another contrast of the subject has its own place whenever it comes. Of files of one name in
-    several folders, `anna/mri/T1` and `bert/mri/T1`, each is named after the part of its path that
-    differs: `anna_T1_dseg`.
-
-    Raises:
-        ConfigError: Several images and one file, two images of one name, a name that is not as
-            BIDS wants it, or `out` looks like a file of a format that is not written, or not of
-            such a scan.
-        ExtraError: The package that writes `out` is not installed.
-    """
-    if is_file(out):
-        if len(images) > 1 or is_bids:
-            what = f"{len(images)} scans and one file" if len(images) > 1 else "a file and --bids"
-            raise ConfigError(f"{out}: found {what}, need a folder.")
-        check_target(out, images[0])
-        return [out]
-    _check_folder_name(out)
-    names = [_name_of_result(image) for image in images]
-    if is_bids:
-        folders = [out / _bids_folder(image) for image in images]
-    else:
-        folders = [out] * len(images)
-        names = _told_apart(images, names)
-    targets = [f / f"{name}_dseg.nii.gz" for f, name in zip(folders, names, strict=True)]
-    first_of: dict[Path, Path] = {}
-    for image, target in zip(images, targets, strict=True):
-        if target in first_of:
-            raise ConfigError(
-                f"{out}: {first_of[target]} and {image} would both be written to {target.name}; "
-                "rename one."
-            )
-        first_of[target] = image
-    return targets
-
-
-def is_file(out: Path) -> bool:
-    """Whether the results go to one file; else to a folder."""
-    return suffix_of(out) in WRITTEN
 
 
 def check_bids_folder(out: Path) -> None:
@@ -74,7 +24,7 @@ def check_bids_folder(out: Path) -> None:
         ConfigError: There is one.
     """
     file = out / DESCRIPTION
-    if file.exists() and not is_ours(read_json(file)):
+    if file.exists() and not read_ours(file):
         raise ConfigError(
             f"{file}: found the data set of another program, need a folder of its own. "
             "Name another OUT, for instance derivatives/seg-prior."
@@ -163,61 +113,3 @@ _ABOUT = """Anatomical segmentations made by seg-prior, each on the grid of its 
 
 Not for clinical use.
 """
-
-
-def _check_folder_name(out: Path) -> None:
-    """`scan.mha` is no folder; one that is there may be called anything."""
-    if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", out.suffix) and not out.is_dir():
-        raise ConfigError(
-            f"{out}: found a name that ends in '{suffix_of(out) or out.suffix}', need one of "
-            f"{', '.join(WRITTEN)}, or a folder. Rename it; if a folder is meant, make it first."
-        )
-
-
-def _name_of_result(image: Path) -> str:
-    """`sub-01_T2w` -> `sub-01_space-T2w`; other names stay."""
-    key = scan_key(image)
-    suffix = re.sub(r"[^A-Za-z0-9]", "", strip_suffix(image).removeprefix(key))
-    if not suffix or not key.startswith("sub-"):
-        return key
-    *others, last = key.split("_")
-    if last.startswith("desc-"):  # the last entity of any name
-        return "_".join((*others, last + suffix))
-    is_late = any(part.partition("-")[0] in LATE_ENTITIES for part in (*others, last))
-    return f"{key}_{'desc' if is_late else 'space'}-{suffix}"
-
-
-def _told_apart(images: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """Names that several images share, each behind what of its folder only some of them have."""
-    count = Counter(names)
-    told = list(names)
-    for name in (name for name, number in count.items() if number > 1):
-        same = [n for n, other in enumerate(names) if other == name]
-        for n, part in zip(same, _differing([images[n] for n in same]), strict=True):
-            told[n] = f"{part}_{name}" if part else name
-    return told
-
-
-def _differing(images: Sequence[Path]) -> list[str]:
-    """Of the folders of files, what lies between the parts that all have in common."""
-    parts = [absolute(image).parent.parts for image in images]
-    begin = _num_shared(parts)
-    rest = [part[begin:] for part in parts]
-    end = _num_shared([part[::-1] for part in rest])
-    return ["_".join(part[: len(part) - end]) for part in rest]
-
-
-def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
-    """How many folders all paths begin with."""
-    columns = zip(*parts, strict=False)
-    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
-
-
-def _bids_folder(image: Path) -> Path:
-    found = re.fullmatch(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.+)?", strip_suffix(image))
-    if not found:
-        raise ConfigError(
-            f"{image}: found a name that BIDS does not know, need sub-LABEL[_ses-LABEL]_... "
-            "Rename it, or leave --bids out."
-        )
-    return Path(found[1], found[2] or "", "anat")

@@ -16,9 +16,8 @@ from seg_prior.io.formats import (
     format_of,
     is_image_folder,
     strip_suffix,
-    suffix_of,
 )
-from seg_prior.io.sidecar import is_ours, read_json
+from seg_prior.io.sidecar import read_ours
 
 
 class Sought(Enum):
@@ -75,7 +74,11 @@ def scan_key(path: Path) -> str:
     `sub-01_ses-1_T1w.nii.gz` -> `sub-01_ses-1`, `sub-01_T1w_dseg.nii.gz` -> `sub-01`. Of any other
     name only `_dseg` goes, because `case_07` needs its number.
     """
-    name = strip_suffix(path)
+    return key_of(strip_suffix(path))
+
+
+def key_of(name: str) -> str:
+    """The same of a name without its suffix."""
     if not name.startswith("sub-"):
         return name.removesuffix("_dseg")
     parts = name.split("_")
@@ -104,13 +107,16 @@ def _find(inputs: Sequence[Path], sought: Sought) -> list[Path]:
 
 def _expand(item: Path, sought: Sought) -> list[Path]:
     if item.is_dir():
-        return _chosen(sorted(_images_below(item)), item, sought)
-    if item.suffix.lower() == ".txt" and item.exists():
+        found = sorted(_images_below(item))
+    elif item.suffix.lower() == ".txt" and item.exists():
         return _some(_read_list(item), item, sought)
-    if not item.exists() and glob.has_magic(str(item)):
+    elif not item.exists() and glob.has_magic(str(item)):
         matches = (Path(match) for match in glob.glob(str(item), recursive=True))
-        return _chosen(sorted(file for file in matches if _is_image(file)), item, sought)
-    return [_checked(item)]
+        found = sorted(file for file in matches if _is_image(file))
+    else:
+        return [_checked(item)]
+    chosen = [image for image in found if not _is_other(image, sought)]
+    return _some(chosen, item, sought, num_others=len(found) - len(chosen))
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
@@ -158,7 +164,7 @@ def _is_image(file: Path) -> bool:
         return False
     if file.is_dir():
         return is_image_folder(file)
-    is_named = suffix_of(file) in SUFFIXES
+    is_named = file.name.lower().endswith(SUFFIXES)
     return is_named and (file.is_file() or _is_dead_link(file))
 
 
@@ -166,22 +172,16 @@ def _is_dead_link(file: Path) -> bool:
     return file.is_symlink() and not file.exists()
 
 
-def _chosen(images: list[Path], item: Path, sought: Sought) -> list[Path]:
-    """Of what a folder or a pattern holds, what is sought."""
-    chosen = [image for image in images if not _is_other(image, sought)]
-    return _some(chosen, item, sought, num_others=len(images) - len(chosen))
-
-
 def _is_other(image: Path, sought: Sought) -> bool:
+    """Whether an image in a folder is none of those that are sought there."""
     name = strip_suffix(image)
     if name.rpartition("_")[2] in sought.others:
         return True
     if sought is not Sought.SCAN:
         return False
-    if suffix_of(image) in LABEL_MAPS:
+    if image.name.lower().endswith(LABEL_MAPS):
         return True
-    sidecar = read_json(image.with_name(f"{name}.json"))
-    return is_ours(sidecar) and image.name in sidecar.get("files", ())
+    return image.name in read_ours(image.with_name(f"{name}.json")).get("files", ())
 
 
 def _some(images: list[Path], item: Path, sought: Sought, num_others: int = 0) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def is_ours(content: dict[str, Any]) -> bool:
+def read_ours(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that this program wrote; empty where there is none."""
+    found = read_json(path)
+    return found if is_ours(found) else {}
+
+
+def is_ours(content: Mapping[str, Any]) -> bool:
     """Whether a JSON object says that this program wrote it."""
     makers = content.get("GeneratedBy")
     if not isinstance(makers, list):

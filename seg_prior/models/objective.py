@@ -22,19 +22,6 @@ def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
 
 
-def kl_between_normals(
-    mean: Tensor, log_var: Tensor, target_mean: Tensor, target_log_var: Tensor
-) -> Tensor:
-    """KL( N(target) || N(mean, exp log_var) ) summed over latent dimensions: (B, K) -> (B,).
-
-    Zero where both agree. Minimised over the first Gaussian it covers the target, so an encoder
-    trained with it is unsure where the image does not tell.
-    """
-    ratio = torch.exp(target_log_var - log_var)
-    distance = (mean - target_mean).square() * torch.exp(-log_var)
-    return 0.5 * (ratio + distance - 1 + log_var - target_log_var).sum(dim=1)
-
-
 def log_prob_of_labels(log_prior: Tensor, label_map: Tensor) -> Tensor:
     """sum_j log f_{j, s_j}: the reconstruction term of stage 1.
 

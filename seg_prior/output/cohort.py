@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
 from seg_prior import __version__
-from seg_prior.config.output import OutputOptions, ScanConfig
+from seg_prior.config.output import ScanConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, write_json
 from seg_prior.io.formats import content_sha256
-from seg_prior.io.sidecar import GENERATED_BY, is_ours, read_json
-from seg_prior.output import layout, ownership
-from seg_prior.output.layout import Job, read_sidecar
-from seg_prior.output.ownership import REPLACED, Scan
+from seg_prior.io.sidecar import GENERATED_BY, read_json, read_ours
+from seg_prior.output.layout import Job
+from seg_prior.output.ownership import REPLACED, Scan, check_replaceable
 
-Request = dict[str, Any]
+Request: TypeAlias = dict[str, Any]
+Sidecar: TypeAlias = dict[str, Any]
 _FILES = {"images", "contrasts", "ignore", "out", "model"}
 _NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard", "cluster"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
@@ -34,25 +34,40 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
     }
 
 
-def is_finished(job: Job, config: ScanConfig, model_sha256: str) -> bool:
-    """Whether all files of a scan are there, made of the same scan, model and settings."""
-    files = layout.files_of(job.target, config)
-    if not all(file.exists() for file in (*job.inputs, *files.values())):
-        return False
-    sidecar = read_sidecar(job.target)
-    if REPLACED in sidecar or sidecar.get("request") is None:
-        return False
-    return bool(sidecar["request"] == resume_key(job, config, model_sha256))
+def is_finished(job: Job, sidecar: Sidecar, request: Request) -> bool:
+    """Whether all files of a scan are there, made of the same scan, model and settings.
+
+    Args:
+        job: The scan.
+        sidecar: What stands there; empty if nothing does.
+        request: The scan's `resume_key`.
+    """
+    is_made = REPLACED not in sidecar and sidecar.get("request") == request
+    return is_made and all(file.exists() for file in job.files.values())
 
 
-def check_replaceable(job: Job, options: OutputOptions, overwrite: bool) -> None:
-    """Refuse to replace what is not ours, or the result of another scan: see `ownership`.
+def done_and_due(
+    jobs: Iterable[Job], config: ScanConfig, model_sha256: str, overwrite: bool
+) -> tuple[list[Job], list[Job]]:
+    """Scans that are finished, and those that are to be segmented; the latter all to overwrite.
 
     Raises:
-        ConfigError: There is such a file.
+        ConfigError: Where a result would go stands what is not ours, or another scan's: see
+            `ownership`.
     """
-    scan = Scan.at(job.image) if job.image.exists() else None
-    ownership.check_replaceable(job.target, options, scan, overwrite)
+    done: list[Job] = []
+    due: list[Job] = []
+    for job in jobs:
+        if any(file.exists() for file in job.files.values()):  # else no scan need be hashed
+            request, before = resume_key(job, config, model_sha256), read_json(job.sidecar)
+            if not overwrite and is_finished(job, before, request):
+                done.append(job)
+                continue
+            scan = Scan(str(absolute(job.image)), request["image_sha256"])
+            known = scan if job.image.exists() else None
+            check_replaceable(job.files, before, known, overwrite)
+        due.append(job)
+    return done, due
 
 
 def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
@@ -70,14 +85,14 @@ def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
 def note_failure(job: Job, message: str) -> None:
     """Write down why a scan has no result; it stands in `failed.tsv` until it has one."""
     content = {"scan": str(absolute(job.image)), "message": " ".join(message.split())}
-    write_json(layout.failure_of(job.target), GENERATED_BY | content)
+    write_json(job.failure, GENERATED_BY | content)
 
 
-def forget_failure(job: Job) -> None:
-    """Take back what `note_failure` wrote of a scan that is finished now."""
-    note = layout.failure_of(job.target)
-    if is_ours(read_json(note)):
-        note.unlink(missing_ok=True)
+def forget_failures(jobs: Iterable[Job]) -> None:
+    """Take back what `note_failure` wrote of scans that are finished now."""
+    for job in jobs:
+        if read_ours(job.failure):
+            job.failure.unlink(missing_ok=True)
 
 
 def describe_quality(jobs: Sequence[Job]) -> list[str]:
@@ -88,7 +103,7 @@ def describe_quality(jobs: Sequence[Job]) -> list[str]:
     # It imports torch, and what a request would read and write is told before.
     from seg_prior.quality.verdict import VERDICTS, rules
 
-    sidecars = [(job, read_sidecar(job.target)) for job in jobs if job.target.is_file()]
+    sidecars = [(job, read_json(job.sidecar)) for job in jobs if job.target.is_file()]
     found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
     verdicts = Counter(quality["verdict"] for _, quality in found)
     if not verdicts:

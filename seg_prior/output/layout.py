@@ -1,15 +1,22 @@
-"""Which files belong to one scan, and what they are called."""
+"""Where the results of each scan go, and what its files are called."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seg_prior.config.output import OutputOptions
-from seg_prior.io.formats import strip_suffix
-from seg_prior.io.sidecar import read_json
+from seg_prior.errors import ConfigError
+from seg_prior.files import absolute
+from seg_prior.io.find import key_of
+from seg_prior.io.formats import WRITTEN, check_target, strip_suffix, suffix_of
 
+LATE_ENTITIES = ("space", "split", "recording", "chunk", "seg", "res", "den", "label", "desc")
+"""Those that stand behind `space` in a BIDS name, and itself."""
 PRIOR = "prior"
 """What prior space is called in names of files."""
 VOLUME_COLUMNS = (
@@ -28,6 +35,88 @@ VOLUME_COLUMNS = (
 quality: the scan's verdict, in every row."""
 
 
+class Job(NamedTuple):
+    """A scan and what is made of it.
+
+    Attributes:
+        image: The scan.
+        files: What to write, as `files_of` has it.
+        contrasts: Its further images.
+        ignore: A mask of missing data.
+    """
+
+    image: Path
+    files: dict[str, Path]
+    contrasts: tuple[Path, ...] = ()
+    ignore: Path | None = None
+
+    @property
+    def inputs(self) -> tuple[Path, ...]:
+        """All files that are read for it."""
+        return (self.image, *self.contrasts, *(() if self.ignore is None else (self.ignore,)))
+
+    @property
+    def target(self) -> Path:
+        """The label map."""
+        return self.files["label_map"]
+
+    @property
+    def sidecar(self) -> Path:
+        """What tells how the label map was made."""
+        return self.files["sidecar"]
+
+    @property
+    def failure(self) -> Path:
+        """What tells why there is no label map."""
+        return self.sidecar.with_name(f"{self.sidecar.stem.removesuffix('_dseg')}_failed.json")
+
+
+def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
+    """The label map to write for each image.
+
+    The suffix of a BIDS name becomes an entity, `sub-01_T1w` -> `sub-01_space-T1w_dseg`, so that
+    another contrast of the subject has its own place whenever it comes. Of files of one name in
+    several folders, `anna/mri/T1` and `bert/mri/T1`, each is named after the part of its path that
+    differs: `anna_T1_dseg`.
+
+    Raises:
+        ConfigError: Several images and one file, two images of one name, a name that is not as
+            BIDS wants it, or `out` looks like a file of a format that is not written, or not of
+            such a scan.
+        ExtraError: The package that writes `out` is not installed.
+    """
+    suffix = suffix_of(out)
+    if suffix in WRITTEN:
+        if len(images) > 1 or is_bids:
+            what = f"{len(images)} scans and one file" if len(images) > 1 else "a file and --bids"
+            raise ConfigError(f"{out}: found {what}, need a folder.")
+        check_target(out, images[0])
+        return [out]
+    _check_folder_name(out, suffix)
+    stems = [strip_suffix(image) for image in images]
+    names = [_name_of_result(stem) for stem in stems]
+    if is_bids:
+        folders = [out / _bids_folder(*one) for one in zip(images, stems, strict=True)]
+    else:
+        folders = [out] * len(images)
+        names = _told_apart(images, names)
+    targets = [f / f"{name}_dseg.nii.gz" for f, name in zip(folders, names, strict=True)]
+    first_of: dict[Path, Path] = {}
+    for image, target in zip(images, targets, strict=True):
+        if target in first_of:
+            raise ConfigError(
+                f"{out}: {first_of[target]} and {image} would both be written to {target.name}; "
+                "rename one."
+            )
+        first_of[target] = image
+    return targets
+
+
+def is_file(out: Path) -> bool:
+    """Whether the results go to one file; else to a folder."""
+    return suffix_of(out) in WRITTEN
+
+
 def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
     """What is written for one scan, in this order; a scan with its label map is finished.
 
@@ -35,7 +124,8 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         target: The label map.
         options: What else.
     """
-    base = strip_suffix(target).removesuffix("_dseg")
+    stem = strip_suffix(target)
+    base = stem.removesuffix("_dseg")
     volumes = f"{base}_desc-volumes_morph.tsv" if options.bids else f"{base}_volumes.tsv"
     intensities = f"{base}_intensities.tsv"
     if options.bids:
@@ -49,9 +139,9 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "probseg_sidecar": f"{base}_probseg.json" if options.with_posteriors else "",
         "volumes": volumes if options.with_volumes else "",
         "intensities": intensities if options.intensities else "",
-        "label_table": f"{strip_suffix(target)}.tsv" if options.bids else "",
+        "label_table": f"{stem}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
-        "sidecar": sidecar_of(target).name,
+        "sidecar": f"{stem}.json",
         "label_map": target.name,
     }
     return {kind: target.with_name(name) for kind, name in names.items() if name}
@@ -84,30 +174,59 @@ def _parts_of(base: str) -> tuple[str, str, str]:
     return (found[1], found[2], found[3] or "") if found else (base, "", "")
 
 
-class Job(NamedTuple):
-    """A scan, the label map to write for it, further contrasts, and a mask of missing data."""
-
-    image: Path
-    target: Path
-    contrasts: tuple[Path, ...] = ()
-    ignore: Path | None = None
-
-    @property
-    def inputs(self) -> tuple[Path, ...]:
-        """All files that are read for it."""
-        return (self.image, *self.contrasts, *(() if self.ignore is None else (self.ignore,)))
+def _check_folder_name(out: Path, suffix: str) -> None:
+    """`scan.mha` is no folder; one that is there may be called anything."""
+    if re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", out.suffix) and not out.is_dir():
+        raise ConfigError(
+            f"{out}: found a name that ends in '{suffix or out.suffix}', need one of "
+            f"{', '.join(WRITTEN)}, or a folder. Rename it; if a folder is meant, make it first."
+        )
 
 
-def sidecar_of(target: Path) -> Path:
-    """What tells of a label map how it was made."""
-    return target.with_name(f"{strip_suffix(target)}.json")
+def _name_of_result(stem: str) -> str:
+    """`sub-01_T2w` -> `sub-01_space-T2w`; other names stay."""
+    key = key_of(stem)
+    suffix = re.sub(r"[^A-Za-z0-9]", "", stem.removeprefix(key))
+    if not suffix or not key.startswith("sub-"):
+        return key
+    *others, last = key.split("_")
+    if last.startswith("desc-"):  # the last entity of any name
+        return "_".join((*others, last + suffix))
+    is_late = any(part.partition("-")[0] in LATE_ENTITIES for part in (*others, last))
+    return f"{key}_{'desc' if is_late else 'space'}-{suffix}"
 
 
-def read_sidecar(target: Path) -> dict[str, Any]:
-    """The sidecar of a label map; empty where it has none."""
-    return read_json(sidecar_of(target))
+def _told_apart(images: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """Names that several images share, each behind what of its folder only some of them have."""
+    count = Counter(names)
+    told = list(names)
+    for name in (name for name, number in count.items() if number > 1):
+        same = [n for n, other in enumerate(names) if other == name]
+        for n, part in zip(same, _differing([images[n] for n in same]), strict=True):
+            told[n] = f"{part}_{name}" if part else name
+    return told
 
 
-def failure_of(target: Path) -> Path:
-    """What tells why a scan has no label map."""
-    return target.with_name(f"{strip_suffix(target).removesuffix('_dseg')}_failed.json")
+def _differing(images: Sequence[Path]) -> list[str]:
+    """Of the folders of files, what lies between the parts that all have in common."""
+    parts = [absolute(image).parent.parts for image in images]
+    begin = _num_shared(parts)
+    rest = [part[begin:] for part in parts]
+    end = _num_shared([part[::-1] for part in rest])
+    return ["_".join(part[: len(part) - end]) for part in rest]
+
+
+def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
+    """How many folders all paths begin with."""
+    columns = zip(*parts, strict=False)
+    return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def _bids_folder(image: Path, stem: str) -> Path:
+    found = re.fullmatch(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.+)?", stem)
+    if not found:
+        raise ConfigError(
+            f"{image}: found a name that BIDS does not know, need sub-LABEL[_ses-LABEL]_... "
+            "Rename it, or leave --bids out."
+        )
+    return Path(found[1], found[2] or "", "anat")

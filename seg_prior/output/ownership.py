@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seg_prior.config.output import OutputOptions
 from seg_prior.core.volume import Volume
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, sha256_of
-from seg_prior.io.formats import content_sha256
 from seg_prior.io.sidecar import is_ours
-from seg_prior.output.layout import files_of, read_sidecar, sidecar_of
 
 REPLACED = "replaced"
 """Key of a sidecar while the files that it names are being put in place: hashes of the old ones."""
@@ -40,11 +38,6 @@ class Scan(NamedTuple):
     voxels_sha256: str | None = None
 
     @classmethod
-    def at(cls, path: Path) -> Scan:
-        """An image that has not been read."""
-        return cls(str(absolute(path)), content_sha256(path))
-
-    @classmethod
     def of(cls, volume: Volume, sha256: str | None = None) -> Scan:
         """One that has been read, from a file or not."""
         path = None if volume.source.startswith("<") else str(absolute(Path(volume.source)))
@@ -52,7 +45,7 @@ class Scan(NamedTuple):
         digest.update(f"{volume.grid.shape} {volume.grid.affine.tolist()}".encode())
         return cls(path, sha256, digest.hexdigest())
 
-    def is_same(self, recorded: dict[str, Any]) -> bool:
+    def is_same(self, recorded: Mapping[str, Any]) -> bool:
         """Whether a sidecar tells of the same content."""
         return any(
             mine is not None and mine == recorded.get(name)
@@ -61,7 +54,7 @@ class Scan(NamedTuple):
 
 
 def check_replaceable(
-    target: Path, options: OutputOptions, scan: Scan | None, overwrite: bool
+    files: Mapping[str, Path], found: Mapping[str, Any], scan: Scan | None, overwrite: bool
 ) -> None:
     """Refuse to replace what no run wrote, what was changed since, or the result of another scan.
 
@@ -69,17 +62,17 @@ def check_replaceable(
     drew; one OUT for two folders, another scan's result.
 
     Args:
-        target: The label map.
-        options: What else is to be written.
+        files: To be written, as `layout.files_of` has them.
+        found: The sidecar that stands there; empty if none does.
         scan: Whose result it will be; None where that cannot be read.
         overwrite: Replace the result of the file at the same place as it was before.
 
     Raises:
         ConfigError: There is such a file.
     """
-    found, sidecar = read_sidecar(target), sidecar_of(target)
+    target, sidecar = files["label_map"], files["sidecar"]
     known = found if _is_record(found) else {}
-    for file in (target, *files_of(target, options).values()):
+    for file in (target, *files.values()):
         if file != sidecar and file.exists() and not is_as_recorded(file, known):
             raise ConfigError(
                 f"{file}: found a file that segment did not write, or that was changed since, need "
@@ -121,14 +114,14 @@ def check_page(path: Path) -> None:
         )
 
 
-def _is_record(sidecar: dict[str, Any]) -> bool:
+def _is_record(sidecar: Mapping[str, Any]) -> bool:
     """Whether a JSON object tells of a label map of ours."""
     return is_ours(sidecar) and all(
         isinstance(sidecar.get(key), dict) for key in ("image", "files")
     )
 
 
-def is_as_recorded(file: Path, sidecar: dict[str, Any]) -> bool:
+def is_as_recorded(file: Path, sidecar: Mapping[str, Any]) -> bool:
     """Whether a file is there and holds what a sidecar says was written to it."""
     known = [sidecar.get(key, {}).get(file.name) for key in ("files", REPLACED, EARLIER)]
     return any(known) and file.is_file() and sha256_of(file) in known

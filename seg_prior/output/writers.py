@@ -19,17 +19,12 @@ from seg_prior.inference.prediction import Prediction
 from seg_prior.io import bids
 from seg_prior.io.formats.nifti import write_series
 from seg_prior.io.label_formats import write_label_table
-from seg_prior.io.sidecar import GENERATED_BY
+from seg_prior.io.sidecar import GENERATED_BY, read_json
 from seg_prior.io.tables import write_table
 from seg_prior.io.write import write_volume
 from seg_prior.output import space_files
 from seg_prior.output.intensities import write_intensities
-from seg_prior.output.layout import (
-    VOLUME_COLUMNS,
-    files_of,
-    read_sidecar,
-    sidecar_of,
-)
+from seg_prior.output.layout import VOLUME_COLUMNS, files_of, plan_outputs
 from seg_prior.output.ownership import (
     EARLIER,
     REPLACED,
@@ -57,7 +52,7 @@ class _Found(NamedTuple):
 def target_in(folder: Path, volume: Volume) -> Path:
     """The label map in a folder, named after the scan; `image` where that never was a file."""
     image = Path("image" if volume.source.startswith("<") else volume.source)
-    (target,) = bids.plan_outputs([image], folder, is_bids=False)
+    (target,) = plan_outputs([image], folder, is_bids=False)
     return target
 
 
@@ -85,7 +80,8 @@ def write(
     """
     files = files_of(target, options)
     scan = Scan.of(result.volume, (request or {}).get("image_sha256"))
-    check_replaceable(target, options, scan, overwrite)
+    before = read_json(files["sidecar"])
+    check_replaceable(files, before, scan, overwrite)
     with staging(target) as folder:
         data = {kind: file for kind, file in files.items() if kind != "sidecar"}
         found = _Found(result, quality, Written.of(result, options.merge_sides))
@@ -95,13 +91,14 @@ def write(
         about = describe(result, quality, options)
         about |= {"image": scan._asdict(), "request": request}
         about |= {"files": {file.name: sums.get(file.name) for file in files.values()}}
-        _put_in_place(folder, target, list(data.values()), about)
+        _put_in_place(folder, files["sidecar"], list(data.values()), about, before)
     return list(files.values())
 
 
-def _put_in_place(folder: Path, target: Path, files: list[Path], about: dict[str, Any]) -> None:
+def _put_in_place(
+    folder: Path, sidecar: Path, files: list[Path], about: dict[str, Any], before: dict[str, Any]
+) -> None:
     """Rename what is ready; a run killed between two names can be told, and is completed."""
-    sidecar, before = sidecar_of(target), read_sidecar(target)
     old = {file.name: sha256_of(file) for file in files if file.exists()}
     earlier = {
         name: sha256_of(sidecar.with_name(name))

@@ -10,7 +10,6 @@ from torch.distributions import Normal, kl_divergence
 
 from seg_prior.models.likelihood import Intensities, log_likelihood
 from seg_prior.models.objective import (
-    kl_between_normals,
     kl_to_standard_normal,
     log_prob_of_image,
     log_prob_of_labels,
@@ -58,22 +57,6 @@ def test_kl_to_standard_normal_is_that_of_torch_and_never_negative(rng: torch.Ge
     torch.testing.assert_close(kl, kl_divergence(normals(mean, log_var), standard))
     assert kl.shape == (4, 7)
     assert (kl >= 0).all()
-
-
-def test_kl_between_normals_is_from_the_target_to_the_first(rng: torch.Generator) -> None:
-    mean, log_var, target_mean, target_log_var = torch.randn(4, 3, 6, generator=rng)
-    kl = kl_between_normals(mean, log_var, target_mean, target_log_var)
-    first, target = normals(mean, log_var), normals(target_mean, target_log_var)
-    torch.testing.assert_close(kl, kl_divergence(target, first).sum(1))
-    assert not torch.allclose(kl, kl_divergence(first, target).sum(1))
-    assert torch.equal(kl_between_normals(mean, log_var, mean, log_var), torch.zeros(3))
-
-
-def test_an_encoder_that_is_too_sure_pays_more_than_one_that_is_unsure() -> None:
-    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
-    sure = kl_between_normals(one, -4 * one, zero, zero)
-    unsure = kl_between_normals(one, one, zero, zero)
-    assert sure > 10 * unsure
 
 
 def test_log_prob_of_labels_by_hand() -> None:

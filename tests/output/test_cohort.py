@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from seg_prior.cli.app import main
+from seg_prior.config.output import OutputOptions
 from seg_prior.errors import OutputError
 from seg_prior.files import claimed
 from seg_prior.output import cohort, layout
@@ -392,10 +393,15 @@ def test_bytes_do_not_depend_on_when_they_are_written(
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
+def job_of(base: Path) -> layout.Job:
+    files = layout.files_of(base.with_name(f"{base.name}_dseg.nii.gz"), OutputOptions())
+    return layout.Job(base.with_name(f"{base.name}.nii.gz"), files)
+
+
 def test_the_last_lines_name_every_scan_to_look_at(tmp_path: Path) -> None:
     jobs = []
     for name, verdict in (("a", "PASS"), ("b", "WARN"), ("c", "FAIL"), ("d", "PASS")):
-        job = layout.Job(tmp_path / f"{name}.nii.gz", tmp_path / f"{name}_dseg.nii.gz")
+        job = job_of(tmp_path / name)
         job.target.touch()
         findings = [] if verdict == "PASS" else [{"text": f"rule of {name}"}]
         sidecar = {"quality": {"verdict": verdict, "findings": findings}}
@@ -412,7 +418,7 @@ def test_the_last_lines_name_every_scan_to_look_at(tmp_path: Path) -> None:
 
 
 def test_a_model_without_calibration_is_not_called_good(tmp_path: Path) -> None:
-    job = layout.Job(tmp_path / "a.nii.gz", tmp_path / "a_dseg.nii.gz")
+    job = job_of(tmp_path / "a")
     job.target.touch()
     sidecar = {"quality": {"verdict": "not measured", "findings": []}}
     (tmp_path / "a_dseg.json").write_text(json.dumps(sidecar))
