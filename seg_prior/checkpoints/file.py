@@ -33,7 +33,6 @@ from seg_prior.checkpoints.packing import (
 from seg_prior.errors import CheckpointError
 from seg_prior.files import atomic_write, sha256_of
 from seg_prior.models.density import Density, standard_normal
-from seg_prior.models.detail import DetailFlow
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.likelihood import intensity_classes
@@ -44,7 +43,7 @@ from seg_prior.models.prior import Prior
 from seg_prior.models.reader_input import ReaderSpace
 
 log = logging.getLogger(__name__)
-_FLOW = "prior.detail_flow."
+_FIELD, _FLOW = "prior.coarse_field.", "prior.detail_flow."
 _DENSITY = "density."
 
 
@@ -111,21 +110,25 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
     _write(path, header, _read_tensors(path))
 
 
-def write_detail_flow(path: Path, out: Path, flow: DetailFlow) -> None:
-    """A checkpoint with another flow of the detail; all else stays bit for bit.
+def write_draws(path: Path, out: Path, prior: LabelVAE) -> None:
+    """A checkpoint with another field of the coarse part and flow of the detail, which draws are
+    made with; all else stays bit for bit.
 
     Args:
-        path: Checkpoint of an autoencoder with channels of detail.
+        path: Checkpoint of an autoencoder.
         out: Where to write it; may be the same.
-        flow: Of that autoencoder.
+        prior: That autoencoder, with what it draws by.
 
     Raises:
         CheckpointError: As `read_header`.
     """
-    header = read_header(path).model_copy(update={"detail_flow": flow.config})
-    kept = {k: v for k, v in _read_tensors(path).items() if not k.startswith(_FLOW)}
-    for name, tensor in flow.state_dict().items():
-        kept |= packed(f"{_FLOW}{name}", tensor)
+    flow = prior.detail_flow
+    header = read_header(path).model_copy(update={"detail_flow": flow and flow.config})
+    of_draws = (_FIELD, _FLOW)
+    kept = {k: v for k, v in _read_tensors(path).items() if not k.startswith(of_draws)}
+    for name, tensor in prior.state_dict().items():
+        if f"prior.{name}".startswith(of_draws):
+            kept |= packed(f"prior.{name}", tensor)
     _write(out, header, kept)
 
 
@@ -172,6 +175,8 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         prior = LinearPrior(location, center, basis)
     else:
         prior = LabelVAE(location, header.vae, is_variational=header.kind == "vae")
+        if any(name.startswith(_FIELD) for name in tensors):
+            prior.add_coarse_field()
         if header.detail_flow is not None:
             prior.add_detail_flow(header.detail_flow)
         _load_weights(prior, tensors, "prior.", path)

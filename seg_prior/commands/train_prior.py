@@ -97,9 +97,15 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
     """The prior with its density, on the CPU, and what is told of it."""
     from seg_prior.models.density_fit import fit_density
     from seg_prior.training.autoencoder import train_autoencoder
-    from seg_prior.training.detail import fit_detail_flow
+    from seg_prior.training.draws import fit_draws
     from seg_prior.training.measure import measure
-    from seg_prior.training.prior import codes_of, fit_linear, fit_location, flat_maps
+    from seg_prior.training.prior import (
+        codes_of,
+        fit_linear,
+        fit_location,
+        flat_maps,
+        people_of_views,
+    )
 
     prior: Prior
     if config.kind not in NETWORKS:
@@ -109,15 +115,10 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
             prior = fit_linear(config, anatomies.together())
     else:
         prior, measured = train_autoencoder(config, anatomies, fit_location(anatomies), run)
-        if has_detail(config):
-            maps = flat_maps(anatomies.together(), prior.location)
-            fit_detail_flow(
-                prior,
-                maps,
-                config.detail_steps,
-                config.seed,
-                replace(run, folder=detail_folder(config)),
-            )
+        whole = anatomies.together()
+        maps, people = flat_maps(whole, prior.location), people_of_views(whole)
+        in_folder = replace(run, folder=detail_folder(config))
+        fit_draws(prior, maps, people, config.detail_steps, config.seed, in_folder)
     prior = prior.to("cpu").eval()
     report: dict[str, Any] = measured | {
         "subjects": "held out" if anatomies.held_out else "training",

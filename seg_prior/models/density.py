@@ -86,18 +86,24 @@ class Density(nn.Module):
         log_scale = self.scale.log().expand(z.shape[1]).sum()
         return along - 0.5 * rest - log_scale
 
-    def sample(self, num_latents: int, generator: torch.Generator) -> Tensor:
-        """(1, K), on the density's device; a function of the generator's state alone."""
-        u = torch.randn(1, num_latents, generator=generator).to(self.center.device)
-        if self.directions.numel():
-            weight = self.log_weight.exp().cpu()
-            chosen = torch.multinomial(weight, 1, generator=generator).to(u.device)
-            num_led = self.directions.shape[0]
-            normal = u[:, :num_led] @ self.directions
-            w = self.mean[chosen] + self.sd[chosen] * normal
-            led = u[:, :num_led] + (w - normal) @ self.directions.T
-            u = torch.cat([led, u[:, num_led:]], dim=1)
-        return self.center + self.scale * u
+    def independent(self, num_latents: int, generator: torch.Generator) -> Tensor:
+        """(1, K) of N(center, diag scale^2), on its device; `led` makes it one of p(z)."""
+        noise = torch.randn(1, num_latents, generator=generator).to(self.center.device)
+        return self.center + self.scale * noise
+
+    def led(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """(1, K) as it is, but along the directions drawn anew, of the mixture."""
+        if not self.directions.numel():
+            return z
+        chosen = torch.multinomial(self.log_weight.exp().cpu(), 1, generator=generator)
+        chosen = chosen.to(z.device)
+        num_led, num_directions = self.directions.shape
+        noise = torch.randn(1, num_directions, generator=generator).to(z.device)
+        w = self.mean[chosen] + self.sd[chosen] * noise
+        u = ((z - self.center) / self.scale)[:, :num_led]
+        moved = (w - u @ self.directions) @ self.directions.T
+        led = z[:, :num_led] + self.scale.expand_as(z)[:, :num_led] * moved
+        return torch.cat([led, z[:, num_led:]], dim=1)
 
 
 def standard_normal() -> Density:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.config.networks import DetailFlowConfig, VAEConfig
+from seg_prior.models.coarse_field import CoarseField
 from seg_prior.models.detail import DetailFlow
 from seg_prior.models.label_decoder import LabelDecoder
 from seg_prior.models.label_encoder import LabelEncoder
@@ -37,6 +38,7 @@ class LabelVAE(Prior):
         self.is_variational = is_variational
         self.encoder = LabelEncoder(location, config)
         self.decoder = LabelDecoder(location, config)
+        self.coarse_field: CoarseField | None = None
         self.detail_flow: DetailFlow | None = None
 
     def init_detail(self, basis: Tensor) -> None:
@@ -72,6 +74,11 @@ class LabelVAE(Prior):
         self.detail_flow = DetailFlow(self.location, num_channels, config)
         return self.detail_flow
 
+    def add_coarse_field(self) -> CoarseField:
+        """One that has learned nothing, as part of this prior."""
+        self.coarse_field = CoarseField(self.decoder.latent_shape)
+        return self.coarse_field
+
     def sample(self, generator: torch.Generator, is_coarse: bool = False) -> Tensor:
         """As of every prior; a flow of the detail takes the place of the density's detail."""
         z = super().sample(generator, is_coarse)
@@ -80,6 +87,14 @@ class LabelVAE(Prior):
         coarse, detail = z[:, : self.num_coarse], z[:, self.num_coarse :]
         noise = torch.randn(detail.shape, generator=generator).to(z.device)
         return torch.cat([coarse, self.detail_of(coarse, noise)], dim=1)
+
+    def unled(self, generator: torch.Generator) -> Tensor:
+        """As of every prior; a field takes the place of the density's independent coarse part."""
+        z = super().unled(generator)
+        if self.coarse_field is None:
+            return z
+        noise = torch.randn(1, self.num_coarse, generator=generator).to(z.device)
+        return torch.cat([self.coarse_field.draw(noise), z[:, self.num_coarse :]], dim=1)
 
     @torch.no_grad()
     def detail_of(self, coarse: Tensor, noise: Tensor) -> Tensor:

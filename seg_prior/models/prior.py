@@ -74,9 +74,13 @@ class Prior(nn.Module, ABC):
             generator: Of the CPU.
             is_coarse: The coarse part is drawn, the detail stays at its mean.
         """
-        z = self.density.sample(self.num_latents, generator)
+        z = self.density.led(self.unled(generator), generator)
         if is_coarse:
             z[:, self.num_coarse :] = self.density.center.expand(self.num_latents)[
                 self.num_coarse :
             ]
         return z
+
+    def unled(self, generator: torch.Generator) -> Tensor:
+        """(1, K) what z is across the directions of the density."""
+        return self.density.independent(self.num_latents, generator)

@@ -156,9 +156,14 @@ def codes_of(prior: Prior, anatomies: Anatomies, seed: int) -> Codes:
             mean, sd = mean.float().cpu(), torch.exp(log_var.float().cpu() / 2)
             means.append(mean)
             draws.append(mean + sd * torch.randn(mean.shape, generator=generator))
-    people = [participant_of(Path(name)) for name in anatomies.names]
-    people *= len(means) // len(people)
+    people = people_of_views(anatomies)
     return Codes(torch.cat(means), torch.cat(draws), people, prior.num_coarse)
+
+
+def people_of_views(anatomies: Anatomies) -> list[str]:
+    """Whose each of `flat_maps` is."""
+    people = [participant_of(Path(name)) for name in anatomies.names]
+    return (2 if anatomies.table.has_sides else 1) * people
 
 
 def _label_table(path: Path | None, volumes: Sequence[Volume]) -> LabelTable:

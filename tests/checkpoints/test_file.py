@@ -20,7 +20,7 @@ from seg_prior.checkpoints.file import (
     load_model,
     save_model,
     write_calibration,
-    write_detail_flow,
+    write_draws,
 )
 from seg_prior.checkpoints.header import (
     DIGEST_KEY,
@@ -502,19 +502,22 @@ def detailed_model(path: Path) -> LabelVAE:
     return vae
 
 
-def test_a_flow_of_the_detail_is_added_and_all_else_stays_bit_for_bit(tmp_path: Path) -> None:
+def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_path: Path) -> None:
     path, out = tmp_path / "model.safetensors", tmp_path / "more.safetensors"
     vae = detailed_model(path)
     flow = vae.add_detail_flow(FLOW)
     for parameter in flow.parameters():
         nn.init.normal_(parameter, std=0.1)
     flow.sd.fill_(0.5)
-    write_detail_flow(path, out, flow)
+    field = vae.add_coarse_field()
+    field.center.fill_(0.25)
+    field.factors[1].mul_(2)
+    write_draws(path, out, vae)
     before, after = safe_tensors(path), safe_tensors(out)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     added = after.keys() - before.keys()
     assert added
-    assert all(name.startswith("prior.detail_flow.") for name in added)
+    assert {name.split(".")[1] for name in added} == {"coarse_field", "detail_flow"}
     old, new = read_header(path), read_header(out)
     assert old.detail_flow is None
     assert new == old.model_copy(update={"detail_flow": FLOW})
@@ -522,9 +525,11 @@ def test_a_flow_of_the_detail_is_added_and_all_else_stays_bit_for_bit(tmp_path: 
     assert isinstance(loaded, LabelVAE)
     assert loaded.detail_flow is not None
     assert not loaded.detail_flow.training
+    assert loaded.coarse_field is not None
+    assert torch.equal(loaded.coarse_field.factors[1], field.factors[1])
     z = loaded.sample(torch.Generator().manual_seed(0))
     assert not torch.equal(z, load_model(path).prior.sample(torch.Generator().manual_seed(0)))
-    write_detail_flow(out, out, loaded.detail_flow)
+    write_draws(out, out, loaded)
     assert torch.equal(load_model(out).prior.sample(torch.Generator().manual_seed(0)), z)
 
 

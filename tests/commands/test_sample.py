@@ -94,7 +94,7 @@ def test_a_model_of_before_draws_as_it_did_and_says_so(
 ) -> None:
     before = load_model(detailed_prior)
     assert isinstance(before.prior, LabelVAE)
-    before.prior.detail_flow = None
+    before.prior.coarse_field = before.prior.detail_flow = None
     old = tmp_path / "old.safetensors"
     save_model(old, before.header, before.prior)
     run(config_of(old, tmp_path / "out", num=1))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from seg_prior.config.networks import DetailFlowConfig
 from seg_prior.models.detail import LEAST_SD, DetailFlow
 from seg_prior.models.location import LocationPrior
-from seg_prior.training.detail import flow_losses
+from seg_prior.training.draws import flow_losses
 
 CHANNELS = 2
 SMALL = DetailFlowConfig(width=16, fine_width=8, num_blocks=1)

@@ -1,4 +1,4 @@
-"""Learning the detail of draws: from which numbers, and what it leaves alone."""
+"""Learning how to draw: from which numbers, and what it leaves alone."""
 
 from pathlib import Path
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from seg_prior.config.optim import OptimConfig
 from seg_prior.models.label_vae import LabelVAE, fit_residual_pca
 from seg_prior.models.location import LocationPrior
-from seg_prior.training import detail
-from seg_prior.training.detail import Noised, codes_of, fit_detail_flow
+from seg_prior.training import draws
+from seg_prior.training.draws import Noised, codes_of, fit_draws
 from seg_prior.training.loop import Run
 from tests.models import toy
 
@@ -32,17 +32,19 @@ def vae(location: LocationPrior, maps: list[Tensor]) -> LabelVAE:
     return vae
 
 
-def test_the_context_is_of_a_drawn_coarse_part_and_the_detail_is_a_mean(
-    vae: LabelVAE, maps: list[Tensor], rng: torch.Generator
+def test_codes_are_means_and_the_context_is_of_the_coarse_part(
+    vae: LabelVAE, maps: list[Tensor]
 ) -> None:
-    (detail, context), (same, other) = (codes_of(vae, maps[0], rng) for _ in range(2))
+    codes, other = (codes_of(vae, labels) for labels in maps[:2])
     num_cells = vae.location.cells.numel()
-    assert detail.shape == (num_cells, CHANNELS)
-    assert context.shape == (num_cells, 2 * CHANNELS)
-    assert torch.equal(detail, same)
-    # Where in the atlas a cell lies does not depend on the draw; what is expected of it does.
-    assert torch.equal(context[:, CHANNELS:], other[:, CHANNELS:])
-    assert not torch.equal(context[:, :CHANNELS], other[:, :CHANNELS])
+    assert codes.coarse.shape == (vae.num_coarse,)
+    assert codes.detail.shape == (num_cells, CHANNELS)
+    assert codes.context.shape == (num_cells, 2 * CHANNELS)
+    with torch.no_grad():
+        torch.testing.assert_close(vae.context(codes.coarse[None])[0], codes.context)
+    # Where in the atlas a cell lies is the same of all maps; what is expected of it is not.
+    assert torch.equal(codes.context[:, CHANNELS:], other.context[:, CHANNELS:])
+    assert not torch.equal(codes.context[:, :CHANNELS], other.context[:, :CHANNELS])
 
 
 def test_items_are_functions_of_seed_and_number() -> None:
@@ -59,29 +61,62 @@ def test_items_are_functions_of_seed_and_number() -> None:
         assert target[0, 0] == context[0, 0]
 
 
-def test_it_adds_a_flow_and_changes_nothing_else(
+def people(num: int) -> list[str]:
+    return [f"sub-{n}" for n in range(num)]
+
+
+def test_it_adds_field_and_flow_and_changes_nothing_else(
     vae: LabelVAE, maps: list[Tensor], tmp_path: Path
 ) -> None:
     before = {name: tensor.clone() for name, tensor in vae.state_dict().items()}
-    fit_detail_flow(vae, maps, 3, 0, Run(tmp_path / "a", "cpu"))
+    fit_draws(vae, maps, people(6), 3, 0, Run(tmp_path / "a", "cpu"))
     after = vae.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     first = {name: after[name].clone() for name in after.keys() - before.keys()}
-    assert first
-    assert all(name.startswith("detail_flow.") for name in first)
-    fit_detail_flow(vae, maps, 3, 0, Run(tmp_path / "b", "cpu"))
+    assert {name.partition(".")[0] for name in first} == {"coarse_field", "detail_flow"}
+    fit_draws(vae, maps, people(6), 3, 0, Run(tmp_path / "b", "cpu"))
     again = vae.state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in first.items())
 
 
-def test_draws_have_the_coarse_part_of_the_density_and_detail_of_the_flow(
+def test_without_steps_a_flow_stays_what_it_was(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path
+) -> None:
+    fit_draws(vae, maps, people(6), 2, 0, Run(tmp_path, "cpu"))
+    flow, vae.coarse_field = vae.detail_flow, None
+    fit_draws(vae, maps, people(6), 0, 0, Run(tmp_path, "cpu"))
+    assert vae.detail_flow is flow
+    assert vae.coarse_field is not None
+
+
+def test_of_two_people_there_is_no_field(vae: LabelVAE, maps: list[Tensor], tmp_path: Path) -> None:
+    fit_draws(vae, maps[:4], 2 * people(2), 0, 0, Run(tmp_path, "cpu"))
+    assert vae.coarse_field is None
+
+
+def test_the_field_is_that_of_the_maps_codes(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path
+) -> None:
+    fit_draws(vae, maps, people(6), 0, 0, Run(tmp_path, "cpu"))
+    assert vae.coarse_field is not None
+    means = torch.stack([codes_of(vae, labels).coarse for labels in maps])
+    drawn = torch.cat([vae.sample(torch.Generator().manual_seed(n), True) for n in range(200)])
+    assert not drawn[:, vae.num_coarse :].any()
+    drawn = drawn[:, : vae.num_coarse]
+    assert float((drawn.mean(0) - means.mean(0)).abs().mean() / means.std(0).mean()) < 0.2
+    spread = float(drawn.std(0).square().mean() / means.std(0).square().mean())
+    assert 0.5 < spread < 2
+
+
+def test_draws_have_the_coarse_part_of_the_field_and_detail_of_the_flow(
     vae: LabelVAE, maps: list[Tensor], tmp_path: Path
 ) -> None:
     def drawn(is_coarse: bool = False) -> Tensor:
         return vae.sample(torch.Generator().manual_seed(1), is_coarse)
 
+    fit_draws(vae, maps, people(6), 0, 0, Run(tmp_path, "cpu"))
     alone, smooth = drawn(), drawn(is_coarse=True)
-    fit_detail_flow(vae, maps, 2, 0, Run(tmp_path, "cpu"))
+    fit_draws(vae, maps, people(6), 2, 0, Run(tmp_path, "cpu"))
     together = drawn()
     coarse = slice(vae.num_coarse)
     assert torch.equal(together[:, coarse], alone[:, coarse])
@@ -96,8 +131,8 @@ def test_processes_share_the_batch(
     vae: LabelVAE, maps: list[Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[OptimConfig] = []
-    monkeypatch.setattr(detail, "train", lambda *given: asked.append(given[3]))
-    monkeypatch.setattr(detail, "draw_log", lambda folder: None)
+    monkeypatch.setattr(draws, "train", lambda *given: asked.append(given[3]))
+    monkeypatch.setattr(draws, "draw_log", lambda folder: None)
     num_cells = vae.location.cells.numel()
     for processes, cells, wanted in (
         (1, 1, 1),
@@ -106,6 +141,6 @@ def test_processes_share_the_batch(
         (2, 5 * num_cells, 4),
     ):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
-        monkeypatch.setattr(detail, "CELLS_A_STEP", cells)
-        fit_detail_flow(vae, maps[:1], 7, 0, Run(tmp_path, "cpu"))
+        monkeypatch.setattr(draws, "CELLS_A_STEP", cells)
+        fit_draws(vae, maps[:1], people(1), 7, 0, Run(tmp_path, "cpu"))
         assert (asked[-1].batch_size, asked[-1].steps) == (wanted, 7)

@@ -1,10 +1,11 @@
-"""Teach a model that exists how the details of neighbouring cells go together, from label maps.
+"""Teach a model that exists how its numbers go together in label maps, so that it draws anatomy.
 
-    python pipelines/add_detail.py MODEL LABELS OUT
+    python pipelines/add_draws.py MODEL LABELS OUT
 
-OUT is MODEL with the flow that `sample` draws detail with, and bit for bit the same in all else;
-`train-prior` teaches it by itself, so this is for models of before. Its state lies in the folder
-OUT without its suffix; run it again after a stop and it goes on.
+OUT is MODEL with the field and the flow that `sample` draws coarse part and detail with, and bit
+for bit the same in all else; `train-prior` teaches them by itself, so this is for models of before.
+With `--steps 0` a flow that MODEL has stays as it is. The state of a flow lies in the folder OUT
+without its suffix; run it again after a stop and it goes on.
 """
 
 import argparse
@@ -14,25 +15,24 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from seg_prior.checkpoints.file import Model, load_model, write_detail_flow
+from seg_prior.checkpoints.file import Model, load_model, write_draws
 from seg_prior.checkpoints.request import Request
 from seg_prior.cli.talk import talking
 from seg_prior.config.runtime import RuntimeConfig
 from seg_prior.config.training import PriorConfig
 from seg_prior.core.device import start
 from seg_prior.core.grid import MIRROR
-from seg_prior.errors import CheckpointError
 from seg_prior.files import sha256_of
-from seg_prior.io.find import find_label_maps
+from seg_prior.io.find import find_label_maps, participant_of
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
-from seg_prior.training.detail import fit_detail_flow
+from seg_prior.training.draws import fit_draws
 from seg_prior.training.loop import Run, forget
 
 
 def main() -> None:
-    """Align the maps to the model, learn the flow, write both together."""
+    """Align the maps to the model, learn field and flow, write all together."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -47,17 +47,16 @@ def main() -> None:
     device = start(RuntimeConfig(seed=given.seed, threads=1))
     model = load_model(given.model, kinds=("ae", "vae", "swae"))
     prior = model.prior.to(device)
-    if not isinstance(prior, LabelVAE) or prior.num_latents == prior.num_coarse:
-        raise CheckpointError(
-            f"{given.model}: found no channels of detail, need a model with some."
-        )
+    assert isinstance(prior, LabelVAE)
     paths = find_label_maps([given.labels])
     asked = {"steps": given.steps, "seed": given.seed}
     inputs = tuple((path, sha256_of(path)) for path in [given.model, *paths])
     run = Run(given.out.with_suffix(""), device, Request(asked, inputs))
-    fit_detail_flow(prior, views(paths, model), given.steps, given.seed, run)
-    assert prior.detail_flow is not None
-    write_detail_flow(given.model, given.out, prior.detail_flow)
+    people = [participant_of(path) for path in paths]
+    if model.header.label_table.has_sides:
+        people = [person for person in people for _ in range(2)]
+    fit_draws(prior, views(paths, model), people, given.steps, given.seed, run)
+    write_draws(given.model, given.out, prior)
     forget(run.folder)
 
 
