@@ -64,19 +64,9 @@ def write(
     request: dict[str, Any] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
-    """Write the files of one scan: the old ones stay until all of the new ones are whole.
+    """Write the files of one scan, as `Segmentation.write` says.
 
-    Args:
-        result: Of the scan.
-        quality: What it is worth.
-        target: The label map.
-        options: What else to write.
-        request: What the result depends on, for the sidecar.
-        overwrite: Replace the result of what the scan's file was before.
-
-    Raises:
-        ConfigError: A file stands there that is not ours to replace.
-        OutputError: The disk is full, or there is no leave to write.
+    The old ones stay until all of the new ones are whole.
     """
     files = files_of(target, options)
     scan = Scan.of(result.volume, (request or {}).get("image_sha256"))

@@ -15,7 +15,7 @@ from seg_prior.models.location import (
     of_cells,
 )
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
-from seg_prior.training.families.vae import losses as vae_losses
+from seg_prior.training.families import LOSSES
 from tests.models import toy
 
 
@@ -158,7 +158,7 @@ def test_every_weight_learns(vae: LabelVAE, maps: Tensor, rng: torch.Generator) 
     for module in vae.modules():
         if isinstance(module, nn.Conv3d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
-    losses = vae_losses(
+    losses = LOSSES["vae"](
         vae, vae.location, (maps, torch.randn(2, vae.num_latents, generator=rng)), 1.0
     )
     losses["loss"].backward()  # type: ignore[no-untyped-call]
@@ -172,7 +172,7 @@ def test_losses_of_stage_1_are_nats_per_voxel_and_means_over_subjects(
     """-ELBO / V: both terms have one scale, whatever the batch."""
     wake(vae)
     noise = torch.randn(2, vae.num_latents, generator=rng)
-    losses = vae_losses(vae, vae.location, (maps, noise), 0.25)
+    losses = LOSSES["vae"](vae, vae.location, (maps, noise), 0.25)
     log_prior, mean, log_var = vae(maps, noise)
     num_voxels = maps.shape[1]
     elbo = log_prob_of_labels(log_prior, maps)
@@ -277,7 +277,7 @@ def test_every_weight_of_the_detail_learns(
         if isinstance(module, nn.Conv3d) and not module.weight.any():
             nn.init.normal_(module.weight, std=0.05)
     noise = torch.randn(2, detailed.num_latents, generator=rng)
-    vae_losses(detailed, detailed.location, (maps, noise), 1.0)["loss"].backward()  # type: ignore[no-untyped-call]
+    LOSSES["vae"](detailed, detailed.location, (maps, noise), 1.0)["loss"].backward()  # type: ignore[no-untyped-call]
     learnt = detailed.named_parameters()
     still = [name for name, p in learnt if p.grad is None or not p.grad.any()]
     assert not still
@@ -303,7 +303,7 @@ def test_kinds_of_background_are_one_to_z_and_split_by_the_location_prior(
     torch.testing.assert_close(log_prior[0, toy.SHELL] - log_prior[0, 0], ratio, atol=1e-3, rtol=0)
     noise = torch.zeros(1, vae.num_latents)
     losses = [
-        float(vae_losses(vae, location, (one[None], noise), 1.0)["nll"].detach())
+        float(LOSSES["vae"](vae, location, (one[None], noise), 1.0)["nll"].detach())
         for one in (label_map, torch.where(label_map == toy.SHELL, 0, label_map))
     ]
     assert losses[0] == losses[1]

@@ -19,7 +19,7 @@ from seg_prior.checkpoints.request import Request
 from seg_prior.config.optim import OptimConfig
 from seg_prior.errors import ConfigError
 from seg_prior.models.label_vae import LabelVAE
-from seg_prior.training.families.vae import losses as vae_losses
+from seg_prior.training.families import LOSSES
 from seg_prior.training.loop import (
     RESTART,
     Run,
@@ -191,7 +191,7 @@ def test_a_stop_and_a_second_call_end_where_no_stop_ends(tmp_path: Path, stop_at
 
 def test_the_toy_prior_resumes_bit_for_bit(tmp_path: Path) -> None:
     def losses_of(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
-        return vae_losses(model, vae.location, batch, 0.1)
+        return LOSSES["vae"](model, vae.location, batch, 0.1)
 
     def stopping(model: nn.Module, batch: Any, step: int) -> dict[str, Tensor]:
         if step == 5:

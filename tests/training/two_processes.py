@@ -13,7 +13,7 @@ from seg_prior.config.optim import OptimConfig
 from seg_prior.config.synthesis import AugmentConfig
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.synthesis.anatomies import AlignedLabelMap, RandomAnatomies
-from seg_prior.training.families.vae import losses as vae_losses
+from seg_prior.training.families import LOSSES
 from seg_prior.training.loop import Run, train
 from tests.models import toy
 
@@ -57,7 +57,7 @@ def main(folder: Path) -> None:
     vae = new_vae()
     train(
         vae,
-        lambda model, batch, step: vae_losses(model, toy.location(), batch, 0.1),
+        lambda model, batch, step: LOSSES["vae"](model, toy.location(), batch, 0.1),
         anatomies(vae),
         OPTIM,
         Run(folder, "cpu"),

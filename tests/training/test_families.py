@@ -1,4 +1,4 @@
-"""The sliced Wasserstein distance: least for draws of N(0, I), and what training makes of codes."""
+"""What label autoencoders are trained to make small; the ELBO by hand is in test_label_vae.py."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from seg_prior.models.label_vae import LabelVAE
 from seg_prior.models.location import LocationPrior
-from seg_prior.training.families.swae import losses, normal_targets, sliced_distance
+from seg_prior.training.families import LOSSES, normal_targets, sliced_distance
 from tests.models import toy
 
 BATCH, NUM_LATENTS = 8, 200
@@ -61,7 +61,7 @@ def test_losses_are_nats_a_voxel(location: LocationPrior, rng: torch.Generator) 
     network = LabelVAE(location, toy.TINY, is_variational=False)
     labels = torch.cat([toy.inside(location, m) for m in toy.label_maps()[:4]])
     noise = torch.randn(4, network.num_latents, generator=rng)
-    found = losses(network, location, (labels, noise), 0.5)
+    found = LOSSES["swae"](network, location, (labels, noise), 0.5)
     found = {name: value.detach() for name, value in found.items()}
     assert float(found["loss"]) == pytest.approx(float(found["nll"] + 0.5 * found["sliced"]))
     with torch.no_grad():
@@ -70,3 +70,30 @@ def test_losses_are_nats_a_voxel(location: LocationPrior, rng: torch.Generator) 
         )
         expected = sliced_distance(mean, noise) * network.num_latents / (2 * labels.shape[1])
     torch.testing.assert_close(found["sliced"], expected)
+
+
+def test_that_of_ae_is_the_reconstruction_at_the_code(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    network = LabelVAE(location, toy.TINY, is_variational=False)
+    labels = toy.inside(location, toy.label_map())
+    found = LOSSES["ae"](network, location, (labels, torch.randn(1, network.num_latents)), 1.0)
+    assert set(found) == {"loss", "nll"}
+    with torch.no_grad():
+        log_prior, *_ = network(labels, torch.zeros(1, network.num_latents))
+    by_hand = -log_prior.gather(1, labels[:, None].long()).mean()
+    torch.testing.assert_close(found["loss"].detach(), by_hand)
+
+
+def test_the_ramp_weighs_the_kl_of_a_vae_alone(
+    location: LocationPrior, rng: torch.Generator
+) -> None:
+    torch.manual_seed(0)
+    vae = LabelVAE(location, toy.TINY)
+    noise = torch.randn(1, vae.num_latents, generator=rng)
+    batch = toy.inside(location, toy.label_map()), noise
+    with torch.no_grad():
+        none, half = (LOSSES["vae"](vae, location, batch, ramp) for ramp in (0.0, 0.5))
+    assert float(none["loss"]) == pytest.approx(float(none["nll"]))
+    assert float(half["loss"]) == pytest.approx(float(half["nll"] + 0.5 * half["kl"]))
