@@ -10,22 +10,24 @@ from torch import Tensor, nn
 
 ROUNDS = 4
 """Of fitting each axis in turn: people left out are as likely after more."""
-RIDGE = 0.01
+RIDGE = 0.1
 """Of each axis' covariance, as a share of its mean variance: few maps leave it singular."""
-LEAST_SCALE = 0.1
-"""Of the usual deviation, which every number has at least: outside of the anatomy none varies."""
+LEAST_SCALE = 0.01
+"""Of the usual deviation, which every number has at least: outside of the anatomy few vary, and
+where more is asked of them, others are taken for the livelier."""
 NUM_FOLDS = 5
 
 
 class CoarseField(nn.Module):
-    """A normal over the coarse part whose covariance is a product of one matrix for each axis.
+    """A normal over the coarse part whose correlation is a product of one matrix for each axis.
 
         c = center + scale * (F_C x F_D x F_H x F_W) e,    e ~ N(0, I)
 
-    F of an axis are lower triangular and act along it: on the channels, and on the blocks along D,
-    H and W (the array normal of Hoff 2011). So warps are smooth where those of people are, at the
-    cost of four small matrices, which tens of people teach. An autoencoder's N(0, I) would draw
-    each block alone.
+    F of an axis is lower triangular with rows of length 1, so that F F^T is a correlation, and acts
+    along it: on the channels, and on the blocks along D, H and W (the array normal of Hoff 2011).
+    Each number varies as `scale` says, together with its neighbours. So warps are smooth where
+    those of people are, at the cost of four small matrices, which tens of people teach. An
+    autoencoder's N(0, I) would draw each block alone.
 
     Args:
         shape: C and the blocks along D, H, W.
@@ -65,7 +67,11 @@ class CoarseField(nn.Module):
 
 
 def fit_coarse_field(codes: Tensor, shape: Sequence[int]) -> CoarseField:
-    """The field under which codes are likeliest, but for the ridge: axis after axis, in turn.
+    """The field of codes: each number's mean and deviation, and how they go together.
+
+    Each axis' covariance is, in turn, the likeliest beside those of the others but for the ridge;
+    of all of them the correlations are kept. Variances that are a product would be too large where
+    codes vary least, and draws would wander further from people than people do.
 
     Args:
         codes: (N, K') means of q of label maps, N >= 2.
@@ -86,6 +92,8 @@ def fit_coarse_field(codes: Tensor, shape: Sequence[int]) -> CoarseField:
         covariance = rows @ rows.T / rows.shape[1]
         ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
         factors[axis].copy_(torch.linalg.cholesky((1 - RIDGE) * covariance + ridge))
+    for factor in factors:
+        factor.div_(factor.norm(dim=1, keepdim=True))
     return field
 
 
