@@ -23,6 +23,8 @@ from seg_prior.errors import OutputError
 if sys.platform != "win32":
     import fcntl
 
+ANY_NAME = "backslashreplace"
+"""How text is encoded, so that file names that are no UTF-8 are spelt."""
 _NO_LEAVE = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _SURELY_DEAD_S = 24 * 3600
@@ -80,7 +82,7 @@ def write_text(path: Path, text: str) -> None:
         OutputError: As `atomic_write`.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
+        temporary.write_text(text, encoding="utf-8", errors=ANY_NAME, newline="")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -6,17 +6,22 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TextIO
 
-from seg_prior.files import write_text
+from seg_prior.files import ANY_NAME, atomic_write
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table, whole or not at all; None is an empty cell.
+    """Write a table row by row, whole or not at all; None is an empty cell.
 
     Raises:
         OutputError: The disk is full, or there is no leave to write.
     """
-    write_text(path, table_text(header, rows, _delimiter(path)))
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors=ANY_NAME, newline="") as file,
+    ):
+        _write(file, header, rows, _delimiter(path))
 
 
 def table_text(
@@ -24,16 +29,24 @@ def table_text(
 ) -> str:
     """A table as a file holds it; cells that hold a delimiter or quotes are quoted."""
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
+    _write(text, header, rows, delimiter)
     return text.getvalue()
 
 
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a table that this program wrote, by column."""
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter=_delimiter(path)))
+        rows = csv.reader(file, delimiter=_delimiter(path))
+        header = next(rows, [])
+        return [dict(zip(header, row, strict=False)) for row in rows if row]
+
+
+def _write(
+    file: TextIO, header: Sequence[str], rows: Iterable[Sequence[object]], delimiter: str
+) -> None:
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
 
 
 def _delimiter(path: Path) -> str:

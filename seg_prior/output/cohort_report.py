@@ -1,51 +1,66 @@
-"""The page of all scans of a folder, from the files that were written."""
+"""The pages of all scans of a folder, from the files that were written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from array import array
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from seg_prior.io.tables import read_table
-from seg_prior.report.cohort_page import CohortScan, write_cohort_page
+from seg_prior.output.results import Result
+from seg_prior.report.cohort_page import CohortScan, write_cohort_pages
 
 COHORT_PAGE = "report.html"
 
 
-def write_cohort(
-    out: Path,
-    results: Sequence[tuple[dict[str, Any], Path | None, Path | None]],
-    failed: Sequence[tuple[str, str]],
-) -> Path:
-    """`report.html`: every finished scan that has a page of its own and volumes.
+class CohortPages:
+    """`report.html` and its further parts: every finished scan that has a page of its own."""
 
-    Args:
-        out: The folder of results.
-        results: Of each finished scan its sidecar, its page and its table of volumes.
-        failed: Scans that failed, and why.
-    """
-    scans = [
-        _cohort_scan(out, sidecar, page, volumes)
-        for sidecar, page, volumes in results
-        if page is not None and volumes is not None
-    ]
-    path = out / COHORT_PAGE
-    write_cohort_page(path, out.resolve().name, scans, failed)
-    return path
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._scans: list[CohortScan] = []
+        self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def add(self, result: Result, volumes: Sequence[Mapping[str, str]]) -> None:
+        """A scan, and its table of volumes; a few hundred bytes are kept of it."""
+        page, quality = result.file("_report.html"), result.sidecar["quality"]
+        if page is None:
+            return
+        labels = tuple(row["name"] for row in volumes)
+        address = os.fsencode(page.relative_to(self._out))  # of any bytes, UTF-8 or not
+        self._scans.append(
+            CohortScan(
+                name=Path(result.sidecar["source"]).name,
+                address=quote(address),
+                verdict=quality["verdict"],
+                findings=tuple(finding["text"] for finding in quality["findings"]),
+                volume_deviation=quality["measures"].get("volume_deviation"),
+                time_s=sum(result.sidecar["seconds"].values()),
+                labels=self._labels.setdefault(labels, labels),  # most scans share them
+                volumes_mm3=array("f", (float(row["posterior_volume_mm3"]) for row in volumes)),
+            )
+        )
+
+    def write(self, failed: Sequence[tuple[str, str]]) -> list[Path]:
+        """Write the pages; those of an earlier, longer list go.
+
+        Args:
+            failed: Scans that failed, and why.
+
+        Returns:
+            The parts beside `report.html`.
+        """
+        path = self._out / COHORT_PAGE
+        parts = write_cohort_pages(path, self._out.resolve().name, self._scans, failed)
+        for old in parts_in(self._out):
+            if old not in parts:
+                old.unlink(missing_ok=True)
+        return parts
 
 
-def _cohort_scan(out: Path, sidecar: dict[str, Any], page: Path, volumes: Path) -> CohortScan:
-    quality = sidecar["quality"]
-    return CohortScan(
-        name=Path(sidecar["source"]).name,
-        address=quote(os.fsencode(page.relative_to(out))),  # of any bytes, UTF-8 or not
-        verdict=quality["verdict"],
-        findings=tuple(finding["text"] for finding in quality["findings"]),
-        volume_deviation=quality["measures"].get("volume_deviation"),
-        time_s=sum(sidecar["seconds"].values()),
-        volumes_mm3={
-            row["name"]: float(row["posterior_volume_mm3"]) for row in read_table(volumes)
-        },
-    )
+def parts_in(out: Path) -> list[Path]:
+    """The parts that stand in a folder of results, beside its `report.html`."""
+    named = re.compile(r"report_\d+\.html")  # a scan `report_2` has a page `report_2_report.html`
+    return [page for page in out.glob("report_*.html") if named.fullmatch(page.name)]

@@ -7,17 +7,21 @@ seen all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import csv
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from seg_prior.errors import ConfigError
-from seg_prior.io.formats import strip_suffix
-from seg_prior.io.sidecar import is_ours, read_json
-from seg_prior.io.tables import read_table, write_table
+from seg_prior.files import ANY_NAME, writing
+from seg_prior.io.tables import write_table
 from seg_prior.output import layout
-from seg_prior.output.cohort_report import COHORT_PAGE, write_cohort
-from seg_prior.output.ownership import GENERATOR, REPLACED
+from seg_prior.output.cohort_report import COHORT_PAGE, CohortPages, parts_in
+from seg_prior.output.ownership import GENERATOR
+from seg_prior.output.results import Result, find_notes, read_failures, read_results
 
 VOLUMES, WIDE, FAILED = "volumes.tsv", "volumes_wide.tsv", "failed.tsv"
 VOLUMES_HEADER = ("scan", *layout.VOLUME_COLUMNS)
@@ -30,39 +34,10 @@ _BEGINS = {
     COHORT_PAGE: GENERATOR.decode(),
 }
 """What a table of ours has at its beginning."""
-_FOLDERS = ("", "sub-*/anat/", "sub-*/ses-*/anat/")
-"""Where label maps lie in a folder of results, BIDS or not."""
-
-
-class Result(NamedTuple):
-    """A finished scan of a folder: its label map and what its sidecar says."""
-
-    target: Path
-    sidecar: dict[str, Any]
-
-    def file(self, *ends: str) -> Path | None:
-        """Its file whose name ends so, if it has one."""
-        for name in self.sidecar["files"]:
-            if name.endswith(ends) and self.target.with_name(name).is_file():
-                return self.target.with_name(name)
-        return None
-
-
-def read_results(out: Path) -> list[Result]:
-    """Every finished scan of a folder, by name."""
-    found = []
-    for path in _notes(out, "_dseg.json"):
-        sidecar = read_json(path)
-        target = path.with_name(f"{strip_suffix(path)}.nii.gz")
-        if is_ours(sidecar) and REPLACED not in sidecar and target.name in sidecar.get("files", ()):
-            found.append(Result(target, sidecar))
-    return [result for result in found if result.target.is_file()]
-
-
-def read_failures(out: Path) -> list[tuple[str, str]]:
-    """(scan, message) of every scan of a folder that failed and is not finished since."""
-    notes = [read_json(path) for path in _notes(out, "_failed.json")]
-    return [(str(n.get("scan")), str(n.get("message"))) for n in notes if is_ours(n)]
+Volumes = list[dict[str, str]]
+"""A table of volumes, a mapping for each label."""
+Taker = Callable[[Result, Volumes], None]
+"""What is shown every scan that has volumes, one after the other."""
 
 
 def check_tables(out: Path) -> None:
@@ -71,7 +46,8 @@ def check_tables(out: Path) -> None:
     Raises:
         ConfigError: There is one.
     """
-    for name, begin in _BEGINS.items():
+    begins = _BEGINS | {page.name: _BEGINS[COHORT_PAGE] for page in parts_in(out)}
+    for name, begin in begins.items():
         path = out / name
         if path.exists() and not _begins_with(path, begin):
             raise ConfigError(
@@ -94,79 +70,94 @@ def write_tables(out: Path, volumes: bool, report: bool, wide: bool) -> list[Pat
     Returns:
         The files that were written.
     """
+    asked = {VOLUMES: volumes, WIDE: wide, COHORT_PAGE: report}
     while True:
-        seen = _state(out)
-        results, failures = read_results(out), read_failures(out)
-        written = []
-        if (volumes and results) or (out / VOLUMES).exists():
-            write_table(out / VOLUMES, VOLUMES_HEADER, _volume_rows(results))
-            written.append(out / VOLUMES)
-        if (wide and results) or (out / WIDE).exists():
-            _write_wide(out / WIDE, results)
-            written.append(out / WIDE)
-        if (report and (results or failures)) or (out / COHORT_PAGE).exists():
-            pages = [(r.sidecar, r.file("_report.html"), _volumes_of(r)) for r in results]
-            written.append(write_cohort(out, pages, failures))
+        notes = find_notes(out)
+        failures = read_failures(notes.failures)
+        written = _write_results(out, read_results(notes.results), failures, asked)
         if failures:
             write_table(out / FAILED, FAILED_HEADER, failures)
             written.append(out / FAILED)
         else:
             (out / FAILED).unlink(missing_ok=True)
-        if _state(out) == seen:
+        if find_notes(out).state == notes.state:
             return written
 
 
-def _volume_rows(results: Sequence[Result]) -> Iterator[Sequence[str]]:
-    """The tables of all scans below each other, the scan in front."""
-    for scan, table in _tables(results):
+def _write_results(
+    out: Path,
+    results: Iterator[Result],
+    failures: Sequence[tuple[str, str]],
+    asked: dict[str, bool],
+) -> list[Path]:
+    """All but `failed.tsv`, in one pass over the scans: each of their files is read once."""
+    first = next(results, None)
+    is_any = {name: first is not None or (name == COHORT_PAGE and failures) for name in asked}
+    due = [n for n, is_asked in asked.items() if (is_asked and is_any[n]) or (out / n).exists()]
+    if not due:
+        return []
+    pages = CohortPages(out)
+    with ExitStack() as stack:
+        takers: list[Taker] = []
+        if WIDE in due:
+            takers.append(stack.enter_context(_wide_table(out / WIDE)))
+        if COHORT_PAGE in due:
+            takers.append(pages.add)
+        rows = _volume_rows(results if first is None else chain([first], results), takers)
+        if VOLUMES in due:
+            write_table(out / VOLUMES, VOLUMES_HEADER, rows)
+        else:
+            deque(rows, maxlen=0)
+    parts = pages.write(failures) if COHORT_PAGE in due else []
+    return [*(out / name for name in due), *parts]
+
+
+def _volume_rows(results: Iterable[Result], takers: Sequence[Taker]) -> Iterator[Sequence[str]]:
+    """The tables of all scans below each other, the scan in front; others take them, too."""
+    for result in results:
+        table = result.volumes()
+        if table is None:
+            continue
+        for take in takers:
+            take(result, table)
+        scan = result.name
         for row in table:
             yield [scan, *(row.get(column) or UNKNOWN for column in layout.VOLUME_COLUMNS)]
 
 
-def _write_wide(path: Path, results: Sequence[Result]) -> None:
-    """One row a scan: of each label what was counted, then of each what is calibrated."""
-    columns: dict[str, None] = {}
-    rows = []
-    for scan, table in _tables(results):
-        row = {"scan": scan, "quality": table[0]["quality"] if table else UNKNOWN}
+@contextmanager
+def _wide_table(path: Path) -> Iterator[Taker]:
+    """One row a scan: of each label what was counted, then of each what is calibrated.
+
+    Which labels there are is known after the last scan, so rows wait in a file without a name.
+    """
+    place = {"scan": 0, "quality": 1}
+
+    def take(result: Result, table: Volumes) -> None:
+        cells = {"scan": result.name, "quality": table[0].get("quality") if table else UNKNOWN}
         for end, column in (("mm3", "volume_mm3"), ("calibrated_mm3", "calibrated_mm3")):
-            found = {f"{label['name']}_{end}": label.get(column) or UNKNOWN for label in table}
-            columns |= dict.fromkeys(found)
-            row |= found
-        rows.append(row)
-    header = ["scan", "quality", *sorted(columns, key=lambda name: "_calibrated_" in name)]
-    write_table(path, header, ([row.get(name, UNKNOWN) for name in header] for row in rows))
+            cells |= {f"{label['name']}_{end}": label.get(column) or UNKNOWN for label in table}
+        for name in cells:
+            place.setdefault(name, len(place))
+        writer.writerow([cells.get(name, UNKNOWN) for name in place])
 
-
-def _tables(results: Sequence[Result]) -> Iterator[tuple[str, list[dict[str, str]]]]:
-    """Of each scan with volumes its name and its table, a mapping for each label."""
-    for result in results:
-        table = _volumes_of(result)
-        if table is not None:
-            yield strip_suffix(result.target).removesuffix("_dseg"), list(read_table(table))
-
-
-def _volumes_of(result: Result) -> Path | None:
-    return result.file("_volumes.tsv", "_desc-volumes_morph.tsv")
-
-
-def _notes(out: Path, end: str) -> Iterator[Path]:
-    for folder in _FOLDERS:
-        yield from sorted(out.glob(f"{folder}[!.]*{end}"))
-
-
-def _state(out: Path) -> set[tuple[str, int]]:
-    """What changes whenever a scan of the folder is finished or fails."""
-    notes = (note for end in ("_dseg.json", "_failed.json") for note in _notes(out, end))
-    return {(str(note), _changed_ns(note)) for note in notes}
-
-
-def _changed_ns(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+    with (
+        writing(path),
+        tempfile.TemporaryFile(
+            "w+", dir=path.parent, encoding="utf-8", errors=ANY_NAME, newline=""
+        ) as waiting,
+    ):
+        writer = csv.writer(waiting)
+        yield take
+        waiting.seek(0)
+        header = sorted(place, key=lambda name: "_calibrated_" in name)
+        at = [place[name] for name in header]
+        rows = csv.reader(waiting)
+        write_table(path, header, ([r[n] if n < len(r) else UNKNOWN for n in at] for r in rows))
 
 
 def _begins_with(path: Path, begin: str) -> bool:
-    return path.is_file() and begin in path.read_bytes()[:4096].decode(errors="replace")
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return begin in file.read(4096).decode(errors="replace")

@@ -7,13 +7,15 @@ and what they held when the command ended. What tells of itself whose it is need
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, absolute, check_writable, remove_empty, sha256_of, writing
+from seg_prior.files import Files, check_writable, remove_empty, sha256_of, writing
 
 RECORD = ".seg-prior.sha256"
 _BEING_WRITTEN = "-"
@@ -31,11 +33,12 @@ def guarded(files: Files) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first one writes
         yield
         return
-    recorded = [path for path in files.writes if path not in (*files.signed, *files.updates)]
+    told_of = {*files.signed, *files.updates}  # a set: there may be a hundred thousand
+    recorded = [path for path in files.writes if path not in told_of]
     _check_inputs(files)
     for path in recorded:
         _check_ours(path)
-    for folder in dict.fromkeys(path.parent for path in files.writes):
+    for folder in _places(files.writes):
         check_writable(folder)
     folders = dict.fromkeys(path.parent for path in recorded)
     new = [folder for folder in folders if not (folder / RECORD).exists()]
@@ -50,9 +53,10 @@ def guarded(files: Files) -> Iterator[None]:
 
 def _check_inputs(files: Files) -> None:
     """By whatever name: the same path, a link to it, another name of the file."""
-    inputs = {identity: path for path in files.reads for identity in _identities(path)}
+    resolved = functools.cache(Path.resolve)  # many files lie in few folders
+    inputs = {identity: path for path in files.reads for identity in _identities(path, resolved)}
     for path in files.writes:
-        for identity in () if path in files.updates else _identities(path):
+        for identity in () if path in files.updates else _identities(path, resolved):
             if identity in inputs:
                 raise ConfigError(
                     f"{path}: found {inputs[identity]}, which is an input of this command, need "
@@ -60,12 +64,22 @@ def _check_inputs(files: Files) -> None:
                 )
 
 
-def _identities(path: Path) -> Iterator[object]:
+def _identities(path: Path, resolved: Callable[[Path], Path]) -> Iterator[object]:
     """Its place, and the file there, which may have other names."""
-    yield absolute(path)
-    if path.exists():
+    yield os.path.join(resolved(path.parent), path.name)
+    with contextlib.suppress(OSError, ValueError):  # it is not there
         status = path.stat()
         yield status.st_dev, status.st_ino
+
+
+def _places(files: Iterable[Path]) -> list[Path]:
+    """Their folders; of those that are still to be made in one folder, the first."""
+    folders = dict.fromkeys(path.parent for path in files)
+    first: dict[Path, Path] = {}
+    for folder in folders:
+        above = (place for place in (folder, *folder.parents) if place.exists())
+        first.setdefault(next(above, folder), folder)
+    return list(first.values())
 
 
 def _check_ours(path: Path) -> None:

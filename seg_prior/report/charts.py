@@ -12,6 +12,13 @@ from seg_prior.report.pictures import svg_uri
 from seg_prior.report.scan import Gaussian
 
 _NUM_BINS = 160
+_DOT: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "o",
+    "markersize": 4,
+    "markeredgewidth": 0,
+    "alpha": 0.8,
+}
 _INK, _SHADE = "#1d2733", "#d5dce4"
 
 
@@ -53,34 +60,36 @@ def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussi
 
 
 def volume_chart(
-    names: Sequence[str], volumes_ml: NDArray[np.float64], verdicts: Sequence[str]
+    names: Sequence[str], volumes_ml: NDArray[np.floating[Any]], verdicts: Sequence[str]
 ) -> str:
     """A cohort's volumes, a row for each structure, on a logarithmic axis; an SVG as a data URI.
 
     Args:
         names: S structures.
         volumes_ml: (S, N) of N scans; NaN where a scan has none.
-        verdicts: N; those not PASS stand out.
+        verdicts: Of the first M scans, which are dots; those not PASS stand out. Where M < N, bars
+            show between which volumes 5 to 95 % and 25 to 75 % of all scans lie.
     """
     colours = {"PASS": "#1f5f99", "WARN": "#d08400", "FAIL": "#b3261e"}
+    ink = np.array([colours.get(verdict, "#5b6b7c") for verdict in verdicts], dtype=object)
+    num_dots, num_scans = len(verdicts), volumes_ml.shape[1]
 
     def draw(figure: Any) -> None:
         axes = figure.add_subplot()
+        spread = np.linspace(-0.18, 0.18, num_dots) if num_dots > 1 else np.zeros(1)
         for row, values in enumerate(volumes_ml):
-            shown = values > 0  # NaN and nothing are not drawn
-            spread = np.linspace(-0.18, 0.18, values.size) if values.size > 1 else np.zeros(1)
-            ink = [colours.get(verdict, "#5b6b7c") for verdict in verdicts]
-            axes.scatter(
-                values[shown],
-                row + spread[shown],
-                s=16,
-                color=[c for c, is_shown in zip(ink, shown, strict=True) if is_shown],
-                alpha=0.8,
-                linewidth=0,
-            )
-            if shown.any():
-                middle = float(np.median(values[shown]))
-                axes.plot([middle, middle], [row - 0.32, row + 0.32], color=_INK, linewidth=1.2)
+            is_shown = values > 0  # NaN and nothing are not drawn
+            if not is_shown.any():
+                continue
+            if num_dots < num_scans:
+                low, lower, upper, high = np.percentile(values[is_shown], (5, 25, 75, 95))
+                for left, right, width in ((low, high, 5.0), (lower, upper, 11.0)):
+                    axes.plot([left, right], [row, row], color=_SHADE, linewidth=width, zorder=1)
+            for colour in dict.fromkeys(ink):
+                dots = is_shown[:num_dots] & (ink == colour)
+                axes.plot(values[:num_dots][dots], row + spread[dots], color=colour, **_DOT)
+            middle = float(np.median(values[is_shown]))
+            axes.plot([middle, middle], [row - 0.32, row + 0.32], color=_INK, linewidth=1.2)
         axes.set_xscale("log")
         axes.set_yticks(range(len(names)), names, fontsize=8.5)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -171,3 +171,22 @@ def test_no_command_replaces_what_is_not_its_own(
     assert main(argv.format_map({"in": tmp_path, "pca": tiny_pca}).split()) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_many_files_of_a_folder_cost_one_look_at_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = [tmp_path / "new" / f"sub-{n % 5}" / f"{n}.txt" for n in range(50)]
+    tried: list[Path] = []
+    resolved: list[Path] = []
+    resolve = Path.resolve
+
+    def resolve_counted(self: Path, strict: bool = False) -> Path:
+        resolved.append(self)
+        return resolve(self, strict)
+
+    monkeypatch.setattr("seg_prior.output.guard.check_writable", tried.append)
+    monkeypatch.setattr(Path, "resolve", resolve_counted)
+    with guarded(Files([tmp_path / "scan"], writes, signed=writes)):
+        assert tried == [writes[0].parent]  # all of them are to be made in one place
+        assert len(resolved) == len(set(resolved)) == 6

@@ -1,6 +1,7 @@
 """The pages in a headless Chromium: nothing is asked for, nothing complains, the viewer works."""
 
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from seg_prior.core.grid import apply_affine
 from seg_prior.core.labels import LabelTable
-from seg_prior.report.cohort_page import CohortScan, write_cohort_page
+from seg_prior.report.cohort_page import PART, CohortScan, write_cohort_pages
 from seg_prior.report.scan import Range
 from seg_prior.report.scan_page import write_scan_page
 from tests.report.browser import READY, Browser, start_browser
@@ -123,10 +124,12 @@ def test_the_cohort_page_links_to_pages_that_open(
     target = tmp_path / "sub" / "a b.html"
     target.write_bytes(page.read_bytes())
     scans = [
-        CohortScan(f"scan-{n}", "sub/a%20b.html", verdict, (), None, 1.0, {"Box": 900.0 + n})
-        for n, verdict in enumerate(("PASS", "FAIL", "WARN"))
+        CohortScan(
+            f"scan-{n}", "sub/a%20b.html", verdict, (), None, 1.0, ("Box",), array("f", [900.0 + n])
+        )
+        for n, verdict in enumerate(("PASS", "FAIL", *["WARN"] * PART))
     ]
-    write_cohort_page(tmp_path / "report.html", "out", scans, ())
+    [last] = write_cohort_pages(tmp_path / "report.html", "out", scans, ())
     browser.complaints.clear()
     browser.requests.clear()
     browser.open(tmp_path / "report.html")
@@ -135,6 +138,10 @@ def test_the_cohort_page_links_to_pages_that_open(
     browser.evaluate("document.querySelector('tbody a').click()")
     browser.wait_for(f"{READY} === 'ready'")
     assert browser.requests == [(tmp_path / "report.html").as_uri(), target.as_uri()]
+    browser.open(tmp_path / "report.html")
+    browser.evaluate("document.querySelector('a[rel=next]').click()")
+    browser.wait_for(f"document.URL === '{last.as_uri()}' && document.readyState === 'complete'")
+    assert browser.evaluate("document.querySelectorAll('tbody a').length") == 2
     assert browser.complaints == []
 
 
