@@ -19,7 +19,7 @@ _DOT: dict[str, Any] = {
     "markeredgewidth": 0,
     "alpha": 0.8,
 }
-_INK, _SHADE = "#1d2733", "#d5dce4"
+_INK, _SHADE, _BAR = "#1d2733", "#d5dce4", "#5b6b7c"
 
 
 def intensity_chart(intensities: NDArray[np.float32], gaussians: Sequence[Gaussian]) -> str:
@@ -83,8 +83,8 @@ def volume_chart(
                 continue
             if num_dots < num_scans:
                 low, lower, upper, high = np.percentile(values[is_shown], (5, 25, 75, 95))
-                for left, right, width in ((low, high, 5.0), (lower, upper, 11.0)):
-                    axes.plot([left, right], [row, row], color=_SHADE, linewidth=width, zorder=1)
+                for left, right, width in ((low, high, 1.5), (lower, upper, 4.0)):
+                    axes.plot([left, right], [row + 0.38] * 2, color=_BAR, linewidth=width)
             for colour in dict.fromkeys(ink):
                 dots = is_shown[:num_dots] & (ink == colour)
                 axes.plot(values[:num_dots][dots], row + spread[dots], color=colour, **_DOT)
