@@ -14,6 +14,7 @@ from seg_prior.errors import OutputError, SegPriorError
 from seg_prior.files import claimed
 from seg_prior.io.sidecar import read_json
 from seg_prior.output import cohort
+from seg_prior.output.cohort import Judged
 from seg_prior.output.layout import Job
 
 log = logging.getLogger(__name__)
@@ -43,12 +44,14 @@ class Attempt(NamedTuple):
     Attributes:
         written: Its files; none where another run had finished it.
         told: Why it failed; empty where it did not.
+        judged: What its result is worth; None where it has none, or another run works on it.
         remarks: What is odd about its result, one line each.
         is_busy: Whether it was left to another run, which works on it.
     """
 
     written: tuple[Path, ...] = ()
     told: str = ""
+    judged: Judged | None = None
     remarks: tuple[str, ...] = ()
     is_busy: bool = False
 
@@ -94,12 +97,14 @@ def attempt(task: Task, segmenter: Segmenter) -> Attempt:
 def _segment(task: Task, segmenter: Segmenter) -> Attempt:
     job = task.job
     request = cohort.resume_key(job, task.config, segmenter.model.sha256)
-    if not task.overwrite and cohort.is_finished(job, read_json(job.sidecar), request):
-        return Attempt()  # by another run, since this one began
+    before = read_json(job.sidecar)
+    if not task.overwrite and cohort.is_finished(job, before, request):
+        return Attempt(judged=Judged.of(before))  # by another run, since this one began
     result = segmenter.segment(job.image, contrasts=job.contrasts, ignore=job.ignore)
     written = result.write(job.target, task.config, request, task.overwrite)
     if task.in_folder:
         cohort.forget_failures([job])
     steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())
     log.debug("%s: %s, %s", job.image, result.qc.verdict, steps)
-    return Attempt(written, remarks=result.remarks)
+    judged = Judged(result.qc.verdict, tuple(finding.text for finding in result.qc.findings))
+    return Attempt(written, judged=judged, remarks=result.remarks)

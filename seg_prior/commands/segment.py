@@ -20,6 +20,7 @@ from seg_prior.files import Files, sha256_of
 if TYPE_CHECKING:
     from seg_prior.cohort.attempt import Task
     from seg_prior.cohort.cluster import Engine
+    from seg_prior.output.cohort import Judged
     from seg_prior.output.layout import Job
 
 SUMMARY = "Segment scans, each on its own grid."
@@ -49,10 +50,17 @@ class Config(ScanConfig):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a request: files written, and (file, message) of those that failed."""
+    """What became of a request.
+
+    Attributes:
+        written: Files.
+        failed: (scan, message) of those that failed.
+        judged: What those are worth that it did.
+    """
 
     written: tuple[Path, ...]
     failed: tuple[tuple[Path, str], ...]
+    judged: tuple[tuple[Path, Judged], ...]
 
 
 def files(config: Config) -> Files:
@@ -109,15 +117,16 @@ def run(config: Config) -> Outcome:
             outcome = _segment_all(tasks, engine)
         finally:
             if in_folder:
-                cohort.forget_failures(done)
+                cohort.forget_failures(job for job, _ in done)
                 tables = cohort_tables.write_tables(
                     config.out, config.with_volumes, config.report, config.wide
                 )
-    for line in cohort.describe_quality(mine):
+    before = [(job.image, worth) for job, worth in done]
+    for line in cohort.describe_quality([*before, *outcome.judged]):
         log.info(line)
     written = (*outcome.written, *tables)
     log.info("wrote %d files", len(written))
-    return Outcome(written, outcome.failed)
+    return Outcome(written, outcome.failed, outcome.judged)
 
 
 def plan(config: Config) -> list[Job]:
@@ -176,14 +185,17 @@ def _segment_all(tasks: list[Task], engine: Engine) -> Outcome:
     """Do all of them; one that fails does not stop the others."""
     written: list[Path] = []
     failed: list[tuple[Path, str]] = []
+    judged: list[tuple[Path, Judged]] = []
     num_busy = 0
     for task, done in progress(engine(tasks), log, "scans", total=len(tasks), is_slow=True):
         written += done.written
         num_busy += done.is_busy
+        if done.judged:
+            judged.append((task.job.image, done.judged))
         if done.told:
             failed.append((task.job.image, done.told))
         for remark in done.remarks:
             log.warning("%s: %s", task.job.image, remark)
     if num_busy:
         log.info("%d of %d scans are left to another run, which has them", num_busy, len(tasks))
-    return Outcome(tuple(written), tuple(failed))
+    return Outcome(tuple(written), tuple(failed), tuple(judged))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
 
 from seg_prior import __version__
 from seg_prior.config.output import ScanConfig
@@ -20,6 +22,20 @@ Sidecar: TypeAlias = dict[str, Any]
 _FILES = {"images", "contrasts", "ignore", "out", "model"}
 _NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard", "cluster"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
+
+
+class Judged(NamedTuple):
+    """What a finished scan is worth: its verdict, and a line for each rule that fired."""
+
+    verdict: str
+    findings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, sidecar: Sidecar) -> Judged:
+        """As it was written down."""
+        quality = sidecar["quality"]
+        texts = tuple(finding["text"] for finding in quality["findings"])
+        return cls(sys.intern(quality["verdict"]), texts)  # of many scans, one string
 
 
 def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
@@ -48,20 +64,22 @@ def is_finished(job: Job, sidecar: Sidecar, request: Request) -> bool:
 
 def done_and_due(
     jobs: Iterable[Job], config: ScanConfig, model_sha256: str, overwrite: bool
-) -> tuple[list[Job], list[Job]]:
+) -> tuple[list[tuple[Job, Judged]], list[Job]]:
     """Scans that are finished, and those that are to be segmented; the latter all to overwrite.
+
+    What the former are worth stands in sidecars, and none of them is read again for it.
 
     Raises:
         ConfigError: Where a result would go stands what is not ours, or another scan's: see
             `ownership`.
     """
-    done: list[Job] = []
+    done: list[tuple[Job, Judged]] = []
     due: list[Job] = []
     for job in jobs:
         if any(file.exists() for file in job.files.values()):  # else no scan need be hashed
             request, before = resume_key(job, config, model_sha256), read_json(job.sidecar)
             if not overwrite and is_finished(job, before, request):
-                done.append(job)
+                done.append((job, Judged.of(before)))
                 continue
             scan = Scan(str(absolute(job.image)), request["image_sha256"])
             known = scan if job.image.exists() else None
@@ -95,26 +113,24 @@ def forget_failures(jobs: Iterable[Job]) -> None:
             job.failure.unlink(missing_ok=True)
 
 
-def describe_quality(jobs: Sequence[Job]) -> list[str]:
+def describe_quality(judged: Sequence[tuple[Path, Judged]]) -> list[str]:
     """How many scans of a request have which verdict, and a line for each that should be looked at.
 
-    From the sidecars, so that scans of earlier runs count, too; nothing where none is finished.
+    Args:
+        judged: Scans that are finished, by this run or an earlier one.
     """
     # It imports torch, and what a request would read and write is told before.
     from seg_prior.quality.verdict import VERDICTS, rules
 
-    sidecars = [(job, read_json(job.sidecar)) for job in jobs if job.target.is_file()]
-    found = [(job, sidecar["quality"]) for job, sidecar in sidecars if "quality" in sidecar]
-    verdicts = Counter(quality["verdict"] for _, quality in found)
+    verdicts = Counter(worth.verdict for _, worth in judged)
     if not verdicts:
         return []
     counts = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
     lines = [f"quality control: {counts}"]
     for verdict in ("FAIL", "WARN"):
-        for job, quality in found:
-            if quality["verdict"] == verdict:
-                fired = rules([finding["text"] for finding in quality["findings"]])
-                lines.append(f"  {verdict} {job.image}: {fired}")
+        for image, worth in judged:
+            if worth.verdict == verdict:
+                lines.append(f"  {verdict} {image}: {rules(worth.findings)}")
     if verdicts["not measured"]:
         lines.append("  the model has no calibration; seg-prior calibrate makes one")
     return lines

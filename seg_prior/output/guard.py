@@ -33,13 +33,8 @@ def guarded(files: Files) -> Iterator[None]:
     if os.environ.get("RANK", "0") != "0":  # of several processes, the first one writes
         yield
         return
-    told_of = {*files.signed, *files.updates}  # a set: there may be a hundred thousand
-    recorded = [path for path in files.writes if path not in told_of]
-    _check_inputs(files)
-    for path in recorded:
-        _check_ours(path)
-    for folder in _places(files.writes):
-        check_writable(folder)
+    recorded = _checked(files)
+    del files  # of a long list hundreds of megabytes, which the command has once more
     folders = dict.fromkeys(path.parent for path in recorded)
     new = [folder for folder in folders if not (folder / RECORD).exists()]
     made = [f for folder in folders for f in (folder, *folder.parents) if not f.exists()]
@@ -49,6 +44,18 @@ def guarded(files: Files) -> Iterator[None]:
     finally:
         _note({path: sha256_of(path) for path in recorded if path.is_file()})
         _clear(new, recorded, made)
+
+
+def _checked(files: Files) -> list[Path]:
+    """Refuse what may not be written; the files to keep a record of."""
+    told_of = {*files.signed, *files.updates}  # a set: there may be a hundred thousand
+    recorded = [path for path in files.writes if path not in told_of]
+    _check_inputs(files)
+    for path in recorded:
+        _check_ours(path)
+    for folder in _places(files.writes):
+        check_writable(folder)
+    return recorded
 
 
 def _check_inputs(files: Files) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -198,11 +197,13 @@ def _name_of_result(stem: str) -> str:
 
 def _told_apart(images: Sequence[Path], names: Sequence[str]) -> list[str]:
     """Names that several images share, each behind what of its folder only some of them have."""
-    count = Counter(names)
     told = list(names)
-    for name in (name for name, number in count.items() if number > 1):
-        same = [n for n, other in enumerate(names) if other == name]
-        for n, part in zip(same, _differing([images[n] for n in same]), strict=True):
+    places: dict[str, list[int]] = {}
+    for n, name in enumerate(names):
+        places.setdefault(name, []).append(n)
+    for name, same in places.items():
+        parts = _differing([images[n] for n in same]) if len(same) > 1 else [""]
+        for n, part in zip(same, parts, strict=True):
             told[n] = f"{part}_{name}" if part else name
     return told
 

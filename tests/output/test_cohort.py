@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from seg_prior.cli.app import main
-from seg_prior.config.output import OutputOptions
 from seg_prior.errors import OutputError
 from seg_prior.files import claimed
-from seg_prior.output import cohort, layout
+from seg_prior.output import cohort
+from seg_prior.output.cohort import Judged
 from seg_prior.output.cohort_tables import check_tables, write_tables
 
 EXTRAS = ["--volumes", "--posteriors", "--entropy"]
@@ -393,36 +393,22 @@ def test_bytes_do_not_depend_on_when_they_are_written(
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
-def job_of(base: Path) -> layout.Job:
-    files = layout.files_of(base.with_name(f"{base.name}_dseg.nii.gz"), OutputOptions())
-    return layout.Job(base.with_name(f"{base.name}.nii.gz"), files)
-
-
-def test_the_last_lines_name_every_scan_to_look_at(tmp_path: Path) -> None:
-    jobs = []
+def test_the_last_lines_name_every_scan_to_look_at() -> None:
+    judged = []
     for name, verdict in (("a", "PASS"), ("b", "WARN"), ("c", "FAIL"), ("d", "PASS")):
-        job = job_of(tmp_path / name)
-        job.target.touch()
         findings = [] if verdict == "PASS" else [{"text": f"rule of {name}"}]
         sidecar = {"quality": {"verdict": verdict, "findings": findings}}
-        (tmp_path / f"{name}_dseg.json").write_text(json.dumps(sidecar))
-        jobs.append(job)
-    assert cohort.describe_quality(jobs) == [
+        judged.append((Path(f"{name}.nii"), Judged.of(sidecar)))
+    assert cohort.describe_quality(judged) == [
         "quality control: 1 FAIL, 1 WARN, 2 PASS",
-        f"  FAIL {jobs[2].image}: rule of c",
-        f"  WARN {jobs[1].image}: rule of b",
+        "  FAIL c.nii: rule of c",
+        "  WARN b.nii: rule of b",
     ]
-    jobs[2].target.unlink()  # not finished
-    assert "FAIL" not in "".join(cohort.describe_quality(jobs))
     assert cohort.describe_quality([]) == []
 
 
-def test_a_model_without_calibration_is_not_called_good(tmp_path: Path) -> None:
-    job = job_of(tmp_path / "a")
-    job.target.touch()
-    sidecar = {"quality": {"verdict": "not measured", "findings": []}}
-    (tmp_path / "a_dseg.json").write_text(json.dumps(sidecar))
-    assert cohort.describe_quality([job]) == [
+def test_a_model_without_calibration_is_not_called_good() -> None:
+    assert cohort.describe_quality([(Path("a.nii"), Judged("not measured"))]) == [
         "quality control: 1 not measured",
         "  the model has no calibration; seg-prior calibrate makes one",
     ]
