@@ -36,9 +36,23 @@ def table_text(
 def read_table(path: Path) -> list[dict[str, str]]:
     """The rows of a table that this program wrote, by column."""
     with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter=_delimiter(path)))
+
+
+def read_columns(path: Path, columns: Sequence[str], unknown: str) -> list[list[str]]:
+    """The cells under some columns of a table that this program wrote, row by row.
+
+    Args:
+        path: The table.
+        columns: Their names, in the order that is wanted.
+        unknown: In place of empty cells, and of columns that an earlier version did not write.
+    """
+    with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, delimiter=_delimiter(path))
         header = next(rows, [])
-        return [dict(zip(header, row, strict=False)) for row in rows if row]
+        at = [header.index(name) if name in header else len(header) for name in columns]
+        filled = ([*row, ""] for row in rows if row)
+        return [[cells[n] or unknown for n in at] for cells in filled]
 
 
 def _write(

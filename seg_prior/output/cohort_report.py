@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from seg_prior.output.layout import VOLUME_COLUMNS
 from seg_prior.output.results import Result
 from seg_prior.report.cohort_page import CohortScan, write_cohort_pages
 
 COHORT_PAGE = "report.html"
+_NAME, _VOLUME = map(VOLUME_COLUMNS.index, ("name", "posterior_volume_mm3"))
 
 
 class CohortPages:
@@ -23,12 +25,12 @@ class CohortPages:
         self._scans: list[CohortScan] = []
         self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, result: Result, volumes: Sequence[Mapping[str, str]]) -> None:
+    def add(self, result: Result, volumes: Sequence[Sequence[str]]) -> None:
         """A scan, and its table of volumes; a few hundred bytes are kept of it."""
         page, quality = result.file("_report.html"), result.sidecar["quality"]
         if page is None:
             return
-        labels = tuple(row["name"] for row in volumes)
+        labels = tuple(row[_NAME] for row in volumes)
         address = os.fsencode(page.relative_to(self._out))  # of any bytes, UTF-8 or not
         self._scans.append(
             CohortScan(
@@ -39,7 +41,7 @@ class CohortPages:
                 volume_deviation=quality["measures"].get("volume_deviation"),
                 time_s=sum(result.sidecar["seconds"].values()),
                 labels=self._labels.setdefault(labels, labels),  # most scans share them
-                volumes_mm3=array("f", (float(row["posterior_volume_mm3"]) for row in volumes)),
+                volumes_mm3=array("f", (float(row[_VOLUME]) for row in volumes)),
             )
         )
 

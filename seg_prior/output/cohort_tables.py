@@ -21,11 +21,10 @@ from seg_prior.io.tables import write_table
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, CohortPages, parts_in
 from seg_prior.output.ownership import GENERATOR
-from seg_prior.output.results import Result, find_notes, read_failures, read_results
+from seg_prior.output.results import UNKNOWN, Result, find_notes, read_failures, read_results
 
 VOLUMES, WIDE, FAILED = "volumes.tsv", "volumes_wide.tsv", "failed.tsv"
 VOLUMES_HEADER = ("scan", *layout.VOLUME_COLUMNS)
-UNKNOWN = "n/a"
 FAILED_HEADER = ("scan", "message")
 _BEGINS = {
     VOLUMES: "\t".join(VOLUMES_HEADER[:5]),  # all versions have these
@@ -34,9 +33,10 @@ _BEGINS = {
     COHORT_PAGE: GENERATOR.decode(),
 }
 """What a table of ours has at its beginning."""
-Volumes = list[dict[str, str]]
-"""A table of volumes, a mapping for each label."""
-Taker = Callable[[Result, Volumes], None]
+_NAME, _COUNTED, _CALIBRATED, _QUALITY = map(
+    layout.VOLUME_COLUMNS.index, ("name", "volume_mm3", "calibrated_mm3", "quality")
+)
+Taker = Callable[[Result, Sequence[Sequence[str]]], None]
 """What is shown every scan that has volumes, one after the other."""
 
 
@@ -121,8 +121,7 @@ def _volume_rows(results: Iterable[Result], takers: Sequence[Taker]) -> Iterator
         for take in takers:
             take(result, table)
         scan = result.name
-        for row in table:
-            yield [scan, *(row.get(column) or UNKNOWN for column in layout.VOLUME_COLUMNS)]
+        yield from ([scan, *row] for row in table)
 
 
 @contextmanager
@@ -133,10 +132,10 @@ def _wide_table(path: Path) -> Iterator[Taker]:
     """
     place = {"scan": 0, "quality": 1}
 
-    def take(result: Result, table: Volumes) -> None:
-        cells = {"scan": result.name, "quality": table[0].get("quality") if table else UNKNOWN}
-        for end, column in (("mm3", "volume_mm3"), ("calibrated_mm3", "calibrated_mm3")):
-            cells |= {f"{label['name']}_{end}": label.get(column) or UNKNOWN for label in table}
+    def take(result: Result, table: Sequence[Sequence[str]]) -> None:
+        cells = {"scan": result.name, "quality": table[0][_QUALITY] if table else UNKNOWN}
+        for end, column in (("mm3", _COUNTED), ("calibrated_mm3", _CALIBRATED)):
+            cells |= {f"{row[_NAME]}_{end}": row[column] for row in table}
         for name in cells:
             place.setdefault(name, len(place))
         writer.writerow([cells.get(name, UNKNOWN) for name in place])

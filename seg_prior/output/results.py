@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 from seg_prior.errors import ConfigError
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.sidecar import is_ours, read_json
-from seg_prior.io.tables import read_table
+from seg_prior.io.tables import read_columns
+from seg_prior.output.layout import VOLUME_COLUMNS
 from seg_prior.output.ownership import REPLACED
 
+UNKNOWN = "n/a"
+"""In place of cells that a scan has not."""
 _RESULT, _FAILURE = "_dseg.json", "_failed.json"
 _BIDS_FOLDERS = ("sub-*/anat", "sub-*/ses-*/anat")
 """Where label maps lie in a folder of results, beside the folder itself."""
@@ -51,16 +54,16 @@ class Result(NamedTuple):
                 return self.target.with_name(name)
         return None
 
-    def volumes(self) -> list[dict[str, str]] | None:
-        """Its table of volumes, a mapping for each label; None if it has none.
+    def volumes(self) -> list[list[str]] | None:
+        """Its table of volumes: for each label `VOLUME_COLUMNS`; None if it has none.
 
         Raises:
             ConfigError: It cannot be read.
         """
         table = self.file("_volumes.tsv", "_desc-volumes_morph.tsv")
         try:
-            return None if table is None else read_table(table)
-        except (OSError, ValueError) as error:
+            return None if table is None else read_columns(table, VOLUME_COLUMNS, UNKNOWN)
+        except (OSError, ValueError, IndexError) as error:
             raise ConfigError(
                 f"{table}: cannot be read ({error}), need it for the table of all scans. Move it "
                 "away, or segment its scan again."

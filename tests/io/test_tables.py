@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg_prior.io.tables import read_table, table_text, write_table
+from seg_prior.io.tables import read_columns, read_table, table_text, write_table
 
 HOSTILE = ["plain", "a\tb", 'say "x"', "two\nlines", "comma, left", "=1+1", " ", "\u00e9"]
 
@@ -26,3 +26,13 @@ def test_the_suffix_says_what_stands_between_cells(tmp_path: Path) -> None:
 def test_bytes_that_are_no_text_are_spelt(tmp_path: Path) -> None:
     write_table(tmp_path / "t.tsv", ("scan",), [("sub-\udcff",)])
     assert read_table(tmp_path / "t.tsv") == [{"scan": r"sub-\udcff"}]
+
+
+def test_columns_are_found_by_name(tmp_path: Path) -> None:
+    (tmp_path / "t.tsv").write_text('b\ta\n1\t"x\ty"\n\n\t2\n')
+    assert read_columns(tmp_path / "t.tsv", ("a", "new", "b"), "n/a") == [
+        ["x\ty", "n/a", "1"],
+        ["2", "n/a", "n/a"],
+    ]
+    (tmp_path / "t.tsv").write_text("")
+    assert read_columns(tmp_path / "t.tsv", ("a",), "n/a") == []
