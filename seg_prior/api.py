@@ -126,10 +126,10 @@ class Segmenter(Predictor):
     @on_own_threads
     def segment(
         self,
-        image: Image | Volume,
+        image: Image,
         affine: Affine | None = None,
-        contrasts: Sequence[Image | Volume] = (),
-        ignore: Image | Volume | None = None,
+        contrasts: Sequence[Image] = (),
+        ignore: Image | None = None,
     ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
@@ -148,9 +148,9 @@ class Segmenter(Predictor):
             ImageError: The image cannot be read, has no contrast, or shows none of the anatomy, or
                 the mask lies on another grid.
         """
-        volume = _volume_of(image, affine, self.config.frame)
-        further = tuple(_volume_of(contrast) for contrast in contrasts)
-        ignored = None if ignore is None else _mask_of(_volume_of(ignore), volume)
+        volume = as_volume(image, affine, self.config.frame)
+        further = tuple(as_volume(contrast) for contrast in contrasts)
+        ignored = None if ignore is None else _mask_of(as_volume(ignore), volume)
         read = partial(self._read, volume, further, ignored, {})
         return read_evenly(volume, read)
 
@@ -168,12 +168,6 @@ class Segmenter(Predictor):
             volumes, config = (even, *further), self.config
             registered = register_scan(volumes, self.atlas, config.seed, ignored)
         return Segmentation.of(self, volume, further, registered, seconds, divided)
-
-
-def _volume_of(
-    image: Image | Volume, affine: Affine | None = None, index: int | None = None
-) -> Volume:
-    return image if isinstance(image, Volume) else as_volume(image, affine, index)
 
 
 def _mask_of(mask: Volume, volume: Volume) -> NDArray[np.bool_]:

@@ -20,8 +20,8 @@ from seg_prior.io.formats import format_of
 from seg_prior.io.nibabel_file import quiet_nibabel, stored_by_nibabel
 from seg_prior.io.stored import Stored, first_line
 
-Image: TypeAlias = str | Path | SpatialImage | ArrayLike
-"""What a caller may call an image: a path, a nibabel image, or an array or a tensor."""
+Image: TypeAlias = str | Path | SpatialImage | Volume | ArrayLike
+"""What a caller may call an image: a path, a nibabel image, a Volume, or an array or a tensor."""
 
 MAX_EDGE_RATIO = 1000.0
 """Of the longest to the shortest edge of a voxel, shear included."""
@@ -35,14 +35,14 @@ def as_volume(image: Image, affine: Affine | None = None, index: int | None = No
     """What a caller calls an image, as a Volume.
 
     Args:
-        image: A path, a nibabel image, or an array or a tensor, which needs an affine.
+        image: A path, a nibabel image, a Volume, or an array or a tensor, which needs an affine.
         affine: (4, 4), voxel -> millimetres in RAS+, of an array; nothing else takes one.
         index: Which volume of a series to take, from 0.
 
     Raises:
         ImageError: As `read_volume`, or the affine is missing, too much or of another shape.
     """
-    is_array = not isinstance(image, (str, Path, SpatialImage))
+    is_array = not isinstance(image, (str, Path, SpatialImage, Volume))
     if is_array != (affine is not None):
         raise ImageError(
             f"image: found a {type(image).__name__} {'without' if affine is None else 'with'} an "
@@ -51,6 +51,8 @@ def as_volume(image: Image, affine: Affine | None = None, index: int | None = No
     if is_array:
         data = _array_of(image)
         return _checked(Stored(data.shape, data, None, _affine_of(affine)), "<array>", index)
+    if isinstance(image, Volume):
+        return image
     if isinstance(image, SpatialImage):
         stored = stored_by_nibabel(image.header, image.affine, image.shape, image.dataobj)
         return _checked(stored, image.get_filename() or "<image>", index)

@@ -138,6 +138,13 @@ def test_tensors_are_read_or_refused_in_our_words() -> None:
         as_volume(IDS, "RAS")
 
 
+def test_a_volume_is_taken_as_it_is_and_needs_no_affine() -> None:
+    volume = as_volume(IDS, AFFINE)
+    assert as_volume(volume) is volume
+    with pytest.raises(ImageError, match="found a Volume with an affine, need one with an array"):
+        as_volume(volume, AFFINE)
+
+
 @pytest.mark.parametrize("more", [(1,), (1, 1), (1, 1, 1)])
 def test_singleton_axes_are_dropped(tmp_path: Path, more: tuple[int, ...]) -> None:
     path = saved(tmp_path / "a.nii.gz", data=IDS.reshape(SHAPE + more))
