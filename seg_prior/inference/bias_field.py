@@ -58,25 +58,27 @@ class BiasField:
 
 def fit_bias_field(
     data: NDArray[np.generic],
-    index: NDArray[np.integer],
-    classes: NDArray[np.integer],
+    labels: NDArray[np.uint8],
+    class_of_label: NDArray[np.integer],
     divided: Sequence[BiasField] = (),
 ) -> BiasField | None:
     """The field that a scan's structures show.
 
     Args:
         data: (I, J, K) intensities.
-        index: (N,) flat voxels of structures.
-        classes: (N,) their intensity classes.
+        labels: (I, J, K) indices of labels.
+        class_of_label: (L,) their intensity classes, -1 of what is no structure.
         divided: Fields that are not counted, since they have been divided out.
 
     Returns:
         None where too little is seen, and where intensities are below 0.
     """
-    if index.size < _MIN_VOXELS:
+    is_structure = class_of_label >= 0
+    # Plane by plane: of a large scan every array of flat indices is larger than the scan.
+    num_voxels = sum(int(np.count_nonzero(is_structure[plane])) for plane in labels)
+    if num_voxels < _MIN_VOXELS:
         return None
-    step = index.size // _NUM_VOXELS + 1
-    some = index[::step]
+    some = _every(num_voxels // _NUM_VOXELS + 1, labels, is_structure)
     values = data.reshape(-1)[some].astype(np.float64)
     is_positive = values > 0
     if is_positive.mean() < _MIN_POSITIVE:
@@ -85,7 +87,19 @@ def fit_bias_field(
     log_values = np.log(values[is_positive])
     for field in divided:
         log_values -= field.log_at(list(voxels))
-    return fitted(log_values, voxels, classes[::step][is_positive])
+    return fitted(log_values, voxels, class_of_label[labels.reshape(-1)[some[is_positive]]])
+
+
+def _every(
+    step: int, labels: NDArray[np.uint8], is_structure: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Flat indices of every so-manieth voxel of structures."""
+    found, num_seen, size = [], 0, labels[0].size
+    for n, plane in enumerate(labels):
+        inside = np.flatnonzero(is_structure[plane])
+        found.append(n * size + inside[-num_seen % step :: step])
+        num_seen += inside.size
+    return np.concatenate(found)
 
 
 def fitted(log_values: Floats, voxels: Floats, classes: NDArray[np.integer]) -> BiasField:

@@ -10,43 +10,93 @@ from torch import Tensor
 from seg_prior.config.networks import OffsetConfig
 from seg_prior.core.device import autocast
 from seg_prior.core.labels import LabelTable
+from seg_prior.models.blocks import at_cells
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities
-from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, voxel_of
+from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, runs, voxel_of
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
 from seg_prior.models.voxel_rows import VoxelRows
 
-_PLANES = 8
+_PLANES = 4
 """Of prior space whose input is made at once: all of it would be half a gigabyte."""
-_VOXELS = 20_000
+_VOXELS = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """What a network adds to log f(z); not normalised, which a posterior does not ask for.
+    """What a network has to say on log f(z), voxel by voxel of the anatomy mask.
 
     Attributes:
-        mean: (G, V) h of each voxel of the anatomy mask as a whole.
-        log_fine: log f(z) + h of L labels, on the grid of half prior space's spacing.
+        mean: (G, V) h of each voxel as a whole, half precision.
+        features: (V, C) what the network makes of the image around it.
+        ignored: (V, 8) bool, its parts of which nothing is said; None where there are none.
+        log_prior: log f(z), half precision.
+        offset: (G,) nats, added to h everywhere but there.
     """
 
     mean: Tensor
-    log_fine: VoxelRows
+    features: Tensor
+    ignored: Tensor | None
+    log_prior: VoxelRows
+    offset: Tensor
 
     def corrected(self, log_prior: Tensor, location: LocationPrior) -> Tensor:
-        """log f': (B, L, V) log f(z) -> the same, normalised."""
-        corrected = torch.empty_like(log_prior, memory_format=torch.contiguous_format)
-        for start in range(0, log_prior.shape[2], _VOXELS):  # a copy of all is 50 MB of a brain
-            some = slice(start, start + _VOXELS)
-            more = location.of_labels(self.mean[None, :, some])
-            corrected[..., some] = torch.log_softmax(log_prior[..., some] + more, dim=1)
-        return corrected
+        """log f', normalised, in the place of (B, L, V) log f(z)."""
+        for start in range(0, log_prior.shape[2], _VOXELS):
+            some = log_prior[..., start : start + _VOXELS]
+            more = location.of_labels(self.mean[None, :, start : start + _VOXELS].float())
+            some.copy_(torch.log_softmax(some + more, dim=1))
+        return log_prior
 
 
-def parts_of(location: LocationPrior) -> Tensor:
-    """(8 V,) flat index, on the grid of half the spacing, of the parts of the mask's voxels."""
+@dataclass(frozen=True, eq=False)
+class FinePrior:
+    """log f(z) + h on the grid of half prior space's spacing, made where it is read.
+
+    It is not normalised, which a posterior does not ask for. All of it would take 0.2 GB of a
+    brain.
+    """
+
+    reader: ImageReader
+    location: LocationPrior
+    correction: Correction
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(2 D, 2 H, 2 W)."""
+        depth, height, width = self.location.shape
+        return 2 * depth, 2 * height, 2 * width
+
+    def in_planes(self, planes: range) -> VoxelRows:
+        """What can be read in some planes of this grid."""
+        location, correction = self.location, self.correction
+        # Voxels of the mask lie in memory cell by cell, which are two planes of prior space each.
+        plane = planes.start // 4, -(-planes.stop // 4)
+        half_plane = location.shape[1] // 2 * (location.shape[2] // 2)
+        ends = torch.tensor([plane[0] * half_plane, plane[1] * half_plane])
+        first, stop = (CELL * torch.searchsorted(location.cells.cpu(), ends)).tolist()
+        own = slice(first, stop)
+        parts = parts_of(location, own)
+        prior = correction.log_prior
+        rows = prior.rows.new_empty(len(parts) + 1, location.num_labels)
+        rows[-1] = prior.rows[-1]
+        residual = self.reader.residual_of_labels(location.group_of_label)
+        offset = correction.offset[location.group_of_label]
+        for start in range(first, stop, _VOXELS):
+            some = slice(start, min(start + _VOXELS, stop))
+            here = slice(CELL * (some.start - first), CELL * (some.stop - first))
+            with torch.no_grad(), autocast(str(rows.device)):
+                h = residual(correction.features[some]) + offset
+            if correction.ignored is not None:
+                h = h.masked_fill(correction.ignored[some, :, None], 0.0)
+            rows[here] = prior.at(voxel_of(parts[here], self.shape) / 2 - 0.25) + h.flatten(0, 1)
+        return VoxelRows.of(rows, parts, self.shape, range(4 * plane[0], 4 * plane[1]))
+
+
+def parts_of(location: LocationPrior, some: slice = slice(None)) -> Tensor:
+    """(8 V,) flat index, on the grid of half the spacing, of the parts of some of the voxels."""
     _, height, width = location.shape
-    d, h, w = voxel_of(location.voxels, location.shape).unbind(1)
+    d, h, w = voxel_of(location.voxels[some], location.shape).unbind(1)
     step = torch.arange(2, device=location.voxels.device)
     dd = 2 * d[:, None, None, None] + step[:, None, None]
     hh = 2 * h[:, None, None, None] + step[:, None]
@@ -73,26 +123,22 @@ def correct(
         offset: (G,) nats, added to h everywhere, `offset_of`.
     """
     prior = rows_of_log_prior(log_prior[0].half(), location)
-    features_of_voxels = _look(reader, location, seen, prior, intensities)
-    depth, height, width = location.shape
-    fine_shape = (2 * depth, 2 * height, 2 * width)
-    parts = parts_of(location)
-    rows = prior.rows.new_empty(len(parts) + 1, location.num_labels)
-    rows[-1] = prior.rows[-1]
-    mean = log_prior.new_empty(reader.num_groups, len(location.voxels))
-    for start in range(0, len(location.voxels), _VOXELS):
-        stop = min(start + _VOXELS, len(location.voxels))
-        some, some_parts = slice(start, stop), slice(CELL * start, CELL * stop)
+    with torch.no_grad(), autocast(str(log_prior.device)):
+        features_of_all = reader.trunk(_stem(reader, location, seen, prior, intensities))
+    rows = at_cells(features_of_all, location.voxels)[0]
+    del features_of_all
+    ignored = None
+    if seen.ignored is not None:
+        # It has learned that out of view is mostly outside, so of missing data it says nothing.
+        ignored = seen.ignored.flatten()[parts_of(location)].view(-1, CELL)
+    mean = prior.rows.new_empty(reader.num_groups, len(rows))
+    for start in range(0, len(rows), _VOXELS):
+        some = slice(start, start + _VOXELS)
         with torch.no_grad(), autocast(str(log_prior.device)):
-            h = reader.residual_at(features_of_voxels, location.voxels[some]) + offset[:, None]
-        if seen.ignored is not None:
-            # It has learned that out of view is mostly outside, so of missing data it says nothing.
-            h = h.masked_fill(seen.ignored.flatten()[parts[some_parts]].view(-1, 1, CELL), 0.0)
-        mean[:, some] = h.mean(2).T
-        place = voxel_of(parts[some_parts], fine_shape) / 2 - 0.25
-        h_of_labels = h[:, location.group_of_label].transpose(1, 2).flatten(0, 1)
-        rows[some_parts] = prior.at(place) + h_of_labels
-    return Correction(mean, VoxelRows.of(rows, parts, fine_shape))
+            mean[:, some] = (reader.mean_residual(rows[some]) + offset).T
+    if ignored is not None:
+        mean *= 1 - ignored.to(mean.dtype).mean(1)
+    return Correction(mean, rows, ignored, prior, offset)
 
 
 def offset_of(
@@ -117,33 +163,42 @@ def offset_of(
     for i, nats in config.nats.items():
         offset[index[i]] = nats
     if config.gauge_ids:
-        mass = location.log_by_group(log_prior)[0].exp().sum(1)
+        parts = (location.log_by_group(log_prior[..., some]) for some in runs(log_prior.shape[2]))
+        mass = torch.stack([part[0].exp().sum(1) for part in parts]).sum(0)
         share = mass[[index[i] for i in config.gauge_ids]].sum() / mass[1:].sum()
         full, none = config.fades
         offset *= ((none - share) / (none - full)).clamp(0, 1)
     return offset
 
 
-def _look(
+def _stem(
     reader: ImageReader,
     location: LocationPrior,
     seen: FineImage,
     prior: VoxelRows,
     intensities: Intensities,
 ) -> Tensor:
-    """(1, W, D, H, W') what the network makes of an image.
+    """(1, C, D, H, W) what the network's stem makes of an image.
 
     Arguments are those of `correct`, log f(z) by rows.
     """
     space = ReaderSpace.of(location, intensities.classes)
     scale = moments(space, seen)
     depth, height, width = location.shape
-    stems = []
+    stem = None
     with torch.no_grad(), autocast(str(prior.rows.device)):
         for start in range(0, depth, _PLANES):
             box = (slice(start, min(start + _PLANES, depth)), slice(0, height), slice(0, width))
             log_prior = location.log_by_group(prior.in_box(box)[0][None])[0]
-            channels = features(space, seen.at(box), log_prior, intensities, scale, box)
-            stems.append(reader.stem(channels))
-        found: Tensor = reader.trunk(torch.cat(stems, dim=2))
-    return found
+            part = reader.stem(features(space, seen.at(box), log_prior, intensities, scale, box))
+            if stem is None:
+                size = (1, part.shape[1], *location.shape)
+                stem = torch.empty(
+                    size,
+                    dtype=part.dtype,
+                    device=part.device,
+                    memory_format=torch.channels_last_3d,
+                )
+            stem[:, :, box[0]] = part
+    assert stem is not None
+    return stem

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
 from seg_prior.core.device import cpu_threads
@@ -119,6 +118,8 @@ class _Place:
         self, values: NDArray[np.floating], weight: NDArray[np.floating], sd_mm: float
     ) -> Floats:
         """(N,) Gaussian averages of (N,) values by weights."""
+        from scipy import ndimage  # a fifth of a second and 15 MB, which few scans need
+
         sigma = sd_mm / self.spacing_mm
         total, share = (
             ndimage.gaussian_filter(self.whole(each), sigma, truncate=3).ravel()[self.index]

@@ -19,6 +19,9 @@ MAX_DRIFT, MAX_DRIFT_LEFT = 1.25, 1.15
 MAX_FIELDS = 2
 """That are divided out one after the other, so that a scan takes three readings at most."""
 
+_NUM_VOXELS = 1_000_000
+"""Over which a field is averaged: a large scan has tens of millions, which would be gigabytes."""
+
 P = TypeVar("P", bound=Prediction)
 
 
@@ -69,6 +72,7 @@ def evidence(found: Prediction, even: NDArray[np.generic]) -> float:
     """
     in_view = found.registered.native_observed[0].numpy()
     index = found.voxels.index.cpu().numpy()
+    index = index[:: index.size // _NUM_VOXELS + 1]
     low, high = np.percentile(even[in_view], [1, 99])
     voxels = [axis.astype(np.float64) for axis in np.unravel_index(index, even.shape)]
     log_slope = -np.log(high - low) - sum(

@@ -130,10 +130,9 @@ class Prediction:
     @on_own_threads
     def bias_left(self) -> BiasField | None:
         """The field that the structures of the first image show, beside what was divided out."""
-        table, best = self.predictor.label_table, self.summary.best.cpu().numpy()
-        chosen = np.flatnonzero(table.is_structure[best])
-        index, classes = self.voxels.index.cpu().numpy(), np.array(table.classes()[1])
-        return fit_bias_field(self.volume.data, index[chosen], classes[best[chosen]], self.divided)
+        table = self.predictor.label_table
+        classes = np.where(table.is_structure, table.classes()[1], -1)
+        return fit_bias_field(self.volume.data, self.label_indices, classes, self.divided)
 
     @property
     @on_own_threads
@@ -145,9 +144,7 @@ class Prediction:
     @on_own_threads
     def label_indices(self) -> NDArray[np.uint8]:
         """(I, J, K) places of the labels in the label table, on the scan's grid."""
-        indices = torch.zeros(self.volume.data.size, dtype=torch.uint8)
-        indices[self.voxels.index.cpu()] = self.summary.best.cpu()
-        return indices.view(self.volume.grid.shape).numpy()
+        return self.voxels.whole(self.summary.best).numpy()
 
     @property
     @on_own_threads
@@ -286,6 +283,4 @@ class Prediction:
 
     def _whole(self, values: Tensor) -> NDArray[np.float32]:
         """(N,) values at the voxels that can hold anatomy -> (I, J, K), 0 elsewhere."""
-        whole = torch.zeros(self.volume.data.size)
-        whole[self.voxels.index.cpu()] = values.cpu()
-        return whole.view(self.volume.grid.shape).numpy()
+        return self.voxels.whole(values).numpy()

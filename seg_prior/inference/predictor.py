@@ -28,8 +28,8 @@ from seg_prior.core.sides import left_right_pairs
 from seg_prior.errors import CheckpointError, ConfigError
 from seg_prior.inference.amortized import read, refine_schedule
 from seg_prior.inference.atlas import atlas_of
-from seg_prior.inference.correction import correct, offset_of
-from seg_prior.inference.posterior import NativeVoxels, log_joints
+from seg_prior.inference.correction import FinePrior, correct, offset_of
+from seg_prior.inference.posterior import LogPrior, NativeVoxels, log_joints
 from seg_prior.inference.refine import (
     MapEstimate,
     Observation,
@@ -39,7 +39,6 @@ from seg_prior.inference.refine import (
 from seg_prior.models.likelihood import IntensityClasses, channel_weight, intensity_classes
 from seg_prior.models.location import LocationPrior, rows_of_log_prior
 from seg_prior.models.reader_input import FineImage
-from seg_prior.models.voxel_rows import VoxelRows
 from seg_prior.registration.groupwise import find_landmarks
 from seg_prior.registration.laterality import is_mirrored
 from seg_prior.registration.pipeline import Atlas, RegisteredScan
@@ -215,10 +214,11 @@ class Predictor:
         intensities = fit_intensities(log_prior, seen)
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
-    def prior_rows(self, estimate: MapEstimate) -> VoxelRows:
+    def prior_rows(self, estimate: MapEstimate) -> LogPrior:
         """log f of an estimate, or what a network has made of it, to be read between voxels."""
         if estimate.correction is not None:
-            return estimate.correction.log_fine
+            assert self.model.image_reader is not None
+            return FinePrior(self.model.image_reader, self.model.location, estimate.correction)
         return rows_of_log_prior(estimate.log_prior[0], self.model.location)
 
     def joints(
@@ -270,5 +270,5 @@ def is_stripped(registered: RegisteredScan, location: LocationPrior) -> bool:
     """Whether background was cut away from an image, by its view and by the atlas."""
     observed = location.gather(registered.observed[None].to(location.log_prob.device))
     is_seen = (observed > 0).any(dim=1)[0]
-    background = float(location.prob_of_group[0, is_seen].mean())
+    background = float(location.background[is_seen].mean())
     return registered.registration.view == "stripped" and background < MAX_BACKGROUND

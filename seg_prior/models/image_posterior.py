@@ -29,8 +29,8 @@ def posterior_through(
         (B, L, V) probabilities; those of the label prior where nothing is observed.
     """
     # A location prior's lies in memory voxel by voxel, and all that follows would be slow.
-    log_prior = log_prior.contiguous().expand(image.shape[0], -1, -1)
-    prior_of_class = likelihood.class_prior(log_prior[:, :, ::EM_STRIDE], classes)
+    some_prior = log_prior[:, :, ::EM_STRIDE].contiguous().expand(image.shape[0], -1, -1)
+    prior_of_class = likelihood.class_prior(some_prior, classes)
     some, some_observed = image[..., ::EM_STRIDE], observed[..., ::EM_STRIDE]
     fitted = em.fit_anew(some, some_observed, prior_of_class, classes, EM_ROUNDS)
     return likelihood.responsibilities(log_prior, image, observed, fitted)

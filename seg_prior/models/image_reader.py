@@ -10,7 +10,7 @@ learned nothing changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -71,17 +71,20 @@ class ImageReader(nn.Module):
         """Features of every voxel of prior space.
 
         Args:
-            stem: (B, C, D, H, W), what `stem` makes of the input.
+            stem: (B, C, D, H, W), what `stem` makes of the input; freed as soon as it can be, since
+                each array of the finest grid is 47 MB of a brain.
 
         Returns:
             The same shape.
         """
         finest = self.finest_down(stem.contiguous(memory_format=torch.channels_last_3d))
+        del stem
         fine = self.to_fine(finest)
         middle = self.to_middle(fine)
         middle = self.middle_up(middle + self.coarse_to_middle(self.to_coarse(middle)))
         fine = self.fine_up(fine + self.middle_to_fine(middle))
-        out: Tensor = self.finest_up(finest + self.fine_to_finest(fine))
+        finest = finest + self.fine_to_finest(fine)
+        out: Tensor = self.finest_up(finest)
         return out
 
     def residual_at(self, features: Tensor, voxels: Tensor) -> Tensor:
@@ -94,9 +97,36 @@ class ImageReader(nn.Module):
         Returns:
             (N, G, 8), float32; the eight parts of a voxel in the order of `reader_input.fold`.
         """
-        rows = F.silu(self.norm(at_cells(features, voxels)[0]))
-        logits: Tensor = self.head(F.silu(self.hidden(rows))).float()
+        logits: Tensor = self.head(self._hidden(at_cells(features, voxels)[0])).float()
         return logits.view(-1, self.num_groups, CELL)
+
+    def residual_of_labels(self, group_of_label: Tensor) -> Callable[[Tensor], Tensor]:
+        """h of labels, each its group's: (N, C) features of voxels -> (N, 8, L).
+
+        Args:
+            group_of_label: (L,).
+        """
+        weight, bias = (each[group_of_label].transpose(0, 1).flatten(0, 1) for each in self._heads)
+
+        def residual(rows: Tensor) -> Tensor:
+            return F.linear(self._hidden(rows), weight, bias).view(len(rows), CELL, -1)
+
+        return residual
+
+    def mean_residual(self, rows: Tensor) -> Tensor:
+        """(N, C) features of voxels -> (N, G), h averaged over the eight parts of each."""
+        weight, bias = (each.mean(1) for each in self._heads)
+        return F.linear(self._hidden(rows), weight, bias)
+
+    @property
+    def _heads(self) -> tuple[Tensor, Tensor]:
+        """(G, 8, hidden) weights and (G, 8) biases."""
+        weight, bias = self.head.weight, self.head.bias
+        return weight.view(self.num_groups, CELL, -1), bias.view(self.num_groups, CELL)
+
+    def _hidden(self, rows: Tensor) -> Tensor:
+        out: Tensor = F.silu(self.hidden(F.silu(self.norm(rows))))
+        return out
 
     def damp(self, shares: Mapping[int, float]) -> None:
         """Keep a share of h of some groups everywhere: index of a group -> 0 to 1."""

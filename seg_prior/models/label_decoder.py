@@ -17,7 +17,7 @@ from seg_prior.models.blocks import (
     coarser,
     residual_blocks,
 )
-from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.location import CELL, LocationPrior, runs
 from seg_prior.models.warp import integrate
 
 KNOT_SD = 0.75
@@ -119,6 +119,9 @@ class LabelDecoder(nn.Module):
             )
         else:
             logits = self.residual(features)
-        logits = logits.float()  # (B, V/8, G*8)
-        logits = logits.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
-        return torch.log_softmax(location.of_labels(logits) + moved, dim=1)
+        found = []
+        for some in runs(moved.shape[2]):  # (B, n/8, G*8) -> (B, G, n)
+            own = logits[:, some.start // CELL : some.stop // CELL].float()
+            own = own.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
+            found.append(torch.log_softmax(location.of_labels(own) + moved[..., some], dim=1))
+        return torch.cat(found, dim=2)

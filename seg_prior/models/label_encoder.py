@@ -19,7 +19,7 @@ from seg_prior.models.blocks import (
     halve,
     residual_blocks,
 )
-from seg_prior.models.location import CELL, LocationPrior, by_cell
+from seg_prior.models.location import CELL, LocationPrior, by_cell, runs
 
 FORCE_SD = 0.02
 """Typical size of the mean force on a latent cell, which the encoder works in units of."""
@@ -74,8 +74,8 @@ class LabelEncoder(nn.Module):
         # What is outside the anatomy is one to z, which would spend itself on bone.
         seen = location.by_group(soft_labels)
         force = by_cell(location.force(seen))  # (B, V/8, 3*8)
-        labels, expected = by_cell(seen), by_cell(location.prob_of_group[None])
-        features = self.stem(labels) + self.stem_expected(expected)
+        parts = [self._of_cells(some, seen, location) for some in runs(seen.shape[2])]
+        features, detail_of_residual = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         cells = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
         half = self._scatter(cells, location)
         middle = self.to_middle(half)
@@ -86,10 +86,29 @@ class LabelEncoder(nn.Module):
         mean = torch.cat([mean[:, :3] + push, mean[:, 3:]], dim=1)
         mean, log_var = mean.flatten(1), log_var.flatten(1)
         if self.detail is not None:
-            detail = self.detail(half, middle, coarse, location.cells, labels - expected)
+            detail = self.detail(half, middle, coarse, location.cells, detail_of_residual)
             mean = torch.cat([mean, detail[0].float().flatten(1)], dim=1)
             log_var = torch.cat([log_var, detail[1].float().flatten(1)], dim=1)
         return mean, log_var.clamp(-12.0, 4.0)
+
+    def _of_cells(
+        self, some: slice, seen: Tensor, location: LocationPrior
+    ) -> tuple[Tensor, Tensor]:
+        """What the labels of some voxels add to their cells, and their residual's detail.
+
+        Args:
+            some: Voxels, whole cells.
+            seen: (B, G, V).
+            location: Where they lie.
+
+        Returns:
+            (B, n / 8, fine) and (B, n / 8, F); F is 0 without a detail.
+        """
+        labels, expected = by_cell(seen[:, :, some]), by_cell(location.prob_of_groups(some)[None])
+        features: Tensor = self.stem(labels) + self.stem_expected(expected)
+        if self.detail is None:
+            return features, features[..., :0]
+        return features, self.detail.project(labels - expected)
 
     def _scatter(self, cells: Tensor, location: LocationPrior) -> Tensor:
         """(B, V / 8, C) -> (B, C, D/2, H/2, W/2), channels last in memory, 0 outside the mask."""
@@ -118,14 +137,14 @@ class DetailHead(nn.Module):
         _narrow(self.head, DETAIL_LOG_VAR)
 
     def forward(
-        self, half: Tensor, middle: Tensor, coarse: Tensor, cells: Tensor, residual: Tensor
+        self, half: Tensor, middle: Tensor, coarse: Tensor, cells: Tensor, projected: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Mean and log variance, (B, F, V / 8) each; residual is (B, V / 8, G * 8)."""
+        """Mean and log variance, (B, F, V / 8) each; (B, V / 8, F) `project` of the residual."""
         middle = self.middle_blocks(middle + self.coarse_to_middle(coarse))
         fine = self.fine_block(half + self.middle_to_fine(middle))
         out = self.head(F.silu(self.norm(at_cells(fine, cells)))).transpose(1, 2)
         mean, log_var = out.chunk(2, dim=1)
-        return mean + self.project(residual).transpose(1, 2), log_var
+        return mean + projected.transpose(1, 2), log_var
 
 
 def _narrow(head: nn.Module, log_var: float = -4.0) -> None:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import LabelsError
-from seg_prior.models.location import summed
+from seg_prior.models.location import runs, summed
 
 LOG_OUTLIER = -3.0
 """Log share of a class that may have any intensity at all: a vessel, a lesion, a voxel of mixed
@@ -181,21 +181,25 @@ def class_log_likelihood(image: Tensor, observed: Tensor, intensities: Intensiti
 def tabulated_class_log_likelihood(
     image: Tensor, observed: Tensor, intensities: Intensities
 ) -> Tensor:
-    """`class_log_likelihood` of one image, of one contrast looked up in a table.
+    """`class_log_likelihood`, looked up in a table where there is one image of one contrast.
 
     Args:
-        image, observed: (1, H, V); of one contrast, observed is 0 or 1.
+        image, observed: (B, H, V); of one contrast, observed is 0 or 1.
         intensities: The Gaussians.
 
     Returns:
-        (1, C, V).
+        (B, C, V).
     """
-    if image.shape[1] > 1 or image.shape[2] < NUM_TABULATED:
+    if image.shape[0] > 1 or image.shape[1] > 1 or image.shape[2] < NUM_TABULATED:
         return class_log_likelihood(image, observed, intensities)
     table = _Table.of(image, intensities)
-    # A class at a time, whose numbers lie side by side: they fit the cache of a core.
-    by_class = table.rows.T.contiguous()
-    return by_class[None].index_select(2, table.nearest(image[0, 0])).mul_(observed)
+    # A class at a time, whose numbers lie side by side, by long indices: ten times as fast as all
+    # classes at once on a CPU.
+    nearest = table.nearest(image[0, 0]).long()
+    found = image.new_empty(1, table.rows.shape[1], image.shape[2])
+    for own, out in zip(table.rows.T.contiguous(), found[0], strict=True):
+        torch.index_select(own, 0, nearest, out=out)
+    return found.mul_(observed)
 
 
 def label_log_likelihood_of(
@@ -268,5 +272,15 @@ def class_prior(log_prior: Tensor, classes: IntensityClasses) -> Tensor:
 def responsibilities(
     log_prior: Tensor, image: Tensor, observed: Tensor, intensities: Intensities
 ) -> Tensor:
-    """r: the posterior p(s_v | x_v), (B, L, V); the prior itself where nothing is observed."""
-    return torch.softmax(log_prior + log_likelihood(image, observed, intensities), dim=1)
+    """r: the posterior p(s_v | x_v), (B, L, V); the prior itself where nothing is observed.
+
+    One log prior holds for all images, or each has its own. Block by block: of a brain every array
+    of all voxels and labels takes 50 MB.
+    """
+    by_class = tabulated_class_log_likelihood(image, observed, intensities)
+    class_of_label, num_voxels = intensities.classes.class_of_label, image.shape[2]
+    out = image.new_empty(image.shape[0], len(class_of_label), num_voxels)
+    for some in runs(num_voxels):
+        joint = by_class[..., some].index_select(1, class_of_label) + log_prior[..., some]
+        out[..., some] = torch.softmax(joint.contiguous(), dim=1)
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ from seg_prior.models.voxel_rows import VoxelRows
 FLOOR = 1e-4
 _FLAT = 1e-5
 """Slope of a probability, a voxel, that is none: a tenth of the floor is what storing rounds."""
+_RUN = 1 << 14
+"""Voxels whose labels are looked at at once: of a brain every array of all is 50 MB."""
 Groups = tuple[tuple[int, ...], ...]
 CELL = 8
 """Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
@@ -35,7 +38,7 @@ class LocationPrior(nn.Module):
     """
 
     log_prob: Tensor
-    prob_of_group: Tensor
+    background: Tensor
     cells: Tensor
     voxels: Tensor
     group_of_label: Tensor
@@ -43,6 +46,7 @@ class LocationPrior(nn.Module):
     row_of_voxel: Tensor
     slope: Tensor
     slope_at: Tensor
+    expected_at: Tensor
 
     def __init__(
         self,
@@ -58,8 +62,6 @@ class LocationPrior(nn.Module):
         for n, group in enumerate(self.groups):
             group_of_label[list(group)] = n
         self.register_buffer("group_of_label", group_of_label, persistent=False)
-        of_group = self.by_group(log_prob.exp()[None])[0]
-        self.register_buffer("prob_of_group", of_group, persistent=False)
         self.register_buffer("cells", cells)
         self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
         rows = VoxelRows.of(
@@ -68,11 +70,14 @@ class LocationPrior(nn.Module):
         self.register_buffer("log_rows", rows.rows, persistent=False)
         self.register_buffer("row_of_voxel", rows.row_of_voxel, persistent=False)
         self.register_buffer("log_prob", self.log_rows[:-1].T)  # one memory
-        slope, slope_at = self._slope()
+        of_group = self.prob_of_group
+        self.register_buffer("background", of_group[0].clone(), persistent=False)
+        slope, slope_at = self._slope(of_group)
         self.register_buffer("slope", slope, persistent=False)
         self.register_buffer("slope_at", slope_at, persistent=False)
+        self.register_buffer("expected_at", of_group.flatten()[slope_at], persistent=False)
 
-    def _slope(self) -> tuple[Tensor, Tensor]:
+    def _slope(self, prob_of_group: Tensor) -> tuple[Tensor, Tensor]:
         """How steep the probability of each label is along D, H, W, where it is not flat.
 
         Returns:
@@ -82,7 +87,7 @@ class LocationPrior(nn.Module):
         row_of_voxel = self.row_of_voxel.view(self.shape)
         num_voxels = self.voxels.numel()
         slopes, places = [], []
-        for group, prob in enumerate(self.prob_of_group):
+        for group, prob in enumerate(prob_of_group):
             outside = 1.0 if group == 0 else FLOOR
             grid = self.scatter(prob[None, None], outside)[0, 0]
             box = _box_around((grid - outside).abs() > _FLAT)
@@ -104,6 +109,15 @@ class LocationPrior(nn.Module):
         return self.log_prob.exp()
 
     @property
+    def prob_of_group(self) -> Tensor:
+        """(G, V) p_loc of the labels of results; made anew, since all of it is seldom asked for."""
+        return self.prob_of_groups(slice(None))
+
+    def prob_of_groups(self, some: slice) -> Tensor:
+        """(G, n), of some voxels of the mask."""
+        return self.by_group(self.log_prob[:, some].contiguous().exp()[None])[0]
+
+    @property
     def num_labels(self) -> int:
         """L, background included."""
         return int(self.log_prob.shape[0])
@@ -114,19 +128,32 @@ class LocationPrior(nn.Module):
 
     def by_group(self, prob: Tensor) -> Tensor:
         """(B, L, V) probabilities of labels -> (B, G, V) of groups."""
-        return summed(prob, self.group_of_label, len(self.groups))
+        outside, inside = self._sides_of_labels
+        background = prob[:, outside].sum(1, keepdim=True)
+        return torch.cat([background, prob[:, inside]], dim=1)
 
     def log_by_group(self, log_prob: Tensor) -> Tensor:
         """As `by_group`, of logarithms, which need not be normalised."""
-        outside, *inside = self.groups
-        background = log_prob[:, list(outside)].logsumexp(1, keepdim=True)
-        return torch.cat([background, log_prob[:, [label for (label,) in inside]]], dim=1)
+        outside, inside = self._sides_of_labels
+        background = log_prob[:, outside].logsumexp(1, keepdim=True)
+        return torch.cat([background, log_prob[:, inside]], dim=1)
+
+    @cached_property
+    def _sides_of_labels(self) -> tuple[list[int], list[int] | slice]:
+        """Labels of background, and the others: a slice where they can be, which is a view."""
+        outside, *groups = self.groups
+        inside = [label for (label,) in groups]
+        if inside and inside == list(range(inside[0], inside[-1] + 1)):
+            return list(outside), slice(inside[0], inside[-1] + 1)
+        return list(outside), inside
 
     def likeliest(self, log_prob: Tensor) -> Tensor:
         """(B, L, V) -> (B, V): of the likeliest group, its likeliest label."""
-        best = self.log_by_group(log_prob).argmax(1, keepdim=True)
-        is_in_best = self.group_of_label[:, None] == best
-        return log_prob.masked_fill(~is_in_best, -math.inf).argmax(1)
+        first = torch.tensor([group[0] for group in self.groups], device=log_prob.device)
+        outside = torch.tensor(self.groups[0], device=log_prob.device)
+        best = self.log_by_group(log_prob).argmax(1)
+        kind = outside[log_prob[:, self._sides_of_labels[0]].argmax(1)]
+        return torch.where(best == 0, kind, first[best])
 
     def map_of(self, log_by_group: Tensor) -> Tensor:
         """(1, G, V) -> (D, H, W) uint8: the likeliest group, 0 outside the anatomy mask."""
@@ -149,8 +176,9 @@ class LocationPrior(nn.Module):
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        expected = self.prob_of_group.flatten()[self.slope_at]
-        residual = soft_labels.flatten(1).index_select(1, self.slope_at) - expected
+        places = self.slope_at.long()
+        seen = torch.stack([each.index_select(0, places) for each in soft_labels.flatten(1)])
+        residual = seen - self.expected_at
         voxel = self.slope_at % self.voxels.numel()
         force = soft_labels.new_zeros(len(soft_labels), 3, self.voxels.numel())
         for b, axis in itertools.product(range(len(soft_labels)), range(3)):
@@ -235,6 +263,11 @@ def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:
     """
     batch, _, num_voxels = values.shape
     return values.new_zeros(batch, num_sums, num_voxels).index_add_(1, sum_of_row, values)
+
+
+def runs(num_voxels: int) -> list[slice]:
+    """Of whole cells, so few voxels that what is made of all their labels stays small."""
+    return [slice(start, start + _RUN) for start in range(0, num_voxels, _RUN)]
 
 
 def by_cell(values: Tensor) -> Tensor:

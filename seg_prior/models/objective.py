@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seg_prior.models.likelihood import Intensities, log_likelihood
+from seg_prior.models.likelihood import Intensities, tabulated_class_log_likelihood
+from seg_prior.models.location import runs
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:
@@ -57,9 +58,12 @@ def log_prob_of_image(
     Returns:
         (B,)
     """
-    log_prob = log_likelihood(image, observed, intensities)
-    if likelihood == "exact":
-        per_voxel = torch.logsumexp(log_prior + log_prob, dim=1)
-    else:
-        per_voxel = (log_prior.exp() * log_prob).sum(dim=1)
-    return (per_voxel * (observed > 0).any(dim=1)).sum(dim=1)
+    by_class = tabulated_class_log_likelihood(image, observed, intensities)
+    class_of_label, found = intensities.classes.class_of_label, []
+    for some in runs(image.shape[2]):
+        log_prob = by_class[..., some].index_select(1, class_of_label)
+        if likelihood == "exact":
+            found.append(torch.logsumexp(log_prior[..., some] + log_prob, dim=1))
+        else:
+            found.append((log_prior[..., some].exp() * log_prob).sum(dim=1))
+    return (torch.cat(found, dim=1) * (observed > 0).any(dim=1)).sum(dim=1)

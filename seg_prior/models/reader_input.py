@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from seg_prior.models.likelihood import (
     Intensities,
@@ -63,8 +62,7 @@ class ReaderSpace:
     @property
     def brain(self) -> Tensor:
         """(D, H, W) bool, where anatomy is likelier than background."""
-        background = self.location.prob_of_group[None, :1]
-        return self.location.scatter(background, 1.0)[0, 0] < 0.5
+        return self.location.scatter(self.location.background[None, None], 1.0)[0, 0] < 0.5
 
     def atlas_in(self, box: Box) -> tuple[Tensor, Tensor]:
         """(G, d, h, w) log p_loc of the labels of results in a box of prior space.
@@ -145,26 +143,27 @@ def features(
         (1, `space.num_inputs`, d, h, w).
     """
     mean, sd = scale
-    in_view = seen.in_view
-    image = torch.where(
-        in_view, ((seen.image[0] - mean) / sd).clamp(-_IMAGE_RANGE, _IMAGE_RANGE), 0.0
+    in_view = fold(seen.in_view[None])  # (8, d, h, w), and so is all that follows of parts
+    values, weight = (
+        fold(each).view(-1, CELL, *in_view.shape[1:]) for each in (seen.image, seen.weight)
     )
+    image = torch.where(in_view, ((values[0] - mean) / sd).clamp(-_IMAGE_RANGE, _IMAGE_RANGE), 0.0)
     by_class = tabulated_class_log_likelihood(
-        seen.image.flatten(1)[None], seen.weight.flatten(1)[None], intensities
+        values.flatten(1)[None], weight.flatten(1)[None], intensities
     )[0].view(-1, *image.shape)
     log_atlas, log_kind = space.atlas_in(box)
-    background = space.background(by_class, _doubled(log_kind))
+    background = space.background(by_class, log_kind[:, None])
     tissue = torch.softmax(torch.cat([background, by_class[space.tissues]]), dim=0)
-    by_group = F.avg_pool3d(by_class[None], 2)[0][space.class_of_group]
-    by_group[0] = F.avg_pool3d(background[None], 2)[0, 0]
+    by_group = by_class.mean(1)[space.class_of_group]
+    by_group[0] = background[0].mean(0)
     posterior = torch.softmax(log_prior + by_group, dim=0)
     channels = [
-        fold(image[None]),
-        fold(in_view[None].float()),
+        image,
+        in_view.float(),
         log_prior.clamp(_LOWEST_LOG, 0) / 5 + 1,
         log_atlas.clamp(_LOWEST_LOG, 0) / 5 + 1,
         2 * posterior,
-        fold(tissue),
+        tissue.flatten(0, 1),
     ]
     return torch.cat(channels)[None]
 
@@ -174,10 +173,3 @@ def fold(grid: Tensor) -> Tensor:
     channels, depth, height, width = grid.shape
     parts = grid.view(channels, depth // 2, 2, height // 2, 2, width // 2, 2)
     return parts.permute(0, 2, 4, 6, 1, 3, 5).reshape(-1, depth // 2, height // 2, width // 2)
-
-
-def _doubled(grid: Tensor) -> Tensor:
-    """(C, d, h, w) -> (C, 2 d, 2 h, 2 w), each value eight times."""
-    for axis in (1, 2, 3):
-        grid = grid.repeat_interleave(2, axis)
-    return grid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -24,41 +23,54 @@ class VoxelRows:
 
     Attributes:
         rows: (V + 1, C), float32 or half; the last holds outside the mask.
-        row_of_voxel: (D H W,) int32.
+        row_of_voxel: (d H W,) int32, of d planes.
         shape: (D, H, W), at least 2 each.
+        first_plane: The first of the d planes, which are all where it is 0 and d is D.
     """
 
     rows: Tensor
     row_of_voxel: Tensor
     shape: tuple[int, int, int]
+    first_plane: int = 0
 
     @classmethod
-    def of(cls, rows: Tensor, voxels: Tensor, shape: tuple[int, int, int]) -> Self:
-        """(V + 1, C) rows, the first V at flat indices `voxels`."""
+    def of(
+        cls, rows: Tensor, voxels: Tensor, shape: tuple[int, int, int], planes: range | None = None
+    ) -> Self:
+        """(V + 1, C) rows, the first V at flat indices `voxels`, all in some planes or anywhere."""
+        depth, height, width = shape
+        planes = range(depth) if planes is None else planes
         numbers = torch.arange(len(voxels), dtype=torch.int32, device=voxels.device)
-        row_of_voxel = numbers.new_full((math.prod(shape),), len(voxels))
-        row_of_voxel[voxels] = numbers
-        return cls(rows, row_of_voxel, shape)
+        row_of_voxel = numbers.new_full((len(planes) * height * width,), len(voxels))
+        row_of_voxel[voxels - planes.start * height * width] = numbers
+        return cls(rows, row_of_voxel, shape, planes.start)
+
+    def in_planes(self, planes: range) -> VoxelRows:
+        """What can be read in some planes; here everything lies in memory."""
+        del planes
+        return self
 
     def at(self, place: Tensor) -> Tensor:
         """Trilinear between voxels, the outermost repeated beyond.
 
         Args:
-            place: (N, 3), in voxels along D, H, W.
+            place: (N, 3), in voxels along D, H, W; in the planes that are here.
 
         Returns:
             (N, C), float32.
         """
-        last = torch.tensor(self.shape, device=place.device) - 1
-        place = place.clamp(min=torch.zeros_like(last), max=last)
+        _, height, width = self.shape
+        first, num_planes = self.first_plane, len(self.row_of_voxel) // (height * width)
+        start = torch.tensor([first, 0, 0], device=place.device)
+        last = torch.tensor([first + num_planes, height, width], device=place.device) - 1
+        place = place.clamp(min=start, max=last)
         low = torch.minimum(place.floor(), last - 1)
         rest = place - low
         d, h, w = torch.stack([1 - rest, rest], dim=1).unbind(2)  # (N, 2) each
         weight = (d[:, :, None, None] * h[:, None, :, None] * w[:, None, None, :]).flatten(1)
-        _, height, width = self.shape
         stride = torch.tensor([height * width, width, 1], device=place.device)
         corners = torch.tensor(list(itertools.product((0, 1), repeat=3)), device=place.device)
-        flat = (low.long() * stride).sum(1, keepdim=True) + (corners * stride).sum(1)
+        flat = ((low.long() - start) * stride).sum(1, keepdim=True) + (corners * stride).sum(1)
         found: Tensor = F.embedding_bag(
             self.row_of_voxel[flat],
             self.rows,

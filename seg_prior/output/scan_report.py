@@ -81,9 +81,7 @@ def _interval_note(calibration: Calibration | None) -> str:
 
 def _indices(result: Prediction, best: torch.Tensor) -> NDArray[np.uint8]:
     """(N,) labels at the voxels that can hold anatomy -> (I, J, K), background elsewhere."""
-    whole = torch.zeros(result.volume.data.size, dtype=torch.uint8)
-    whole[result.voxels.index.cpu()] = best.cpu()
-    return whole.view(result.volume.grid.shape).numpy()
+    return result.voxels.whole(best).numpy()
 
 
 def _prior_labels(result: Prediction) -> torch.Tensor:

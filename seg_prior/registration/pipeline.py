@@ -134,9 +134,10 @@ def register_scan(
         )
     moved = [Grid(grid.shape, registration.prior_from_native @ grid.affine) for grid in grids]
     here, halved = moved[0], atlas.grid.halved()
-    asked, fine, fine_ignored = is_observed.any(0), None, None
+    asked = is_observed[0] if len(is_observed) == 1 else is_observed.any(0)  # no second copy
+    fine = fine_ignored = None
     if ignored is not None:
-        asked |= torch.from_numpy(ignored & observed(volumes[0].data))
+        asked = asked | torch.from_numpy(ignored & observed(volumes[0].data))
         if atlas.is_read_finely:
             fine_ignored = _carry_mask(ignored, here, halved)
     if atlas.is_read_finely:

@@ -146,14 +146,16 @@ def native_image(
     Its axes are put in the world's order first, so that the order of the file leaves no trace.
     """
     low, high = np.percentile(image[observed], [1, 99])
-    tissue = np.clip((image - low) / (high - low), 0, 1) * (1 - _TISSUE_FLOOR) + _TISSUE_FLOOR
     sides = [np.moveaxis(observed, axis, 0)[end].ravel() for axis in range(3) for end in (0, -1)]
     observed_mm3 = float(observed.sum()) * grid.voxel_volume_mm3
     is_stripped = bool(
         np.concatenate(sides).mean() < _MAX_STRIPPED_BORDER
         and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
     )
-    pair = np.stack([tissue * observed, observed]).astype(np.float32)
+    pair = np.zeros((2, *image.shape), dtype=np.float32)
+    for plane, here, *out in zip(image, observed, *pair, strict=True):  # no array of doubles
+        tissue = np.clip((plane - low) / (high - low), 0, 1) * (1 - _TISSUE_FLOOR) + _TISSUE_FLOOR
+        out[0][:], out[1][:] = tissue * here, here
     return _cropped(_reoriented(PyramidImage(pair, grid, is_stripped)))
 
 

@@ -97,7 +97,7 @@ class Patches(Dataset[Patch]):
         self.partner = torch.from_numpy(table.partner)
         self.has_sides = bool((self.partner != torch.arange(len(table))).any())
         self.sides = patch_sides(location.shape, config.side)
-        background = location.scatter(location.prob_of_group[None, :1], 1.0)
+        background = location.scatter(location.background[None, None], 1.0)
         uncertain = (background < _CERTAIN).float()
         self.is_learned = F.max_pool3d(uncertain, 3, stride=1, padding=1)[0, 0] > 0
         self.places = self.is_learned.nonzero()

@@ -292,5 +292,5 @@ def _check_same(folder: Path, text: str) -> None:
 
 def _is_stripped(view: View, is_seen: Tensor, location: LocationPrior) -> bool:
     """As the predictor judges a registered scan."""
-    background = float(location.prob_of_group[0, is_seen].mean())
+    background = float(location.background[is_seen].mean())
     return view not in WITH_HEAD and background < MAX_BACKGROUND
