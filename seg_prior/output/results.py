@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from seg_prior.errors import ConfigError
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.sidecar import is_ours, read_json
+from seg_prior.io.sidecar import read_ours
 from seg_prior.io.tables import read_columns
 from seg_prior.output.layout import VOLUME_COLUMNS
 from seg_prior.output.ownership import REPLACED
@@ -86,17 +86,17 @@ def find_notes(out: Path) -> Notes:
 def read_results(sidecars: Iterable[str]) -> Iterator[Result]:
     """Every finished scan, one at a time: no memory holds a hundred thousand sidecars."""
     for path in map(Path, sidecars):
-        sidecar = read_json(path)
+        sidecar = read_ours(path)
         target = path.with_name(f"{strip_suffix(path)}.nii.gz")
-        is_whole = is_ours(sidecar) and REPLACED not in sidecar
-        if is_whole and target.name in sidecar.get("files", ()) and target.is_file():
+        is_whole = REPLACED not in sidecar and target.name in sidecar.get("files", ())
+        if is_whole and target.is_file():
             yield Result(target, sidecar)
 
 
 def read_failures(notes: Iterable[str]) -> list[tuple[str, str]]:
     """(scan, message) of every scan that failed and is not finished since."""
-    found = [read_json(Path(note)) for note in notes]
-    return [(str(n.get("scan")), str(n.get("message"))) for n in found if is_ours(n)]
+    found = filter(None, (read_ours(Path(note)) for note in notes))
+    return [(str(note.get("scan")), str(note.get("message"))) for note in found]
 
 
 def _notes_in(folder: Path) -> list[os.DirEntry[str]]:
