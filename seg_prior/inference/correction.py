@@ -13,8 +13,9 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.models.blocks import at_cells
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities
-from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, runs, voxel_of
+from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, voxel_of
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
+from seg_prior.models.runs import runs
 from seg_prior.models.voxel_rows import VoxelRows
 
 _PLANES = 4

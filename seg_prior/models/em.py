@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.models.likelihood import Intensities, IntensityClasses, log_density
-from seg_prior.models.location import summed
+from seg_prior.models.runs import summed
 
 PRIOR_VOXELS = 20.0
 """Weight, in voxels, of what is taken for granted; it keeps empty classes finite."""

@@ -17,7 +17,8 @@ from seg_prior.models.blocks import (
     coarser,
     residual_blocks,
 )
-from seg_prior.models.location import CELL, LocationPrior, runs
+from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.runs import runs
 from seg_prior.models.warp import integrate
 
 KNOT_SD = 0.75

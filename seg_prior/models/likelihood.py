@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import LabelsError
-from seg_prior.models.location import runs, summed
+from seg_prior.models.runs import runs, summed
 
 LOG_OUTLIER = -3.0
 """Log share of a class that may have any intensity at all: a vessel, a lesion, a voxel of mixed

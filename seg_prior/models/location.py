@@ -15,8 +15,6 @@ from seg_prior.models.voxel_rows import VoxelRows
 FLOOR = 1e-4
 _FLAT = 1e-5
 """Slope of a probability, a voxel, that is none: a tenth of the floor is what storing rounds."""
-_RUN = 1 << 14
-"""Voxels whose labels are looked at at once: of a brain every array of all is 50 MB."""
 Groups = tuple[tuple[int, ...], ...]
 CELL = 8
 """Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
@@ -251,23 +249,6 @@ def voxel_of(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
     # torch.unravel_index imports sympy, which takes a second.
     _, height, width = shape
     return torch.stack([flat // (height * width), flat // width % height, flat % width], dim=1)
-
-
-def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:
-    """(B, N, V) -> (B, num_sums, V): rows of one sum added up.
-
-    Args:
-        values: The rows.
-        sum_of_row: (N,), to which sum each belongs.
-        num_sums: How many there are.
-    """
-    batch, _, num_voxels = values.shape
-    return values.new_zeros(batch, num_sums, num_voxels).index_add_(1, sum_of_row, values)
-
-
-def runs(num_voxels: int) -> list[slice]:
-    """Of whole cells, so few voxels that what is made of all their labels stays small."""
-    return [slice(start, start + _RUN) for start in range(0, num_voxels, _RUN)]
 
 
 def by_cell(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.models.likelihood import Intensities, tabulated_class_log_likelihood
-from seg_prior.models.location import runs
+from seg_prior.models.runs import runs
 
 
 def kl_to_standard_normal(mean: Tensor, log_var: Tensor) -> Tensor:

@@ -29,7 +29,9 @@ def test_json_holds_the_facts(tiny_prior: Path, capsys: pytest.CaptureFixture[st
     assert facts["latent"]["density"] == "normal"
     assert facts["latent"]["cells"] == [side // 8 for side in model.header.shape]
     assert facts["latent"]["num_latents"] == 4 * math.prod(model.header.shape) // 512
-    weights = sum(weight.numel() for weight in model.prior.parameters())
+    fitted = model.prior.state_dict().items()  # weights, and the field that draws are made with
+    weights = sum(value.numel() for name, value in fitted if not name.startswith("location."))
+    assert weights > sum(weight.numel() for weight in model.prior.parameters())
     assert facts["size"]["num_weights"] == {"prior": weights}
     assert facts["training"]["train-prior"]["optim"]["steps"] == 3
     assert facts["provenance"]["subjects"] == ["sub-001", "sub-002", "sub-003"]

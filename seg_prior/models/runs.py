@@ -1,0 +1,25 @@
+"""All labels of some voxels at once, so that no array of all labels and all voxels is ever made."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+_RUN = 1 << 14
+"""Voxels whose labels are looked at at once: of a brain every array of all is 50 MB."""
+
+
+def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:
+    """(B, N, V) -> (B, num_sums, V): rows of one sum added up.
+
+    Args:
+        values: The rows.
+        sum_of_row: (N,), to which sum each belongs.
+        num_sums: How many there are.
+    """
+    batch, _, num_voxels = values.shape
+    return values.new_zeros(batch, num_sums, num_voxels).index_add_(1, sum_of_row, values)
+
+
+def runs(num_voxels: int) -> list[slice]:
+    """Of whole cells, so few voxels that what is made of all their labels stays small."""
+    return [slice(start, start + _RUN) for start in range(0, num_voxels, _RUN)]
