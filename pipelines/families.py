@@ -1,10 +1,9 @@
-"""Every family of priors, with every density of z, on one data set: the table of docs/families.md.
+"""Every family of priors, with every density of z, on one data set: a table of docs/families.md.
 
-    python pipelines/families.py --config configs/families.yaml
+    python pipelines/families.py --config configs/families_brain.yaml
 
-Data sets lie in the folder that SEG_PRIOR_DATA names, or in ../shared/data. Subjects are dealt as
-`seg-prior adapt` deals them: some teach the priors, and the scored ones, whom no prior has
-seen, are measured. What exists is kept: run it again after a stop and it goes on.
+Data sets lie in the folder that SEG_PRIOR_DATA names, or in ../shared/data. What exists is kept:
+run it again after a stop and it goes on. `plausibility.py` measures draws of its checkpoints.
 """
 
 import argparse
@@ -12,9 +11,9 @@ import os
 from pathlib import Path
 
 from experiments import families
+from experiments.config import FamiliesConfig
 from seg_prior.cli.settings import resolve
 from seg_prior.cli.talk import talking
-from seg_prior.commands import adapt
 from seg_prior.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,13 +27,10 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     given = parser.parse_args()
     data = Path(os.environ.get("SEG_PRIOR_DATA", ROOT.parent / "shared" / "data"))
-    config = resolve(adapt.Config, given.config, {"data": data})
-    files = adapt.prepare(config)
-    report = adapt.look(config)
-    minutes = families.train(config, files, report)
-    for kind in minutes:
-        families.give_densities(config, files, report, kind)
-    cells = [families.score(config, files, model) for model in families.models(config)]
+    config = resolve(FamiliesConfig, given.config, {"data": data})
+    minutes = families.train(config)
+    families.give_densities(config)
+    cells = [families.score(config, model) for model in families.models(config)]
     table = families.table(cells, minutes)
     write_text(config.out / "families.md", table)
     print(table)

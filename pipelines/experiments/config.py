@@ -56,3 +56,28 @@ class BenchmarkConfig(RuntimeConfig):
     page: Path
     methods: list[BenchmarkMethod]
     datasets: list[BenchmarkDataset]
+
+
+class FamiliesConfig(RuntimeConfig):
+    """`pipelines/families.py`: label maps and scans in, a table of all families out.
+
+    Attributes:
+        data: Folder that label maps and scans lie in.
+        maps: Label maps, as a folder or a pattern in it.
+        holdout: Subjects of these whom no prior sees; reconstruction is measured on them.
+        images, references: Scans and their label maps, in the same forms, paired by subject.
+        scored: Subjects whose scans are segmented; those of `holdout` if none are named.
+        out: Folder for checkpoints, scores and the table.
+        base: Settings of `train-prior`, as a YAML file, if its defaults are not enough.
+        prior: More of them, which have the last word.
+    """
+
+    data: Path
+    maps: str
+    holdout: list[str]
+    images: str
+    references: str
+    scored: list[str] = []
+    out: Path
+    base: Path | None = None
+    prior: dict[str, Any] = {}

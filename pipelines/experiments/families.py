@@ -7,33 +7,28 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from experiments.plausibility import compare, shape_of
+from experiments.config import FamiliesConfig
 from seg_prior.api import Segmentation, Segmenter
 from seg_prior.checkpoints.file import Model, load_model, save_model
-from seg_prior.checkpoints.header import DensityKind
 from seg_prior.cli.settings import resolve
 from seg_prior.commands import train_prior
-from seg_prior.commands.adapt import Config as AdaptConfig
-from seg_prior.commands.check import Report
-from seg_prior.commands.sample import decode_label_map
 from seg_prior.commands.train_prior import Config as TrainPriorConfig
 from seg_prior.evaluation.dice_table import dice_of_structures, mean_dice, mean_sd_n
 from seg_prior.files import write_json
+from seg_prior.io.find import find_images, find_label_maps, participant_of
 from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.metrics.overlap import dice_by_id, nan_mean
 from seg_prior.models.density_fit import fit_density
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.objective import log_prob_of_labels
 from seg_prior.models.prior import Prior
-from seg_prior.planning.subjects import Subjects
+from seg_prior.planning.subjects import divide
 from seg_prior.registration.pipeline import RegisteredScan, register_scan
 from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
@@ -41,25 +36,36 @@ from seg_prior.training.prior import align, codes_of
 
 BATCH = 4
 """Of kind swae, in a quarter of the steps: all networks see as many anatomies."""
-NUM_DRAWS = 50
 KINDS = ("atlas", "pca", "ae", "vae", "swae")
 log = logging.getLogger("seg_prior.pipelines")
 
 
-def settings_of(
-    config: AdaptConfig, files: Subjects, report: Report, kind: str
-) -> TrainPriorConfig:
-    """What `train-prior` is asked; nobody is held out, since the scored subjects are."""
+def unseen(config: FamiliesConfig) -> list[Path]:
+    """Label maps of the subjects whom no prior sees."""
+    maps = find_label_maps([config.data / config.maps])
+    return [path for path in maps if participant_of(path) in config.holdout]
+
+
+def scans(config: FamiliesConfig) -> list[tuple[Path, Path]]:
+    """Scans that are segmented, each with its label map."""
+    images = find_images([config.data / config.images])
+    references = find_label_maps([config.data / config.references])
+    subjects = divide(images, references, (1, 0, 0), config.scored or config.holdout)
+    return list(zip(subjects.scored, subjects.references, strict=True))
+
+
+def settings_of(config: FamiliesConfig, kind: str) -> TrainPriorConfig:
+    """What `train-prior` is asked."""
     asked = config.prior | {
-        "labels": list(files.maps),
+        "labels": [config.data / config.maps],
         "out": config.out / f"{kind}.safetensors",
         "kind": kind,
-        "holdout_share": 0,
+        "holdout": config.holdout,
         "threads": config.threads,
         "seed": config.seed,
         "device": config.device,
     }
-    settings = resolve(TrainPriorConfig, report.prior, asked)
+    settings = resolve(TrainPriorConfig, config.base, asked)
     if kind != "swae":
         return settings
     optim = settings.optim
@@ -73,39 +79,39 @@ def settings_of(
     )
 
 
-def train(config: AdaptConfig, files: Subjects, report: Report) -> dict[str, float]:
+def train(config: FamiliesConfig) -> dict[str, float]:
     """Train what is missing; kind -> CPU minutes."""
     path = config.out / "family_minutes.json"
     minutes: dict[str, float] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for kind in KINDS:
         if kind not in minutes:
             begin = time.process_time()
-            train_prior.run(settings_of(config, files, report, kind))
+            train_prior.run(settings_of(config, kind))
             minutes[kind] = (time.process_time() - begin) / 60
             write_json(path, minutes)
     return minutes
 
 
-def give_densities(config: AdaptConfig, files: Subjects, report: Report, kind: str) -> None:
-    """Copies of a checkpoint with every other density of its training maps' codes."""
-    if kind == "atlas":
-        return
-    settings = settings_of(config, files, report, kind)
-    others = [(name, settings.out.with_stem(f"{kind}-{name}")) for name in get_args(DensityKind)]
-    missing = [(name, out) for name, out in others if name != "normal" and not out.exists()]
+def give_densities(config: FamiliesConfig) -> None:
+    """Write the copies of checkpoints that are missing, whose density of z is another.
+
+    All kinds align label maps alike, which is done once.
+    """
+    missing = [path for path in models(config) if not path.exists()]
     if not missing:
         return
-    model = load_model(settings.out)
-    codes = codes_of(
-        model.prior, align(settings.labels, settings.label_table, settings), config.seed
-    )
-    for name, out in missing:
-        model.prior.density, told = fit_density(name, codes, is_standard=kind != "ae")
-        log.info("%s %s: %s", kind, name, told)
-        save_model(out, model.header.model_copy(update={"density": name}), model.prior)
+    settings = settings_of(config, "pca")
+    anatomies = align(settings.labels, settings.label_table, settings)
+    for out in missing:
+        kind, density = out.stem.split("-")
+        model = load_model(config.out / f"{kind}.safetensors")
+        codes = codes_of(model.prior, anatomies, config.seed)
+        model.prior.density, told = fit_density(density, codes, is_standard=kind != "ae")
+        log.info("%s %s: %s", kind, density, told)
+        save_model(out, model.header.model_copy(update={"density": density}), model.prior)
 
 
-def models(config: AdaptConfig) -> list[Path]:
+def models(config: FamiliesConfig) -> list[Path]:
     """Checkpoints of the table, row by row."""
     found = []
     for kind in KINDS:
@@ -115,47 +121,25 @@ def models(config: AdaptConfig) -> list[Path]:
     return found
 
 
-def score(config: AdaptConfig, files: Subjects, path: Path) -> dict[str, Any]:
+def score(config: FamiliesConfig, path: Path) -> dict[str, Any]:
     """What the table says of a checkpoint; kept beside it.
 
-    Of every scored subject `dice`, `nats` and, with a normal density, `segmented`; of draws what
-    `of_draws` gives.
+    Of every unseen label map `dice` and `nats`; with a normal density `segmented` of every scan.
     """
     kept = path.with_suffix(".scores.json")
     if kept.exists():
         return dict(json.loads(kept.read_text("utf-8")))
     segmenter = Segmenter.load(path, threads=config.threads, refine="full", seed=config.seed)
     model = segmenter.model
-    maps = [sample_labels(m, model.header.grid) for m in align_label_maps(files.references, model)]
+    maps = [sample_labels(m, model.header.grid) for m in align_label_maps(unseen(config), model)]
     rows = [of_label_map(model, label_map, n) for n, label_map in enumerate(maps)]
     cell: dict[str, Any] = {"kind": model.header.kind, "density": model.header.density}
     cell |= {name: [row[name] for row in rows] for name in rows[0]}
-    pairs = zip(files.scored, files.references, strict=True)
     if cell["density"] == "normal":
-        cell["segmented"] = [_segmented(config, segmenter, *pair) for pair in pairs]
-    if model.prior.num_latents:
-        cell |= of_draws(model, maps)
+        cell["segmented"] = [_segmented(config, segmenter, *pair) for pair in scans(config)]
     write_json(kept, cell)
     log.info("%s: %s", path.stem, cell)
     return cell
-
-
-def of_draws(model: Model, maps: Sequence[Tensor]) -> dict[str, float]:
-    """Volumes of draws against those of maps: `volume_spread`, `volume_distance` of `Likeness`."""
-    table = model.header.label_table.written
-    shape = partial(
-        shape_of,
-        num_labels=len(table),
-        structures=np.flatnonzero(table.is_structure).tolist(),
-        voxel_mm3=model.header.grid.voxel_volume_mm3,
-    )
-    group = model.location.group_of_label.numpy().astype(np.uint8)
-    draws = [
-        decode_label_map(model, model.prior.sample(torch.Generator().manual_seed(n)))
-        for n in range(NUM_DRAWS)
-    ]
-    found = compare([shape(draw) for draw in draws], [shape(group[m.numpy()]) for m in maps])
-    return {"volume_spread": found.volume_spread, "volume_distance": found.volume_distance}
 
 
 def of_label_map(model: Model, label_map: Tensor, seed: int) -> dict[str, float]:
@@ -196,9 +180,8 @@ def nats_a_voxel(prior: Prior, known: Tensor, mean: Tensor, log_var: Tensor, see
 def table(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> str:
     """Markdown, one row a checkpoint."""
     head = [
-        "| family | density | reconstruction, Dice | nats a voxel | segmentation, Dice "
-        "| volumes of draws: spread, distance | CPU min |",
-        "|---|---|---|---|---|---|---|",
+        "| family | density | reconstruction, Dice | nats a voxel | segmentation, Dice | CPU min |",
+        "|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *_rows(cells, minutes)]) + "\n"
 
@@ -206,22 +189,18 @@ def table(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> s
 def _rows(cells: Sequence[Mapping[str, Any]], minutes: Mapping[str, float]) -> Iterator[str]:
     for cell in cells:
         kind, is_first = cell["kind"], cell["density"] == "normal"
-        drawn = "-"
-        if "volume_spread" in cell:
-            drawn = f"{cell['volume_spread']:.2f}, {cell['volume_distance']:.2f}"
         columns = [
             kind,
             "-" if kind == "atlas" else cell["density"],
             mean_sd_n(cell["dice"]) if is_first else "same",
             "-" if math.isnan(cell["nats"][0]) else mean_sd_n(cell["nats"]),
             mean_sd_n(cell["segmented"]) if is_first else "-",
-            drawn,
             f"{minutes[kind]:.1f}" if is_first else "-",
         ]
         yield f"| {' | '.join(columns)} |"
 
 
-def _segmented(config: AdaptConfig, segmenter: Segmenter, image: Path, reference: Path) -> float:
+def _segmented(config: FamiliesConfig, segmenter: Segmenter, image: Path, reference: Path) -> float:
     """Mean Dice of a scan, registered once for all priors, which share their prior space."""
     volume, known = read_volume(image), read_label_map(reference)
     result = Segmentation.of(segmenter, volume, (), _registered(config, image), {})
@@ -234,7 +213,7 @@ def _segmented(config: AdaptConfig, segmenter: Segmenter, image: Path, reference
 _REGISTERED: dict[Path, RegisteredScan] = {}
 
 
-def _registered(config: AdaptConfig, image: Path) -> RegisteredScan:
+def _registered(config: FamiliesConfig, image: Path) -> RegisteredScan:
     """By the atlas."""
     if image not in _REGISTERED:
         atlas = Segmenter.load(config.out / "atlas.safetensors", threads=config.threads)

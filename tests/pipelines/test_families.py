@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.families import nats_a_voxel, of_draws, of_label_map, table
+from experiments.config import FamiliesConfig
+from experiments.families import nats_a_voxel, of_label_map, scans, table, unseen
 from seg_prior.checkpoints.file import load_model
+from seg_prior.io.find import participant_of
 from seg_prior.models.label_vae import LabelVAE, one_hot
 from seg_prior.models.linear import fit_atlas
 from seg_prior.models.location import LocationPrior
@@ -47,16 +49,28 @@ def test_where_q_is_a_point_there_is_no_bound(location: LocationPrior) -> None:
         assert math.isnan(nats_a_voxel(network, labels[0], mean, log_var, 0))
 
 
-def test_a_label_map_and_draws_are_measured(phantom_folder: Path, tiny_pca: Path) -> None:
+def test_a_label_map_is_measured(phantom_folder: Path, tiny_pca: Path) -> None:
     model = load_model(tiny_pca)
     paths = sorted(phantom_folder.glob("*_dseg.nii.gz"))
     maps = [sample_labels(m, model.header.grid) for m in align_label_maps(paths, model)]
     found = of_label_map(model, maps[0], 0)
     assert 0.5 < found["dice"] <= 1
     assert 0 < found["nats"] < 2
-    drawn = of_draws(model, maps)
-    assert 0.2 < drawn["volume_spread"] < 5
-    assert 0 < drawn["volume_distance"] <= 1
+
+
+def test_people_held_out_are_those_segmented_unless_others_are_named(
+    phantom_folder: Path, tmp_path: Path
+) -> None:
+    maps = sorted(phantom_folder.glob("*_dseg.nii.gz"))
+    person, other = (participant_of(path) for path in maps[:2])
+    asked = {"data": phantom_folder, "maps": "*_dseg.nii.gz", "holdout": [person], "out": tmp_path}
+    asked |= {"images": "*_phantom.nii.gz", "references": "*_dseg.nii.gz"}
+    config = FamiliesConfig.model_validate(asked)
+    assert unseen(config) == maps[:1]
+    assert [reference for _, reference in scans(config)] == maps[:1]
+    config = FamiliesConfig.model_validate(asked | {"scored": [other]})
+    assert unseen(config) == maps[:1]
+    assert [reference for _, reference in scans(config)] == maps[1:2]
 
 
 def test_what_is_not_defined_has_no_figure() -> None:
@@ -64,11 +78,9 @@ def test_what_is_not_defined_has_no_figure() -> None:
         {"kind": "vae", "density": "normal", "nats": [0.2, 0.3], "segmented": [0.7, 0.7]},
         {"kind": "ae", "density": "kde", "nats": [math.nan, math.nan]},
     ]
-    drawn = {"volume_spread": 0.5, "volume_distance": 0.25}
-    cells = [cell | {"dice": [0.9, 0.8]} | drawn for cell in cells]
+    cells = [cell | {"dice": [0.9, 0.8]} for cell in cells]
     rows = table(cells, {"vae": 1.23, "ae": 2.0}).splitlines()[2:]
     assert rows[0] == (
-        "| vae | normal | 0.850 ± 0.071 (2) | 0.250 ± 0.071 (2) | 0.700 ± 0.000 (2) | 0.50, 0.25 "
-        "| 1.2 |"
+        "| vae | normal | 0.850 ± 0.071 (2) | 0.250 ± 0.071 (2) | 0.700 ± 0.000 (2) | 1.2 |"
     )
-    assert rows[1] == "| ae | kde | same | - | - | 0.50, 0.25 | - |"
+    assert rows[1] == "| ae | kde | same | - | - | - |"
