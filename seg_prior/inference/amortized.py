@@ -53,7 +53,7 @@ def refine_schedule(
 
 
 def read(
-    encode: Callable[[Tensor], tuple[Tensor, Tensor]],
+    encode: Callable[[Tensor, bool], tuple[Tensor, Tensor]],
     decode: Callable[[Tensor], Tensor],
     seen: Observation,
     atlas: Tensor,
@@ -67,7 +67,8 @@ def read(
     atlas' own: the detail is read from the posterior under f(z) as far as z is known.
 
     Args:
-        encode: (1, L, V) label probabilities -> mean, log_var, (1, K) each.
+        encode: (1, L, V) label probabilities, and whether only the coarse part is asked for ->
+            mean, log_var, (1, K) each.
         decode: (1, K) -> (1, L, V) log f(z).
         seen: The image.
         atlas: (1, L, V) log p_loc.
@@ -75,15 +76,17 @@ def read(
         num_readings: Of the others; at least 1 if there are others.
     """
 
-    def encode_image(log_prior: Tensor) -> tuple[Tensor, Tensor]:
-        return encode(posterior_through(log_prior, seen.image, seen.observed, seen.classes))
+    def encode_image(log_prior: Tensor, is_coarse: bool) -> tuple[Tensor, Tensor]:
+        posterior = posterior_through(log_prior, seen.image, seen.observed, seen.classes)
+        del log_prior  # as large as the posterior
+        return encode(posterior, is_coarse)
 
-    mean, log_var = encode_image(atlas)
+    mean, log_var = encode_image(atlas, num_readings > 0)
     if mean.shape[1] == num_coarse:
         return mean, log_var
     mean = torch.cat([COARSE_SHARE * mean[:, :num_coarse], 0 * mean[:, num_coarse:]], dim=1)
     for _ in range(num_readings):
-        again, log_var_again = encode_image(decode(mean))
+        again, log_var_again = encode_image(decode(mean), False)
         mean = torch.cat([mean[:, :num_coarse], again[:, num_coarse:]], dim=1)
         log_var = torch.cat([log_var[:, :num_coarse], log_var_again[:, num_coarse:]], dim=1)
     return mean, log_var

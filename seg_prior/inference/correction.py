@@ -12,8 +12,8 @@ from seg_prior.core.device import autocast
 from seg_prior.core.labels import LabelTable
 from seg_prior.models.blocks import at_cells
 from seg_prior.models.image_reader import ImageReader
-from seg_prior.models.likelihood import Intensities
-from seg_prior.models.location import CELL, LocationPrior, rows_of_log_prior, voxel_of
+from seg_prior.models.likelihood import Intensities, LikelihoodTable
+from seg_prior.models.location import CELL, LocationPrior, voxel_of
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
 from seg_prior.models.runs import runs
 from seg_prior.models.voxel_rows import VoxelRows
@@ -109,7 +109,7 @@ def correct(
     reader: ImageReader,
     location: LocationPrior,
     seen: FineImage,
-    log_prior: Tensor,
+    prior: VoxelRows,
     intensities: Intensities,
     offset: Tensor,
 ) -> Correction:
@@ -119,12 +119,12 @@ def correct(
         reader: The network.
         location: The anatomy mask and the atlas.
         seen: The image, on the grid of half prior space's spacing.
-        log_prior: (1, L, V) log f(z).
+        prior: log f(z), half precision.
         intensities: The Gaussians fitted under it.
         offset: (G,) nats, added to h everywhere, `offset_of`.
     """
-    prior = rows_of_log_prior(log_prior[0].half(), location)
-    with torch.no_grad(), autocast(str(log_prior.device)):
+    device = str(prior.rows.device)
+    with torch.no_grad(), autocast(device):
         features_of_all = reader.trunk(_stem(reader, location, seen, prior, intensities))
     rows = at_cells(features_of_all, location.voxels)[0]
     del features_of_all
@@ -135,7 +135,7 @@ def correct(
     mean = prior.rows.new_empty(reader.num_groups, len(rows))
     for start in range(0, len(rows), _VOXELS):
         some = slice(start, start + _VOXELS)
-        with torch.no_grad(), autocast(str(log_prior.device)):
+        with torch.no_grad(), autocast(device):
             mean[:, some] = (reader.mean_residual(rows[some]) + offset).T
     if ignored is not None:
         mean *= 1 - ignored.to(mean.dtype).mean(1)
@@ -181,17 +181,21 @@ def _stem(
 ) -> Tensor:
     """(1, C, D, H, W) what the network's stem makes of an image.
 
-    Arguments are those of `correct`, log f(z) by rows.
+    Arguments are those of `correct`.
     """
     space = ReaderSpace.of(location, intensities.classes)
-    scale = moments(space, seen)
+    scale, table = moments(space, seen), None
+    if len(seen.image) == 1:
+        table = LikelihoodTable.of(seen.image, intensities)
     depth, height, width = location.shape
     stem = None
     with torch.no_grad(), autocast(str(prior.rows.device)):
         for start in range(0, depth, _PLANES):
             box = (slice(start, min(start + _PLANES, depth)), slice(0, height), slice(0, width))
             log_prior = location.log_by_group(prior.in_box(box)[0][None])[0]
-            part = reader.stem(features(space, seen.at(box), log_prior, intensities, scale, box))
+            part = reader.stem(
+                features(space, seen.at(box), log_prior, intensities, scale, box, table)
+            )
             if stem is None:
                 size = (1, part.shape[1], *location.shape)
                 stem = torch.empty(

@@ -52,8 +52,7 @@ class Finder:
         table: LabelTable,
     ) -> Finder:
         """A finder for the anatomy of a location prior on `grid`, its labels in groups."""
-        likeliest = location.prob_of_group.argmax(0)[None, None].float()
-        labels = location.scatter(likeliest, 0.0)[0, 0].long().cpu().numpy()
+        labels = location.likeliest_group.cpu().numpy()
         reference = find_landmarks(labels, grid.affine, table.is_structure)
         return cls(see, spacing_mm, reference, table.is_structure)
 

@@ -150,12 +150,11 @@ class Predictor:
     @cached_property
     def is_mirrored(self) -> bool:
         """Whether what its labels call left lies on the right of its prior."""
-        table, location = self.model.header.label_table, self.model.location
+        table, location = self.label_table, self.model.location
         pairs = left_right_pairs(table)
         if not pairs:
             return False
-        likeliest = location.likeliest(location.log_prob[None])[None]
-        mean_map = location.scatter(likeliest, 0)[0, 0].cpu().numpy()
+        mean_map = location.likeliest_group.cpu().numpy()
         marks = find_landmarks(mean_map, self.model.header.grid.affine, table.is_structure)
         return is_mirrored(marks, pairs)
 
@@ -173,13 +172,9 @@ class Predictor:
         """The image on the voxels of the anatomy mask."""
         location, fine = self.model.location, None
         if registered.fine is not None:
-            image, observed = registered.fine.to(self.device)
+            image, observed = (each.to(self.device) for each in registered.fine)
             ignored = registered.fine_ignored
-            fine = FineImage(
-                image,
-                channel_weight(observed[None].flatten(2))[0].view_as(observed),
-                None if ignored is None else ignored.to(self.device),
-            )
+            fine = FineImage(image, observed, None if ignored is None else ignored.to(self.device))
         return Observation(
             location.gather(registered.image[None].to(self.device)),
             channel_weight(location.gather(registered.observed[None].to(self.device))),
@@ -191,9 +186,9 @@ class Predictor:
         """z of q(z | x), climbed on this image's ELBO; f(z) corrected by what a network sees."""
         model, location, config = self.model, self.model.location, self.config
 
-        def encode(soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+        def encode(soft_labels: Tensor, is_coarse: bool) -> tuple[Tensor, Tensor]:
             with autocast(self.device):
-                mean, log_var = model.prior.encode(soft_labels)
+                mean, log_var = model.prior.encode(soft_labels, is_coarse)
             return mean.float(), log_var.float()
 
         allowed = refine_schedule(config.refine, self.has_detail, model.image_reader is not None)
@@ -207,10 +202,13 @@ class Predictor:
         if model.image_reader is None or seen.fine is None:
             return found
         offset = offset_of(model.header.offset, self.label_table, location, found.log_prior)
+        prior = rows_of_log_prior(found.log_prior[0].half(), location)
+        found = replace(found, log_prior=prior.rows[:-1].T[None])  # the other half is given free
         correction = correct(
-            model.image_reader, location, seen.fine, found.log_prior, found.intensities, offset
+            model.image_reader, location, seen.fine, prior, found.intensities, offset
         )
-        log_prior = correction.corrected(found.log_prior, location)
+        log_prior = found.log_prior.to(torch.float32, memory_format=torch.contiguous_format)
+        log_prior = correction.corrected(log_prior, location)
         intensities = fit_intensities(log_prior, seen)
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 

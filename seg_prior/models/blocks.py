@@ -35,8 +35,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, D, H, W) -> the same shape."""
-        out: Tensor = x + self.layers(x)
-        return out
+        out: Tensor = self.layers(x)
+        return out.add_(x) if out.dtype == x.dtype else out + x  # no third array where it can be
 
 
 def halve(width_in: int, width_out: int) -> nn.Module:

@@ -124,5 +124,9 @@ class LabelDecoder(nn.Module):
         for some in runs(moved.shape[2]):  # (B, n/8, G*8) -> (B, G, n)
             own = logits[:, some.start // CELL : some.stop // CELL].float()
             own = own.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
-            found.append(torch.log_softmax(location.of_labels(own) + moved[..., some], dim=1))
-        return torch.cat(found, dim=2)
+            log_prior = torch.log_softmax(location.of_labels(own) + moved[..., some], dim=1)
+            if torch.is_grad_enabled():
+                found.append(log_prior)
+            else:
+                moved[..., some] = log_prior  # no second array of all
+        return torch.cat(found, dim=2) if found else moved

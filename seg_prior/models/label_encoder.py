@@ -61,12 +61,15 @@ class LabelEncoder(nn.Module):
         _narrow(self.head[-1])
         channels_last(self)
 
-    def forward(self, soft_labels: Tensor, location: LocationPrior) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, soft_labels: Tensor, location: LocationPrior, is_coarse: bool = False
+    ) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q.
 
         Args:
             soft_labels: (B, L, V) label probabilities; a one-hot map for known labels.
             location: Where the V voxels lie.
+            is_coarse: Whether only the coarse part is asked for; the detail is then 0.
 
         Returns:
             mean, log_var: (B, K), float32.
@@ -86,7 +89,10 @@ class LabelEncoder(nn.Module):
         push = self.force_gain * F.avg_pool3d(push, COARSENING // 2) / FORCE_SD
         mean = torch.cat([mean[:, :3] + push, mean[:, 3:]], dim=1)
         mean, log_var = mean.flatten(1), log_var.flatten(1)
-        if self.detail is not None:
+        if self.detail is not None and is_coarse:
+            nothing = mean.new_zeros(batch, self.detail.num_channels * location.cells.numel())
+            mean, log_var = (torch.cat([each, nothing], dim=1) for each in (mean, log_var))
+        elif self.detail is not None:
             detail = self.detail(half, middle, coarse, location.cells, detail_of_residual)
             mean = torch.cat([mean, detail[0].float().flatten(1)], dim=1)
             log_var = torch.cat([log_var, detail[1].float().flatten(1)], dim=1)
@@ -125,6 +131,7 @@ class DetailHead(nn.Module):
     def __init__(self, num_groups: int, config: VAEConfig) -> None:
         super().__init__()
         fine, middle, coarse = config.widths
+        self.num_channels = config.detail_channels
         self.project = nn.Linear(num_groups * CELL, config.detail_channels, bias=False)
         self.coarse_to_middle = Double(coarse, middle)
         self.middle_blocks = nn.Sequential(*residual_blocks(middle, config))

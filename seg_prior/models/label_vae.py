@@ -58,9 +58,9 @@ class LabelVAE(Prior):
         """Of these, the first: where structures lie; the others are the detail."""
         return self.decoder.num_coarse
 
-    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, soft_labels: Tensor, is_coarse: bool = False) -> tuple[Tensor, Tensor]:
         """(B, L, V) label probabilities -> mean, log_var of q(z | s), each (B, K)."""
-        mean, log_var = self.encoder(soft_labels, self.location)
+        mean, log_var = self.encoder(soft_labels, self.location, is_coarse)
         return mean, log_var if self.is_variational else torch.full_like(log_var, -torch.inf)
 
     def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:

@@ -179,20 +179,25 @@ def class_log_likelihood(image: Tensor, observed: Tensor, intensities: Intensiti
 
 
 def tabulated_class_log_likelihood(
-    image: Tensor, observed: Tensor, intensities: Intensities
+    image: Tensor,
+    observed: Tensor,
+    intensities: Intensities,
+    table: LikelihoodTable | None = None,
 ) -> Tensor:
     """`class_log_likelihood`, looked up in a table where there is one image of one contrast.
 
     Args:
         image, observed: (B, H, V); of one contrast, observed is 0 or 1.
         intensities: The Gaussians.
+        table: That of the whole image, where this is a part of it.
 
     Returns:
         (B, C, V).
     """
     if image.shape[0] > 1 or image.shape[1] > 1 or image.shape[2] < NUM_TABULATED:
         return class_log_likelihood(image, observed, intensities)
-    table = _Table.of(image, intensities)
+    if table is None:
+        table = LikelihoodTable.of(image, intensities)
     # A class at a time, whose numbers lie side by side, by long indices: ten times as fast as all
     # classes at once on a CPU.
     nearest = table.nearest(image[0, 0]).long()
@@ -218,7 +223,7 @@ def label_log_likelihood_of(
 
     if image.shape[0] > 1 or image.shape[1] < NUM_TABULATED:
         return direct
-    table = _Table.of(image, intensities)
+    table = LikelihoodTable.of(image, intensities)
     rows = table.rows[:, class_of_label]
 
     def looked_up(values: Tensor, weight: Tensor) -> Tensor:
@@ -228,7 +233,7 @@ def label_log_likelihood_of(
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
+class LikelihoodTable:
     """The likelihood of one contrast, which is a function of one number, at many of them.
 
     It is read at the nearest, which a fortieth of the smallest deviation allowed lies between.
@@ -243,7 +248,7 @@ class _Table:
     step: Tensor
 
     @classmethod
-    def of(cls, image: Tensor, intensities: Intensities) -> _Table:
+    def of(cls, image: Tensor, intensities: Intensities) -> LikelihoodTable:
         """Over the range of an image."""
         low, high = (end.to(intensities.mean.device) for end in image.aminmax())
         step = (high - low).clamp_min(1e-6) / (NUM_TABULATED - 1)

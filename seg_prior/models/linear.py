@@ -45,11 +45,12 @@ class LinearPrior(Prior):
         """All of K: there is no detail."""
         return self.num_latents
 
-    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, soft_labels: Tensor, is_coarse: bool = False) -> tuple[Tensor, Tensor]:
         """Projection on the components: (B, L, V) -> mean, log_var, each (B, K).
 
         The components are orthogonal, so each is fitted alone; log_var is that of a narrow q.
         """
+        del is_coarse  # there is no detail
         residual = _log_share(self.location.by_group(soft_labels)) - self.center
         norms = self.basis.square().sum((1, 2)).clamp_min(1e-12)
         mean = torch.einsum("blc,klc->bk", residual, self.basis.float()) / norms

@@ -83,12 +83,12 @@ class LocationPrior(nn.Module):
             At most voxels most labels are at the floor: N is a tenth of G V for a brain.
         """
         row_of_voxel = self.row_of_voxel.view(self.shape)
-        num_voxels = self.voxels.numel()
+        num_voxels, place = self.voxels.numel(), voxel_of(self.voxels, self.shape)
         slopes, places = [], []
         for group, prob in enumerate(prob_of_group):
             outside = 1.0 if group == 0 else FLOOR
             grid = self.scatter(prob[None, None], outside)[0, 0]
-            box = _box_around((grid - outside).abs() > _FLAT)
+            box = _box_around(place[(prob - outside).abs() > _FLAT], self.shape)
             along = torch.stack(torch.gradient(grid[box]))
             row = row_of_voxel[box]
             is_steep = (along.abs().amax(0) > _FLAT) & (row < num_voxels)
@@ -114,6 +114,11 @@ class LocationPrior(nn.Module):
     def prob_of_groups(self, some: slice) -> Tensor:
         """(G, n), of some voxels of the mask."""
         return self.by_group(self.log_prob[:, some].contiguous().exp()[None])[0]
+
+    @cached_property
+    def likeliest_group(self) -> Tensor:
+        """(D, H, W), of p_loc; background outside the anatomy mask."""
+        return self.scatter(self.prob_of_group.argmax(0)[None, None], 0)[0, 0]
 
     @property
     def num_labels(self) -> int:
@@ -233,15 +238,12 @@ def certain_background(log_prior: Tensor) -> Tensor:
     return row
 
 
-def _box_around(is_inside: Tensor) -> tuple[slice, ...]:
-    """Of (D, H, W), two voxels wider than what is inside, as far as there are any."""
-    box = []
-    for axis, size in enumerate(is_inside.shape):
-        others = [other for other in range(3) if other != axis]
-        line = is_inside.any(others[1]).any(others[0]).nonzero()
-        start, stop = (int(line[0]), int(line[-1])) if len(line) else (0, 0)
-        box.append(slice(max(0, start - 2), min(size, stop + 3)))
-    return tuple(box)
+def _box_around(places: Tensor, shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    """Of (N, 3) voxels, two wider than where they lie, as far as there are any."""
+    if not len(places):
+        places = places.new_zeros(1, 3)
+    ends = zip(places.amin(0).tolist(), places.amax(0).tolist(), shape, strict=True)
+    return tuple(slice(max(0, first - 2), min(size, last + 3)) for first, last, size in ends)
 
 
 def voxel_of(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -36,10 +36,11 @@ class Prior(nn.Module, ABC):
         """Of these, the first: where structures lie; the others are the detail."""
 
     @abstractmethod
-    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, soft_labels: Tensor, is_coarse: bool = False) -> tuple[Tensor, Tensor]:
         """(B, L, V) label probabilities -> mean, log_var of q(z | s), each (B, K).
 
-        log_var is -inf where q is a point, so that a draw of q is its mean.
+        log_var is -inf where q is a point, so that a draw of q is its mean. Where only the coarse
+        part is asked for, the detail is 0.
         """
 
     @abstractmethod

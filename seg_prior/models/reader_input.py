@@ -11,6 +11,8 @@ from torch import Tensor
 from seg_prior.models.likelihood import (
     Intensities,
     IntensityClasses,
+    LikelihoodTable,
+    channel_weight,
     tabulated_class_log_likelihood,
 )
 from seg_prior.models.location import CELL, FLOOR, LocationPrior
@@ -85,23 +87,28 @@ class FineImage:
 
     Attributes:
         image: (H, 2 D, 2 H', 2 W) normalised intensity; the first contrast is what is looked at.
-        weight: (H, 2 D, 2 H', 2 W), `channel_weight` of the field of view.
+        observed: (H, 2 D, 2 H', 2 W), bool, or 0 and 1.
         ignored: (2 D, 2 H', 2 W) bool, missing data within it; None where there is none.
     """
 
     image: Tensor
-    weight: Tensor
+    observed: Tensor
     ignored: Tensor | None = None
+
+    @property
+    def weight(self) -> Tensor:
+        """(H, 2 D, 2 H', 2 W), `channel_weight` of what is observed."""
+        return channel_weight(self.observed.float()[None])[0]
 
     @property
     def in_view(self) -> Tensor:
         """(2 D, 2 H', 2 W) bool."""
-        return (self.weight > 0).any(0)
+        return (self.observed > 0).any(0)
 
     def at(self, box: Box) -> FineImage:
         """The part in a box of prior space."""
         double = tuple(slice(2 * side.start, 2 * side.stop) for side in box)
-        return FineImage(self.image[:, *double], self.weight[:, *double])
+        return FineImage(self.image[:, *double], self.observed[:, *double])
 
 
 def on_grid(location: LocationPrior, log_prob: Tensor) -> Tensor:
@@ -115,7 +122,7 @@ def on_grid(location: LocationPrior, log_prob: Tensor) -> Tensor:
 def moments(space: ReaderSpace, seen: FineImage) -> tuple[Tensor, Tensor]:
     """Mean and deviation of the first contrast where anatomy is expected and in view."""
     some = seen.image[0, ::2, ::2, ::2]
-    values = some[space.brain & (seen.weight[0, ::2, ::2, ::2] > 0)]
+    values = some[space.brain & (seen.observed[0, ::2, ::2, ::2] > 0)]
     if values.numel() < 2:
         return some.mean(), some.std() + 1e-3
     return values.mean(), values.std() + 1e-3
@@ -128,6 +135,7 @@ def features(
     intensities: Intensities,
     scale: tuple[Tensor, Tensor],
     box: Box,
+    table: LikelihoodTable | None = None,
 ) -> Tensor:
     """What the network sees in a box of prior space; a function of the voxels there alone.
 
@@ -138,6 +146,7 @@ def features(
         intensities: The image's Gaussians.
         scale: `moments` of the whole image.
         box: Which part of prior space.
+        table: The likelihood of the whole image, if it has one contrast.
 
     Returns:
         (1, `space.num_inputs`, d, h, w).
@@ -149,7 +158,7 @@ def features(
     )
     image = torch.where(in_view, ((values[0] - mean) / sd).clamp(-_IMAGE_RANGE, _IMAGE_RANGE), 0.0)
     by_class = tabulated_class_log_likelihood(
-        values.flatten(1)[None], weight.flatten(1)[None], intensities
+        values.flatten(1)[None], weight.flatten(1)[None], intensities, table
     )[0].view(-1, *image.shape)
     log_atlas, log_kind = space.atlas_in(box)
     background = space.background(by_class, log_kind[:, None])

@@ -68,11 +68,11 @@ class VoxelRows:
         rest = place - low
         d, h, w = torch.stack([1 - rest, rest], dim=1).unbind(2)  # (N, 2) each
         weight = (d[:, :, None, None] * h[:, None, :, None] * w[:, None, None, :]).flatten(1)
-        stride = torch.tensor([height * width, width, 1], device=place.device)
-        corners = torch.tensor(list(itertools.product((0, 1), repeat=3)), device=place.device)
-        flat = ((low.long() - start) * stride).sum(1, keepdim=True) + (corners * stride).sum(1)
+        corners = [(a * height + b) * width + c for a, b, c in itertools.product((0, 1), repeat=3)]
+        i, j, k = (low - start).int().unbind(1)  # short indices: they are most of what is moved
+        flat = ((i * height + j) * width + k)[:, None] + i.new_tensor(corners)
         found: Tensor = F.embedding_bag(
-            self.row_of_voxel[flat],
+            self.row_of_voxel.index_select(0, flat.flatten()).view_as(flat),
             self.rows,
             mode="sum",
             per_sample_weights=weight.to(self.rows.dtype),

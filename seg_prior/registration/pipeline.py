@@ -32,7 +32,7 @@ BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 70, 20
 
 
 Pair = tuple[Tensor, Tensor]
-"""(I, J, K) image, 0 where it was not observed, and bool, where it was."""
+"""(..., I, J, K) image, 0 where it was not observed, and bool, where it was."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class RegisteredScan:
         moved: The native grid, carried to prior space by the registration.
         image, observed: (H, D, H', W) on the prior grid, float32; observed is 0 or 1.
         registration: How the first was carried, and all with it.
-        fine: (2, H, 2 D, 2 H', 2 W), image and observed at half the spacing of prior space; None
-            where no network looks at it.
+        fine: (H, 2 D, 2 H', 2 W) each, image and observed, bool, at half the spacing of prior
+            space; None where no network looks at it.
         fine_ignored: (2 D, 2 H', 2 W) bool, on that grid, what a mask of missing data hides; None
             without a mask.
         in_view: (I, J, K) bool, where the label map is asked for: what any contrast has observed,
@@ -80,7 +80,7 @@ class RegisteredScan:
     image: Tensor
     observed: Tensor
     registration: Registration
-    fine: Tensor | None
+    fine: Pair | None
     fine_ignored: Tensor | None
     in_view: Tensor
 
@@ -141,10 +141,9 @@ def register_scan(
         if atlas.is_read_finely:
             fine_ignored = _carry_mask(ignored, here, halved)
     if atlas.is_read_finely:
-        image, in_view = _carry_all(pairs, moved, halved)
-        fine = torch.stack([image, in_view.float()])
+        fine = _carry_all(pairs, moved, halved)
         # A voxel of prior space is the mean of its eight parts.
-        pairs, moved = list(zip(image, in_view, strict=True)), [halved] * len(pairs)
+        pairs, moved = list(zip(*fine, strict=True)), [halved] * len(pairs)
     image, in_view = _carry_all(pairs, moved, atlas.grid)
     return RegisteredScan(
         native, is_observed, here, image, in_view.float(), registration, fine, fine_ignored, asked

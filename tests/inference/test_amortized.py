@@ -24,10 +24,12 @@ class Codec:
     def __init__(self, num_latents: int) -> None:
         self.num_latents = num_latents
         self.seen: list[Tensor] = []
+        self.is_coarse: list[bool] = []
         self.decoded: list[Tensor] = []
 
-    def encode(self, soft_labels: Tensor) -> tuple[Tensor, Tensor]:
+    def encode(self, soft_labels: Tensor, is_coarse: bool) -> tuple[Tensor, Tensor]:
         self.seen.append(soft_labels)
+        self.is_coarse.append(is_coarse)
         mean = torch.full((1, self.num_latents), float(len(self.seen)))
         return mean, -mean
 
@@ -48,6 +50,7 @@ def test_the_detail_is_read_from_what_the_coarse_part_says(seen: Observation) ->
     # Coarse of the first reading, detail of the last.
     assert mean.tolist() == [[COARSE_SHARE] * 2 + [3.0] * 3]
     assert log_var.tolist() == [[-1.0] * 2 + [-3.0] * 3]
+    assert codec.is_coarse == [True, False, False]
     first, second = codec.decoded
     assert first.tolist() == [[COARSE_SHARE] * 2 + [0.0] * 3]
     assert second.tolist() == [[COARSE_SHARE] * 2 + [2.0] * 3]
@@ -62,7 +65,7 @@ def test_without_detail_the_atlas_is_read_once_and_kept_whole(seen: Observation)
     mean, log_var = read(codec.encode, codec.decode, seen, ATLAS, NUM_COARSE, 0)
     assert mean.tolist() == [[1.0, 1.0]]
     assert log_var.tolist() == [[-1.0, -1.0]]
-    assert len(codec.seen) == 1
+    assert codec.is_coarse == [False]
     assert not codec.decoded
 
 

@@ -127,8 +127,9 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
         toy.label_map().repeat_interleave(2, 0).repeat_interleave(2, 1).repeat_interleave(2, 2)
     )[None]
     seen = FineImage(image, torch.ones_like(image))
-    log_prior, nothing = location.log_prob[None], torch.zeros(toy.NUM_LABELS)
-    correction = correct(reader, location, seen, log_prior, intensities, nothing)
+    rows = rows_of_log_prior(location.log_prob.half(), location)
+    nothing = torch.zeros(toy.NUM_LABELS)
+    correction = correct(reader, location, seen, rows, intensities, nothing)
     prior = FinePrior(reader, location, correction)
     assert prior.shape == FINE.shape
     assert bool(correction.mean.any()) == is_trained
@@ -140,7 +141,7 @@ def test_an_untrained_network_corrects_nothing(location: LocationPrior, is_train
     half[: FINE.shape[0] // 2] = True
     is_ignored = half.flatten()[parts_of(location)].view(-1, 8)[:, 0]
     hidden = replace(seen, ignored=half)
-    blind = correct(reader, location, hidden, log_prior, intensities, nothing)
+    blind = correct(reader, location, hidden, rows, intensities, nothing)
     assert not blind.mean[:, is_ignored].any()
     torch.testing.assert_close(blind.mean[:, ~is_ignored], correction.mean[:, ~is_ignored])
 
@@ -176,7 +177,7 @@ def test_an_offset_is_told_by_the_correction(location: LocationPrior) -> None:
     image = torch.rand(1, *FINE.shape, generator=torch.Generator().manual_seed(0))
     seen = FineImage(image, torch.ones_like(image))
     nats = torch.arange(toy.NUM_LABELS).float()
-    found = correct(reader, location, seen, location.log_prob[None], intensities, nats)
+    found = correct(reader, location, seen, location.rows, intensities, nats)
     torch.testing.assert_close(found.mean.float(), nats[:, None].expand_as(found.mean))
     planes = range(FINE.shape[0])
     with_offset, without = (
