@@ -20,7 +20,7 @@ from seg_prior.models.voxel_rows import VoxelRows
 
 _PLANES = 4
 """Of prior space whose input is made at once: all of it would be half a gigabyte."""
-_VOXELS = 8192
+_VOXELS = 4096
 
 
 @dataclass(frozen=True, eq=False)

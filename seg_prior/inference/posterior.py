@@ -18,7 +18,7 @@ from seg_prior.models.likelihood import Intensities, channel_weight, label_log_l
 from seg_prior.models.location import LocationPrior, voxel_of
 from seg_prior.models.voxel_rows import VoxelRows
 
-_BLOCK_VOXELS = 1 << 16
+_BLOCK_VOXELS = 1 << 15
 _PLANES = 16
 """Of prior space that the voxels of one slab lie in."""
 

@@ -210,6 +210,7 @@ class Predictor:
         log_prior = found.log_prior.to(torch.float32, memory_format=torch.contiguous_format)
         log_prior = correction.corrected(log_prior, location)
         intensities = fit_intensities(log_prior, seen)
+        log_prior = log_prior.half()
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
     def prior_rows(self, estimate: MapEstimate) -> LogPrior:

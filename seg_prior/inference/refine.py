@@ -41,7 +41,7 @@ class MapEstimate:
     Attributes:
         z: (1, K).
         intensities: The fitted Gaussians.
-        log_prior: (1, L, V) log f(z), or what a network has made of it.
+        log_prior: (1, L, V) log f(z), or what a network has made of it, half precision.
         elbo: log p(x | z) + log p(z) of the result, in nats, up to the constant of p(z).
         trace: What was climbed, before every step and at the end.
         log_var: (1, K) log variance of q(z | x) around z; None where nothing encoded the image.

@@ -86,7 +86,7 @@ def measure(result: Prediction) -> dict[str, float]:
     gaussian = -0.5 * (2 * math.pi * math.e * squares.clamp_min(1e-12)).log()
     gain = estimate.elbo - float((gaussian * num_observed).sum())
     outside = list(result.predictor.model.location.groups[0])
-    anatomy = 1 - estimate.log_prior[0, outside].exp().sum(0)
+    anatomy = 1 - estimate.log_prior[0, outside].float().exp().sum(0)
     scales = np.linalg.svd(registration.prior_from_native[:3, :3], compute_uv=False)
     num_in_view = max(int(registered.native_observed[0].count_nonzero()), 1)
     found = {

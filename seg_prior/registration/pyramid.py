@@ -135,7 +135,8 @@ def entropy(counts: NDArray[np.float64]) -> NDArray[np.float64]:
 def prior_image(expected: NDArray[np.float32], grid: Grid, anatomy: Mask) -> PyramidImage:
     """The prior's expected intensity, scaled to at most 1 and fading out beyond its anatomy."""
     pair = np.stack([expected / expected.max(), anatomy]).astype(np.float32)
-    return _cropped(PyramidImage(pair, grid, is_stripped=True))
+    box, grid = _box(anatomy, grid)
+    return PyramidImage(pair[:, *box], grid, is_stripped=True)
 
 
 def native_image(
@@ -152,11 +153,13 @@ def native_image(
         np.concatenate(sides).mean() < _MAX_STRIPPED_BORDER
         and observed_mm3 < _MAX_STRIPPED_VOLUMES * anatomy_mm3
     )
-    pair = np.zeros((2, *image.shape), dtype=np.float32)
-    for plane, here, *out in zip(image, observed, *pair, strict=True):  # no array of doubles
+    box, grid = _box(observed, grid)  # first, since most of a stripped image is empty
+    pair = np.zeros((2, *grid.shape), dtype=np.float32)
+    # No array of doubles.
+    for plane, here, *out in zip(image[box], observed[box], *pair, strict=True):
         tissue = np.clip((plane - low) / (high - low), 0, 1) * (1 - _TISSUE_FLOOR) + _TISSUE_FLOOR
         out[0][:], out[1][:] = tissue * here, here
-    return _cropped(_reoriented(PyramidImage(pair, grid, is_stripped)))
+    return _reoriented(PyramidImage(pair, grid, is_stripped))
 
 
 def _reoriented(side: PyramidImage) -> PyramidImage:
@@ -203,14 +206,12 @@ def pyramid_levels(
     return found
 
 
-def _cropped(side: PyramidImage) -> PyramidImage:
-    """Cut to the box of all weights."""
-    is_used = side.pair[1] > 0
+def _box(is_used: Mask, grid: Grid) -> tuple[tuple[slice, ...], Grid]:
+    """The box around what is used of a grid, and its part of the grid."""
     lines = [np.nonzero(is_used.any(_others(axis)))[0] for axis in range(3)]
     start = np.array([line[0] for line in lines])
     stop = np.array([line[-1] + 1 for line in lines])
-    box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-    return PyramidImage(side.pair[:, *box], side.grid.crop(start, stop), side.is_stripped)
+    return tuple(slice(a, b) for a, b in zip(start, stop, strict=True)), grid.crop(start, stop)
 
 
 def _others(axis: int) -> tuple[int, ...]:

@@ -245,7 +245,8 @@ def test_entropy_by_hand() -> None:
 
 def test_places_are_voxels_of_prior_space(location: LocationPrior) -> None:
     where = find_native_voxels(location, toy.grid(), toy.grid().halved(), everything((32, 32, 48)))
-    ((_, index, place),) = where.blocks()
+    _, *parts = zip(*where.blocks(), strict=True)
+    index, place = map(torch.cat, parts)
     assert torch.equal(index, where.index)
     voxel = torch.stack([index // (32 * 48), index // 48 % 32, index % 48], dim=1)
     torch.testing.assert_close(place, voxel / 2 - 0.25)
