@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
+import functools
 import hashlib
 import json
 import os
@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,6 +33,7 @@ _SURELY_DEAD_S = 24 * 3600
 _LONGEST_NAME_BYTES = 150
 _PROBE_BYTES = 1 << 16
 """A full disk still takes a name; it does not take these."""
+_STAGING = re.compile(r"\..+\.[0-9a-f]{8}@[A-Za-z0-9-]+\.tmp", re.DOTALL)
 _TRIES = 100
 """For a folder that another run may just take away; one that is never there is then an error."""
 
@@ -98,12 +100,10 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 def staging(path: Path) -> Iterator[Path]:
     """A hidden folder of one's own beside `path`, gone in the end.
 
-    What killed runs left of the same path goes first. Names are drawn, because two containers may
-    both be process 1; the folder is locked while its owner lives, so that nobody takes it for left
-    over.
+    What killed runs left there goes first. Names are drawn, because two containers may both be
+    process 1; the folder is locked while its owner lives, so that nobody takes it for left over.
     """
-    for left_over in path.parent.glob(f"{glob.escape(_hidden(path))}.*.tmp"):
-        _remove_if_dead(left_over)
+    _remove_left_overs(path.parent)
     token = f"{secrets.token_hex(4)}@{_host()}"
     unlocked = path.with_name(f"{_hidden(path)}.{token}.new")
     _in_its_folder(unlocked, unlocked.mkdir)
@@ -123,7 +123,7 @@ def claimed(path: Path) -> Iterator[bool]:
     The kernel gives the claim back when its holder dies. Where files cannot be locked, everybody
     is told to go on.
     """
-    made = [folder for folder in path.parents if not folder.exists()]
+    made = list(takewhile(lambda folder: not folder.exists(), path.parents))
     lock = path.with_name(f"{_hidden(path)}.lock")
     while True:
         descriptor = _in_its_folder(lock, lambda: os.open(lock, os.O_CREAT | os.O_RDWR, 0o666))
@@ -223,11 +223,11 @@ def _in_its_folder(path: Path, make: Callable[[], Made]) -> Made:
     Raises:
         FileNotFoundError: Time and again, as where the system lets nobody make a folder.
     """
-    for _ in range(_TRIES - 1):
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileNotFoundError):
+            return make()
         with contextlib.suppress(FileNotFoundError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            return make()
-    path.parent.mkdir(parents=True, exist_ok=True)
     return make()
 
 
@@ -265,6 +265,14 @@ def _is_at(descriptor: int, path: Path) -> bool:
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
+
+
+@functools.lru_cache(maxsize=8)
+def _remove_left_overs(folder: Path) -> None:
+    """Once a process: to list a folder of many scans for each of their files takes ever longer."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for name in [entry.name for entry in entries if _STAGING.fullmatch(entry.name)]:
+            _remove_if_dead(folder / name)
 
 
 def _remove_if_dead(folder: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from seg_prior import files
 from seg_prior.errors import OutputError
 from seg_prior.files import (
     absolute,
@@ -32,6 +33,11 @@ def umask() -> Iterator[None]:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def forget_left_overs() -> None:
+    """As a new process, which has looked for none."""
+    files._remove_left_overs.cache_clear()
 
 
 HOLDER = """
@@ -104,10 +110,14 @@ def test_what_is_left_over_goes_and_what_is_in_use_stays(
     assert (living / "half").read_text() == "half"
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    with staging(tmp_path / "b.nii"):
-        assert living.exists()  # of another file
     with staging(path):
+        assert living.exists()  # it was looked for
+    forget_left_overs()
+    theirs = tmp_path / ".b.nii.tmp"
+    theirs.mkdir()
+    with staging(tmp_path / "b.nii"):
         assert not living.exists()
+        assert theirs.exists()
 
 
 def test_what_another_machine_may_still_use_stays_for_a_day(tmp_path: Path) -> None:
@@ -116,6 +126,7 @@ def test_what_another_machine_may_still_use_stays_for_a_day(tmp_path: Path) -> N
     with staging(tmp_path / "a.nii"):
         assert theirs.exists()
     os.utime(theirs, (0, 0))
+    forget_left_overs()
     with staging(tmp_path / "a.nii"):
         assert not theirs.exists()
 

@@ -67,8 +67,7 @@ def files(config: Config) -> Files:
     """What `run` reads and writes; `failed.tsv` comes only where a scan fails."""
     from seg_prior.io import bids
     from seg_prior.output import cohort
-    from seg_prior.output.cohort_report import COHORT_PAGE
-    from seg_prior.output.cohort_tables import VOLUMES, WIDE
+    from seg_prior.output.cohort_tables import tables_of
     from seg_prior.output.layout import is_file
 
     mine = cohort.part_of(plan(config), config.shard)
@@ -76,9 +75,8 @@ def files(config: Config) -> Files:
     if config.bids:
         root = (bids.DESCRIPTION, bids.IGNORE, bids.README)
         writes = [*(config.out / name for name in root), *writes]
-    tables = {VOLUMES: config.with_volumes, WIDE: config.wide, COHORT_PAGE: config.report}
     if not is_file(config.out):
-        writes += [config.out / name for name, is_asked in tables.items() if is_asked]
+        writes += [config.out / name for name in tables_of(config)]
     reads = [file for job in mine for file in job.inputs]
     return Files([config.model, *reads], writes, signed=writes)
 
@@ -118,9 +116,7 @@ def run(config: Config) -> Outcome:
         finally:
             if in_folder:
                 cohort.forget_failures(job for job, _ in done)
-                tables = cohort_tables.write_tables(
-                    config.out, config.with_volumes, config.report, config.wide
-                )
+                tables = cohort_tables.write_tables(config.out, config)
     before = [(job.image, worth) for job, worth in done]
     for line in cohort.describe_quality([*before, *outcome.judged]):
         log.info(line)

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
+
 from seg_prior import __version__
 
 GENERATED_BY = {"GeneratedBy": [{"Name": "seg-prior", "Version": __version__}]}
@@ -16,7 +18,11 @@ GENERATED_BY = {"GeneratedBy": [{"Name": "seg-prior", "Version": __version__}]}
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is none."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        raw = path.read_bytes()
+        try:
+            found = from_json(raw)  # in half the time of `json`, without names that are no UTF-8
+        except ValueError:
+            found = json.loads(raw.decode())
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TextIO
 
@@ -39,20 +40,20 @@ def read_table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter=_delimiter(path)))
 
 
-def read_columns(path: Path, columns: Sequence[str], unknown: str) -> list[list[str]]:
+def read_columns(path: Path, columns: Sequence[str], unknown: str) -> list[Sequence[str]]:
     """The cells under some columns of a table that this program wrote, row by row.
 
     Args:
         path: The table.
-        columns: Their names, in the order that is wanted.
+        columns: Names of two or more, in the order that is wanted.
         unknown: In place of empty cells, and of columns that an earlier version did not write.
     """
     with path.open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file, delimiter=_delimiter(path))
         header = next(rows, [])
         at = [header.index(name) if name in header else len(header) for name in columns]
-        filled = ([*row, ""] for row in rows if row)
-        return [[cells[n] or unknown for n in at] for cells in filled]
+        picked = map(itemgetter(*at), ([*row, ""] for row in rows if row))
+        return [[cell or unknown for cell in cells] if "" in cells else cells for cells in picked]
 
 
 def _write(

@@ -10,11 +10,13 @@ from __future__ import annotations
 import csv
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 
+from seg_prior.config.output import OutputOptions
 from seg_prior.errors import ConfigError
 from seg_prior.files import ANY_NAME, writing
 from seg_prior.io.tables import write_table
@@ -24,6 +26,8 @@ from seg_prior.output.ownership import GENERATOR
 from seg_prior.output.results import UNKNOWN, Result, find_notes, read_failures, read_results
 
 VOLUMES, WIDE, FAILED = "volumes.tsv", "volumes_wide.tsv", "failed.tsv"
+TABLES = (VOLUMES, WIDE, COHORT_PAGE)
+"""Of the scans that are finished."""
 VOLUMES_HEADER = ("scan", *layout.VOLUME_COLUMNS)
 FAILED_HEADER = ("scan", "message")
 _BEGINS = {
@@ -56,21 +60,23 @@ def check_tables(out: Path) -> None:
             )
 
 
-def write_tables(out: Path, volumes: bool, report: bool, wide: bool) -> list[Path]:
-    """`volumes.tsv` and `report.html`, if they are asked for or there, and `failed.tsv` if any did.
+def tables_of(options: OutputOptions) -> list[str]:
+    """Names of the tables that are asked for."""
+    asked = {VOLUMES: options.with_volumes, WIDE: options.wide, COHORT_PAGE: options.report}
+    return [name for name, is_asked in asked.items() if is_asked]
 
-    A table of nothing is not begun.
+
+def write_tables(out: Path, options: OutputOptions) -> list[Path]:
+    """Those that are asked for or there, and `failed.tsv` if any did; none of nothing is begun.
 
     Args:
         out: The folder of results.
-        volumes: Whether to begin a `volumes.tsv`.
-        report: Whether to begin a `report.html`.
-        wide: Whether to begin a `volumes_wide.tsv`.
+        options: Say what is asked for.
 
     Returns:
         The files that were written.
     """
-    asked = {VOLUMES: volumes, WIDE: wide, COHORT_PAGE: report}
+    asked = tables_of(options)
     while True:
         notes = find_notes(out)
         failures = read_failures(notes.failures)
@@ -88,12 +94,12 @@ def _write_results(
     out: Path,
     results: Iterator[Result],
     failures: Sequence[tuple[str, str]],
-    asked: dict[str, bool],
+    asked: Collection[str],
 ) -> list[Path]:
     """All but `failed.tsv`, in one pass over the scans: each of their files is read once."""
     first = next(results, None)
-    is_any = {name: first is not None or (name == COHORT_PAGE and failures) for name in asked}
-    due = [n for n, is_asked in asked.items() if (is_asked and is_any[n]) or (out / n).exists()]
+    new = asked if first is not None else {COHORT_PAGE} & set(asked if failures else ())
+    due = [name for name in TABLES if name in new or (out / name).exists()]
     if not due:
         return []
     pages = CohortPages(out)
@@ -121,7 +127,7 @@ def _volume_rows(results: Iterable[Result], takers: Sequence[Taker]) -> Iterator
         for take in takers:
             take(result, table)
         scan = result.name
-        yield from ([scan, *row] for row in table)
+        yield from ((scan, *row) for row in table)
 
 
 @contextmanager
@@ -130,15 +136,14 @@ def _wide_table(path: Path) -> Iterator[Taker]:
 
     Which labels there are is known after the last scan, so rows wait in a file without a name.
     """
-    place = {"scan": 0, "quality": 1}
+    headers: dict[tuple[str, ...], str] = {}  # most scans share one; its number is in their rows
 
     def take(result: Result, table: Sequence[Sequence[str]]) -> None:
-        cells = {"scan": result.name, "quality": table[0][_QUALITY] if table else UNKNOWN}
-        for end, column in (("mm3", _COUNTED), ("calibrated_mm3", _CALIBRATED)):
-            cells |= {f"{row[_NAME]}_{end}": row[column] for row in table}
-        for name in cells:
-            place.setdefault(name, len(place))
-        writer.writerow([cells.get(name, UNKNOWN) for name in place])
+        labels = tuple(row[_NAME] for row in table)
+        number = headers.setdefault(labels, str(len(headers)))
+        quality = table[0][_QUALITY] if table else UNKNOWN
+        counted, calibrated = ([row[n] for row in table] for n in (_COUNTED, _CALIBRATED))
+        writer.writerow([number, result.name, quality, *counted, *calibrated])
 
     with (
         writing(path),
@@ -149,10 +154,18 @@ def _wide_table(path: Path) -> Iterator[Taker]:
         writer = csv.writer(waiting)
         yield take
         waiting.seek(0)
-        header = sorted(place, key=lambda name: "_calibrated_" in name)
-        at = [place[name] for name in header]
+        header = _wide_header(dict.fromkeys(chain.from_iterable(headers)))
+        pick = {}
+        for labels, number in headers.items():
+            own = {name: n for n, name in enumerate(_wide_header(labels), start=1)}
+            pick[number] = itemgetter(*(own.get(name, -1) for name in header))
         rows = csv.reader(waiting)
-        write_table(path, header, ([r[n] if n < len(r) else UNKNOWN for n in at] for r in rows))
+        write_table(path, header, (pick[row[0]]([*row, UNKNOWN]) for row in rows))
+
+
+def _wide_header(labels: Collection[str]) -> list[str]:
+    ends = ("mm3", "calibrated_mm3")
+    return ["scan", "quality", *(f"{name}_{end}" for end in ends for name in labels)]
 
 
 def _begins_with(path: Path, begin: str) -> bool:

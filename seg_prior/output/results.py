@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +54,7 @@ class Result(NamedTuple):
                 return self.target.with_name(name)
         return None
 
-    def volumes(self) -> list[list[str]] | None:
+    def volumes(self) -> list[Sequence[str]] | None:
         """Its table of volumes: for each label `VOLUME_COLUMNS`; None if it has none.
 
         Raises:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from seg_prior.cli.app import main
+from seg_prior.config.output import OutputOptions
 from seg_prior.errors import OutputError
 from seg_prior.files import claimed
 from seg_prior.output import cohort
@@ -205,7 +206,7 @@ def test_a_wide_table_has_a_row_for_each_scan(
     first.write_text("".join("\t".join([*row[:6], *row[7:]]) + "\n" for row in rows))
     (out / "volumes.tsv").write_text("scan\tindex\tname\tvolume_mm3\tposterior_volume_mm3\tz\n")
     check_tables(out)
-    write_tables(out, volumes=True, report=False, wide=False)
+    write_tables(out, OutputOptions(volumes=True))
     assert table(out / "volumes.tsv") == long
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from experiments.many_scans import make_scans, segment
+from seg_prior.config.output import OutputOptions
 from seg_prior.output.cohort_tables import write_tables
 
 NUM = 100
-ALL = {"volumes": True, "report": True, "wide": True}
+ALL = OutputOptions(report=True, wide=True)
 FLAGS = ("--report", "--device", "cpu", "--threads", "1", "-q")
 
 
@@ -48,7 +49,7 @@ def num_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def test_tables_read_each_file_of_a_scan_once(
     results: tuple[Path, Path], num_reads: Counter[str]
 ) -> None:
-    write_tables(results[0], **ALL)
+    write_tables(results[0], ALL)
     of_scans = {name: num for name, num in num_reads.items() if name.startswith("sub-")}
     assert len(of_scans) == 2 * NUM  # a sidecar and a table
     assert set(of_scans.values()) == {1}
@@ -58,7 +59,7 @@ def test_tables_keep_less_of_a_scan_than_its_sidecar(results: tuple[Path, Path])
     peaks = []
     for folder in (results[0], *results):  # the first time, for what is imported
         tracemalloc.start()
-        write_tables(folder, **ALL)
+        write_tables(folder, ALL)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     _, fewer, more = peaks
