@@ -46,15 +46,16 @@ class Files(NamedTuple):
 
     Attributes:
         reads: Its inputs.
-        writes: All files that it may write.
-        signed: Of these, those that tell of themselves whose they are, and are looked at by who
-            writes them: results of `segment`, checkpoints.
-        updates: Of these, inputs that it is there to change.
+        writes: Files that it may write, but for those that are signed.
+        signed: Further ones, which tell of themselves whose they are, and are looked at by who
+            writes them: results of `segment`, checkpoints. They can be gone through once: of many
+            scans no memory holds them all.
+        updates: Of `writes`, inputs that it is there to change.
     """
 
     reads: list[Path]
     writes: list[Path]
-    signed: Sequence[Path] = ()
+    signed: Iterable[Path] = ()
     updates: Sequence[Path] = ()
 
 
@@ -174,6 +175,17 @@ def check_writable(folder: Path) -> None:
             (probe / "probe").write_bytes(bytes(_PROBE_BYTES))
     except FileNotFoundError as error:  # a folder that is there, as /proc, where none can be made
         raise OutputError(_refusal(folder, error)) from error
+
+
+def is_bare(folder: str) -> bool:
+    """Whether a folder is not there, or nothing is in it."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            return next(entries, None) is None
+    except FileNotFoundError:
+        return True
+    except OSError:  # it is a file, or may not be looked into
+        return False
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

@@ -181,7 +181,7 @@ def foresee(settings: BaseModel, files: Files) -> str:
             raise ConfigError(f"{value}: no such file. Check the path.")
     lines = [yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False).rstrip()]
     lines += [f"# reads {path}" for path in files.reads]
-    lines += [f"# writes {path}" for path in files.writes]
+    lines += [f"# writes {path}" for path in (*files.writes, *files.signed)]
     return "\n".join(lines)
 
 

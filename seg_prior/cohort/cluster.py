@@ -175,8 +175,8 @@ def _elsewhere(task: Task, cores: int) -> Task:
     threads, model = config.threads or cores, absolute(config.model)
     return task._replace(
         job=job._replace(
-            image=absolute(job.image),
-            files={kind: absolute(file) for kind, file in job.files.items()},
+            scan=str(absolute(job.image)),
+            label_map=str(absolute(job.target)),
             contrasts=tuple(absolute(contrast) for contrast in job.contrasts),
             ignore=None if job.ignore is None else absolute(job.ignore),
         ),

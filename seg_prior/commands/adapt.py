@@ -99,11 +99,11 @@ def files(config: Config) -> Files:
     for kind in MODELS:
         writes += [out / "scores" / f"{kind}.{ending}" for ending in ("csv", "json")]
         asked = _segment_settings(config, kind, subjects.scored)
-        signed += segment.files(asked).writes
+        signed += segment.files(asked).signed
     as_proposed = _prior_settings(config, {"vae": {"detail_channels": DETAIL_CHANNELS}}, "vae")
     for folder in (*train_prior.folders(as_proposed), out / "located"):
         writes += training_files(folder)
-    return Files(reads, [*writes, *signed], signed=signed)
+    return Files(reads, writes, signed)
 
 
 def run(config: Config) -> Outcome:

@@ -88,7 +88,7 @@ def files(config: Config) -> Files:
     results = [base.with_name(base.name + end) for base in new for end in ("_dseg.nii.gz", ".png")]
     models = [out / f"{kind}.safetensors" for kind in ("atlas", "pca", "prior", "model")]
     trained = [file for folder in logs for file in training_files(folder)]
-    return Files([], [*heads, *trained, *models, *results], signed=models)
+    return Files([], [*heads, *trained, *results], signed=models)
 
 
 def run(config: Config, size: Size = FULL) -> DemoResult:

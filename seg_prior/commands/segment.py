@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +18,7 @@ from seg_prior.errors import ConfigError
 from seg_prior.files import Files, sha256_of
 
 if TYPE_CHECKING:
-    from seg_prior.cohort.attempt import Task
+    from seg_prior.cohort.attempt import Attempt, Task
     from seg_prior.cohort.cluster import Engine
     from seg_prior.output.cohort import Judged
     from seg_prior.output.layout import Job
@@ -53,32 +53,23 @@ class Outcome:
     """What became of a request.
 
     Attributes:
-        written: Files.
+        num_written: Files.
         failed: (scan, message) of those that failed.
         judged: What those are worth that it did.
     """
 
-    written: tuple[Path, ...]
-    failed: tuple[tuple[Path, str], ...]
-    judged: tuple[tuple[Path, Judged], ...]
+    num_written: int
+    failed: tuple[tuple[str, str], ...]
+    judged: tuple[tuple[str, Judged], ...]
 
 
 def files(config: Config) -> Files:
     """What `run` reads and writes; `failed.tsv` comes only where a scan fails."""
-    from seg_prior.io import bids
     from seg_prior.output import cohort
-    from seg_prior.output.cohort_tables import tables_of
-    from seg_prior.output.layout import is_file
 
     mine = cohort.part_of(plan(config), config.shard)
-    writes = [file for job in mine for file in job.files.values()]
-    if config.bids:
-        root = (bids.DESCRIPTION, bids.IGNORE, bids.README)
-        writes = [*(config.out / name for name in root), *writes]
-    if not is_file(config.out):
-        writes += [config.out / name for name in tables_of(config)]
     reads = [file for job in mine for file in job.inputs]
-    return Files([config.model, *reads], writes, signed=writes)
+    return Files([config.model, *reads], [], signed=_results(config, mine))
 
 
 def run(config: Config) -> Outcome:
@@ -106,23 +97,23 @@ def run(config: Config) -> Outcome:
     from seg_prior.cohort.attempt import Task  # it imports torch: all above is told before
 
     is_alone = len(jobs) == 1
-    tasks = [Task(job, config, config.overwrite, in_folder, is_alone) for job in due]
+    tasks = (Task(job, config, config.overwrite, in_folder, is_alone) for job in due)
     tables: list[Path] = []
     with _engine(config, is_needed=bool(due)) as engine:
         if config.bids:
-            bids.describe_bids_folder(config.out, [job.image for job in jobs])
+            bids.describe_bids_folder(config.out, (job.image for job in jobs))
         try:
-            outcome = _segment_all(tasks, engine)
+            outcome = _segment_all(engine(tasks), len(due))
         finally:
             if in_folder:
                 cohort.forget_failures(job for job, _ in done)
                 tables = cohort_tables.write_tables(config.out, config)
-    before = [(job.image, worth) for job, worth in done]
+    before = [(job.scan, worth) for job, worth in done]
     for line in cohort.describe_quality([*before, *outcome.judged]):
         log.info(line)
-    written = (*outcome.written, *tables)
-    log.info("wrote %d files", len(written))
-    return Outcome(written, outcome.failed, outcome.judged)
+    num_written = outcome.num_written + len(tables)
+    log.info("wrote %d files", num_written)
+    return replace(outcome, num_written=num_written)
 
 
 def plan(config: Config) -> list[Job]:
@@ -134,7 +125,7 @@ def plan(config: Config) -> list[Job]:
     """
     from seg_prior.io import bids
     from seg_prior.io.find import find_images
-    from seg_prior.output.layout import Job, files_of, plan_outputs
+    from seg_prior.output.layout import Job, plan_outputs
 
     images = find_images(config.images)
     contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
@@ -153,12 +144,26 @@ def plan(config: Config) -> list[Job]:
             )
     targets = plan_outputs(images, config.out, config.bids)
     jobs = [
-        Job(image, files_of(target, config), contrasts, config.ignore)
+        Job(str(image), str(target), config, contrasts, config.ignore)
         for image, target in zip(images, targets, strict=True)
     ]
     if config.bids:
         bids.check_bids_folder(config.out)
     return jobs
+
+
+def _results(config: Config, jobs: Iterable[Job]) -> Iterator[Path]:
+    """All files that may be written, one after the other."""
+    from seg_prior.io import bids
+    from seg_prior.output.cohort_tables import tables_of
+    from seg_prior.output.layout import is_file
+
+    if config.bids:
+        yield from (config.out / name for name in (bids.DESCRIPTION, bids.IGNORE, bids.README))
+    for job in jobs:
+        yield from job.files.values()
+    if not is_file(config.out):
+        yield from (config.out / name for name in tables_of(config))
 
 
 @contextmanager
@@ -177,21 +182,20 @@ def _engine(config: Config, is_needed: bool) -> Iterator[Engine]:
             yield engine
 
 
-def _segment_all(tasks: list[Task], engine: Engine) -> Outcome:
-    """Do all of them; one that fails does not stop the others."""
-    written: list[Path] = []
-    failed: list[tuple[Path, str]] = []
-    judged: list[tuple[Path, Judged]] = []
-    num_busy = 0
-    for task, done in progress(engine(tasks), log, "scans", total=len(tasks), is_slow=True):
-        written += done.written
+def _segment_all(attempts: Iterable[tuple[Task, Attempt]], num: int) -> Outcome:
+    """Do all of them, so many; one that fails does not stop the others."""
+    failed: list[tuple[str, str]] = []
+    judged: list[tuple[str, Judged]] = []
+    num_written = num_busy = 0
+    for task, done in progress(attempts, log, "scans", total=num, is_slow=True):
+        num_written += len(done.written)
         num_busy += done.is_busy
         if done.judged:
-            judged.append((task.job.image, done.judged))
+            judged.append((task.job.scan, done.judged))
         if done.told:
-            failed.append((task.job.image, done.told))
+            failed.append((task.job.scan, done.told))
         for remark in done.remarks:
-            log.warning("%s: %s", task.job.image, remark)
+            log.warning("%s: %s", task.job.scan, remark)
     if num_busy:
-        log.info("%d of %d scans are left to another run, which has them", num_busy, len(tasks))
-    return Outcome(tuple(written), tuple(failed), tuple(judged))
+        log.info("%d of %d scans are left to another run, which has them", num_busy, num)
+    return Outcome(num_written, tuple(failed), tuple(judged))

@@ -50,7 +50,7 @@ def files(config: Config) -> Files:
     folder = config.out.with_suffix("")
     started = [] if config.start is None else [config.start]
     reads = [config.prior, *started, *find_label_maps(config.labels)]
-    return Files(reads, [*training_files(folder), config.out], signed=[config.out])
+    return Files(reads, training_files(folder), signed=[config.out])
 
 
 def run(config: Config) -> Header:

@@ -68,8 +68,8 @@ def files(config: Config) -> Files:
     from seg_prior.io.find import find_images, find_label_maps
 
     reads = find_label_maps(config.labels) if config.labels else find_images(config.images)
-    writes = [*training_files(config.out.with_suffix("")), config.out]
-    return Files([config.prior, *reads], writes, signed=[config.out])
+    logs = training_files(config.out.with_suffix(""))
+    return Files([config.prior, *reads], logs, signed=[config.out])
 
 
 def run(config: Config) -> Header:

@@ -51,7 +51,7 @@ def files(config: Config) -> Files:
 
     reads = find_label_maps(config.labels) + ([config.label_table] if config.label_table else [])
     logs = [file for folder in folders(config) for file in training_files(folder)]
-    return Files(reads, [*logs, config.out], signed=[config.out])
+    return Files(reads, logs, signed=[config.out])
 
 
 def run(config: Config) -> Header:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -38,7 +38,7 @@ def check_bids_folder(out: Path) -> None:
             )
 
 
-def describe_bids_folder(out: Path, images: Sequence[Path]) -> None:
+def describe_bids_folder(out: Path, images: Iterable[Path]) -> None:
     """Write what makes a folder a BIDS derivatives folder; of earlier scans as well as of these.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,7 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 from seg_prior import __version__
 from seg_prior.config.output import ScanConfig
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute, write_json
+from seg_prior.files import absolute, is_bare, write_json
 from seg_prior.io.formats import content_sha256
 from seg_prior.io.sidecar import GENERATED_BY, read_json, read_ours
 from seg_prior.output.layout import Job
@@ -75,8 +77,12 @@ def done_and_due(
     """
     done: list[tuple[Job, Judged]] = []
     due: list[Job] = []
+    bare = functools.cache(is_bare)
     for job in jobs:
-        if any(file.exists() for file in job.files.values()):  # else no scan need be hashed
+        is_any = not bare(os.path.dirname(job.label_map)) and any(
+            map(Path.exists, job.files.values())
+        )
+        if is_any:  # else no scan need be hashed
             request, before = resume_key(job, config, model_sha256), read_json(job.sidecar)
             if not overwrite and is_finished(job, before, request):
                 done.append((job, Judged.of(before)))
@@ -113,7 +119,7 @@ def forget_failures(jobs: Iterable[Job]) -> None:
             job.failure.unlink(missing_ok=True)
 
 
-def describe_quality(judged: Sequence[tuple[Path, Judged]]) -> list[str]:
+def describe_quality(judged: Sequence[tuple[str, Judged]]) -> list[str]:
     """How many scans of a request have which verdict, and a line for each that should be looked at.
 
     Args:
@@ -128,9 +134,9 @@ def describe_quality(judged: Sequence[tuple[Path, Judged]]) -> list[str]:
     counts = ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name])
     lines = [f"quality control: {counts}"]
     for verdict in ("FAIL", "WARN"):
-        for image, worth in judged:
+        for scan, worth in judged:
             if worth.verdict == verdict:
-                lines.append(f"  {verdict} {image}: {rules(worth.findings)}")
+                lines.append(f"  {verdict} {scan}: {rules(worth.findings)}")
     if verdicts["not measured"]:
         lines.append("  the model has no calibration; seg-prior calibrate makes one")
     return lines

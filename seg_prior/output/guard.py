@@ -12,10 +12,11 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, check_writable, remove_empty, sha256_of, writing
+from seg_prior.files import Files, check_writable, is_bare, remove_empty, sha256_of, writing
 
 RECORD = ".seg-prior.sha256"
 _BEING_WRITTEN = "-"
@@ -34,7 +35,7 @@ def guarded(files: Files) -> Iterator[None]:
         yield
         return
     recorded = _checked(files)
-    del files  # of a long list hundreds of megabytes, which the command has once more
+    del files  # the scans of a long list, which the command has once more
     folders = dict.fromkeys(path.parent for path in recorded)
     new = [folder for folder in folders if not (folder / RECORD).exists()]
     made = [f for folder in folders for f in (folder, *folder.parents) if not f.exists()]
@@ -48,40 +49,52 @@ def guarded(files: Files) -> Iterator[None]:
 
 def _checked(files: Files) -> list[Path]:
     """Refuse what may not be written; the files to keep a record of."""
-    told_of = {*files.signed, *files.updates}  # a set: there may be a hundred thousand
-    recorded = [path for path in files.writes if path not in told_of]
-    _check_inputs(files)
+    recorded = [path for path in files.writes if path not in files.updates]
+    folders = _check_inputs(files.reads, chain(recorded, files.signed))
     for path in recorded:
         _check_ours(path)
-    for folder in _places(files.writes):
+    for folder in _places([*folders, *(path.parent for path in files.updates)]):
         check_writable(folder)
     return recorded
 
 
-def _check_inputs(files: Files) -> None:
-    """By whatever name: the same path, a link to it, another name of the file."""
-    resolved = functools.cache(Path.resolve)  # many files lie in few folders
-    inputs = {identity: path for path in files.reads for identity in _identities(path, resolved)}
-    for path in files.writes:
-        for identity in () if path in files.updates else _identities(path, resolved):
+def _check_inputs(reads: Iterable[Path], writes: Iterable[Path]) -> list[Path]:
+    """Refuse to write to an input by whatever name: its path, a link to it, another name of it.
+
+    Returns:
+        The folders that are written to.
+    """
+    # Many files lie in few folders. In one where nothing is, no file has the name of another.
+    resolved = functools.cache(lambda folder: str(Path(folder).resolve()))
+    bare = functools.cache(is_bare)
+    inputs = {name: path for path in reads for name in _identities(path, resolved, bare)}
+    folders: dict[str, None] = {}
+    for path in writes:
+        folders[os.path.dirname(path)] = None
+        for identity in _identities(path, resolved, bare):
             if identity in inputs:
                 raise ConfigError(
                     f"{path}: found {inputs[identity]}, which is an input of this command, need "
                     "another place to write to. Name another OUT."
                 )
+    return [Path(folder) for folder in folders]
 
 
-def _identities(path: Path, resolved: Callable[[Path], Path]) -> Iterator[object]:
+def _identities(
+    path: Path, resolved: Callable[[str], str], bare: Callable[[str], bool]
+) -> Iterator[object]:
     """Its place, and the file there, which may have other names."""
-    yield os.path.join(resolved(path.parent), path.name)
-    with contextlib.suppress(OSError, ValueError):  # it is not there
-        status = path.stat()
-        yield status.st_dev, status.st_ino
+    folder, name = os.path.split(path)
+    yield os.path.join(resolved(folder), name)
+    if not bare(folder):
+        with contextlib.suppress(OSError, ValueError):  # it is not there
+            status = os.stat(path)
+            yield status.st_dev, status.st_ino
 
 
-def _places(files: Iterable[Path]) -> list[Path]:
-    """Their folders; of those that are still to be made in one folder, the first."""
-    folders = dict.fromkeys(path.parent for path in files)
+def _places(all_folders: Iterable[Path]) -> list[Path]:
+    """Of folders that are still to be made in one folder, the first."""
+    folders = dict.fromkeys(all_folders)
     first: dict[Path, Path] = {}
     for folder in folders:
         above = (place for place in (folder, *folder.parents) if place.exists())

@@ -38,16 +38,28 @@ class Job(NamedTuple):
     """A scan and what is made of it.
 
     Attributes:
-        image: The scan.
-        files: What to write, as `files_of` has it.
+        scan: Where it lies; text, as a request may hold a hundred thousand of them.
+        label_map: Where that goes.
+        options: What else is written.
         contrasts: Its further images.
         ignore: A mask of missing data.
     """
 
-    image: Path
-    files: dict[str, Path]
+    scan: str
+    label_map: str
+    options: OutputOptions
     contrasts: tuple[Path, ...] = ()
     ignore: Path | None = None
+
+    @property
+    def image(self) -> Path:
+        """The scan."""
+        return Path(self.scan)
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What to write."""
+        return files_of(self.target, self.options)
 
     @property
     def inputs(self) -> tuple[Path, ...]:
@@ -57,17 +69,18 @@ class Job(NamedTuple):
     @property
     def target(self) -> Path:
         """The label map."""
-        return self.files["label_map"]
+        return Path(self.label_map)
 
     @property
     def sidecar(self) -> Path:
         """What tells how the label map was made."""
-        return self.files["sidecar"]
+        return self.target.with_name(f"{strip_suffix(self.target)}.json")
 
     @property
     def failure(self) -> Path:
         """What tells why there is no label map."""
-        return self.sidecar.with_name(f"{self.sidecar.stem.removesuffix('_dseg')}_failed.json")
+        base = strip_suffix(self.target).removesuffix("_dseg")
+        return self.target.with_name(f"{base}_failed.json")
 
 
 def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
