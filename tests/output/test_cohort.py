@@ -399,7 +399,7 @@ def test_the_last_lines_name_every_scan_to_look_at() -> None:
     for name, verdict in (("a", "PASS"), ("b", "WARN"), ("c", "FAIL"), ("d", "PASS")):
         findings = [] if verdict == "PASS" else [{"text": f"rule of {name}"}]
         sidecar = {"quality": {"verdict": verdict, "findings": findings}}
-        judged.append((Path(f"{name}.nii"), Judged.of(sidecar)))
+        judged.append((f"{name}.nii", Judged.of(sidecar)))
     assert cohort.describe_quality(judged) == [
         "quality control: 1 FAIL, 1 WARN, 2 PASS",
         "  FAIL c.nii: rule of c",
@@ -409,7 +409,7 @@ def test_the_last_lines_name_every_scan_to_look_at() -> None:
 
 
 def test_a_model_without_calibration_is_not_called_good() -> None:
-    assert cohort.describe_quality([(Path("a.nii"), Judged("not measured"))]) == [
+    assert cohort.describe_quality([("a.nii", Judged("not measured"))]) == [
         "quality control: 1 not measured",
         "  the model has no calibration; seg-prior calibrate makes one",
     ]

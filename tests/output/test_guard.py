@@ -187,6 +187,6 @@ def test_many_files_of_a_folder_cost_one_look_at_it(
 
     monkeypatch.setattr("seg_prior.output.guard.check_writable", tried.append)
     monkeypatch.setattr(Path, "resolve", resolve_counted)
-    with guarded(Files([tmp_path / "scan"], writes, signed=writes)):
+    with guarded(Files([tmp_path / "scan"], [], signed=iter(writes))):
         assert tried == [writes[0].parent]  # all of them are to be made in one place
         assert len(resolved) == len(set(resolved)) == 6
