@@ -56,6 +56,7 @@ def test_an_atlas_has_no_latent(tiny_atlas: Path, capsys: pytest.CaptureFixture[
     assert facts["latent"] == {"num_latents": 0}
     assert facts["size"]["num_weights"] == {"prior": 10 * facts["grid"]["num_anatomy_voxels"] // 8}
     assert "vae: -" in lines
+    assert "offset: -" in lines
 
 
 def test_no_checkpoint_is_refused(tmp_path: Path) -> None:
