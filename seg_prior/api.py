@@ -133,8 +133,8 @@ class Segmenter(Predictor):
     ) -> Segmentation:
         """Register, encode, climb, and take the posterior at the scan's own voxels.
 
-        An image whose tissues drift by more than a quarter is divided by the bias field that its
-        labels show, and read again, as long as that raises its evidence; of contrasts the first.
+        An image whose tissues drift by more than 1.3 times is divided by the bias field that its
+        labels show, and read again, if that raises its evidence enough; of contrasts the first.
 
         Args:
             image: A path, a nibabel image, a Volume, or an (I, J, K) array with an affine.
@@ -161,7 +161,7 @@ class Segmenter(Predictor):
         ignored: NDArray[np.bool_] | None,
         seconds: dict[str, float],
         even: Volume,
-        divided: tuple[BiasField, ...],
+        divided: BiasField | None,
     ) -> Segmentation:
         """One reading of a scan, evened out by division; its seconds are added to the others'."""
         with timed(seconds, "conform"):

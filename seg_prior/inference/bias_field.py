@@ -60,7 +60,7 @@ def fit_bias_field(
     data: NDArray[np.generic],
     labels: NDArray[np.uint8],
     class_of_label: NDArray[np.integer],
-    divided: Sequence[BiasField] = (),
+    divided: BiasField | None = None,
 ) -> BiasField | None:
     """The field that a scan's structures show.
 
@@ -68,7 +68,7 @@ def fit_bias_field(
         data: (I, J, K) intensities.
         labels: (I, J, K) indices of labels.
         class_of_label: (L,) their intensity classes, -1 of what is no structure.
-        divided: Fields that are not counted, since they have been divided out.
+        divided: A field that is not counted, since it has been divided out.
 
     Returns:
         None where too little is seen, and where intensities are below 0.
@@ -85,8 +85,8 @@ def fit_bias_field(
         return None
     voxels = np.stack(np.unravel_index(some[is_positive], data.shape)).astype(np.float64)
     log_values = np.log(values[is_positive])
-    for field in divided:
-        log_values -= field.log_at(list(voxels))
+    if divided is not None:
+        log_values -= divided.log_at(list(voxels))
     return fitted(log_values, voxels, class_of_label[labels.reshape(-1)[some[is_positive]]])
 
 
@@ -126,14 +126,13 @@ def fitted(log_values: Floats, voxels: Floats, classes: NDArray[np.integer]) -> 
     return BiasField(coefficients, center, scale, voxels.min(axis=1), voxels.max(axis=1), ratio)
 
 
-def without(data: NDArray[np.generic], fields: Sequence[BiasField]) -> NDArray[np.float32]:
-    """(I, J, K) intensities, divided by fields."""
+def without(data: NDArray[np.generic], field: BiasField) -> NDArray[np.float32]:
+    """(I, J, K) intensities, divided by a field."""
     out = np.empty(data.shape, dtype=np.float32)
     axes = [np.arange(n, dtype=np.float64) for n in data.shape]
     for plane, (values, place) in enumerate(zip(data, axes[0], strict=True)):
         voxels = (np.array(place), axes[1][:, None], axes[2][None])
-        factor = np.exp(-np.sum([field.log_at(voxels) for field in fields], axis=0))
-        out[plane] = values * factor
+        out[plane] = values * np.exp(-field.log_at(voxels))
     return out
 
 

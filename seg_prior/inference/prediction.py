@@ -57,7 +57,7 @@ class Prediction:
         estimate: z, intensities and log prior.
         voxels, summary: Where anatomy can be, and the posterior there.
         seconds: Wall time of each step.
-        divided: Bias fields that the intensities were divided by before they were read.
+        divided: The bias field that the intensities were divided by before they were read, if any.
     """
 
     predictor: Predictor
@@ -69,7 +69,7 @@ class Prediction:
     voxels: NativeVoxels
     summary: Posterior
     seconds: dict[str, float]
-    divided: tuple[BiasField, ...] = ()
+    divided: BiasField | None = None
 
     def __repr__(self) -> str:
         labels = f"{len(self._labels) - 1} labels by {self.predictor.config.model.name}"
@@ -92,7 +92,7 @@ class Prediction:
         contrasts: tuple[Volume, ...],
         registered: RegisteredScan,
         seconds: dict[str, float],
-        divided: tuple[BiasField, ...] = (),
+        divided: BiasField | None = None,
     ) -> Self:
         """Infer z and intensities, and take the posterior at the scan's own voxels.
 
@@ -101,7 +101,7 @@ class Prediction:
             volume, contrasts: What was registered.
             registered: That, in both spaces.
             seconds: Of the steps so far; gains those of the others.
-            divided: Of the first image, before it was registered.
+            divided: What the first image was divided by before that.
 
         Raises:
             ImageError: No voxel lies in the anatomy.

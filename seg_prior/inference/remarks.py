@@ -15,7 +15,7 @@ from seg_prior.registration.laterality import MIRRORED
 def remarks_of(
     predictor: Predictor,
     volumes: Sequence[Volume],
-    divided: Sequence[BiasField],
+    divided: BiasField | None,
     is_there: Collection[int],
 ) -> tuple[str, ...]:
     """One line each.
@@ -23,7 +23,7 @@ def remarks_of(
     Args:
         predictor: What read the scan.
         volumes: The scan, and its further images.
-        divided: Bias fields that the scan's intensities were divided by.
+        divided: The bias field that the scan's intensities were divided by, if any.
         is_there: Indices of the labels that are the likeliest somewhere.
     """
     return (
@@ -46,11 +46,10 @@ def _of_model(predictor: Predictor) -> Iterator[str]:
         yield f"{predictor.config.model}: {MIRRORED}"
 
 
-def _of_bias(divided: Sequence[BiasField]) -> Iterator[str]:
-    if divided:
-        folds = ", then ".join(f"{field.ratio:.2f}" for field in divided)
+def _of_bias(divided: BiasField | None) -> Iterator[str]:
+    if divided is not None:
         yield (
-            f"one tissue was {folds} times as bright in one place as in another; "
+            f"one tissue was {divided.ratio:.2f} times as bright in one place as in another; "
             "read again without this bias field"
         )
 
