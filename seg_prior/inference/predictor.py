@@ -163,10 +163,10 @@ class Predictor:
         """The labels of results."""
         return self.model.header.label_table.written
 
-    def decode(self, z: Tensor) -> Tensor:
-        """(1, K) -> (1, L, V) log f(z)."""
+    def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:
+        """(1, K) -> (1, L, V) log f(z), or (1, L, 8 N) at N chosen cells of the mask."""
         with autocast(self.device):
-            return self.model.prior.decode(z)
+            return self.model.prior.decode(z, cells)
 
     def observe(self, registered: RegisteredScan) -> Observation:
         """The image on the voxels of the anatomy mask."""

@@ -13,8 +13,10 @@ from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
 from seg_prior.models.image_posterior import EM_STRIDE
 from seg_prior.models.likelihood import Intensities, IntensityClasses
+from seg_prior.models.location import CELL
 from seg_prior.models.objective import log_prob_of_image
 from seg_prior.models.reader_input import FineImage
+from seg_prior.models.runs import of_cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class Observation:
     observed: Tensor
     classes: IntensityClasses
     fine: FineImage | None = None
+
+    def at(self, cells: Tensor) -> Observation:
+        """What is seen at N chosen cells of the mask."""
+        image, observed = (of_cells(each, cells, CELL) for each in (self.image, self.observed))
+        return Observation(image, observed, self.classes)
 
 
 @dataclass(frozen=True, eq=False)

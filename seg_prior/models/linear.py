@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from seg_prior.errors import ConfigError
 from seg_prior.models.location import CELL, LocationPrior
 from seg_prior.models.prior import Prior
+from seg_prior.models.runs import of_cells
 
 SMOOTHING = 0.02
 """Added to every group's share of a cell before the logarithm."""
@@ -56,15 +57,20 @@ class LinearPrior(Prior):
         mean = torch.einsum("blc,klc->bk", residual, self.basis.float()) / norms
         return mean, torch.full_like(mean, -6.0)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """(B, K) -> (B, L, V) log f(z)."""
-        batch = self.checked(z).shape[0]
+    def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:
+        """(B, K) -> (B, L, V) log f(z), or (B, L, 8 N) at N chosen cells of the mask."""
+        log_prior = self._decoded(self.checked(z))
+        return log_prior if cells is None else of_cells(log_prior, cells, CELL)
+
+    def _decoded(self, z: Tensor) -> Tensor:
+        """(B, K) -> (B, L, V)."""
+        batch = z.shape[0]
         if self.num_latents == 0:
             return self.location.log_prob.expand(batch, -1, -1)
-        cells = torch.einsum("bk,klc->blc", z, self.basis.to(z.dtype))
+        scores = torch.einsum("bk,klc->blc", z, self.basis.to(z.dtype))
         half = [side // 2 for side in self.location.shape]
-        grid = cells.new_zeros(batch, cells.shape[1], half[0] * half[1] * half[2])
-        grid[:, :, self.location.cells] = cells
+        grid = scores.new_zeros(batch, scores.shape[1], half[0] * half[1] * half[2])
+        grid[:, :, self.location.cells] = scores
         full = F.interpolate(
             grid.view(batch, -1, *half), scale_factor=2, mode="trilinear", align_corners=False
         )

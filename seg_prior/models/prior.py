@@ -44,8 +44,8 @@ class Prior(nn.Module, ABC):
         """
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """(B, K) -> (B, L, V) log f(z).
+    def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:
+        """(B, K) -> (B, L, V) log f(z), or (B, L, 8 N) at N chosen cells of the mask.
 
         Raises:
             ConfigError: z is not of K numbers.

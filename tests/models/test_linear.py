@@ -12,8 +12,9 @@ from seg_prior.models.linear import (
     fit_atlas,
     fit_components,
 )
-from seg_prior.models.location import LocationPrior
+from seg_prior.models.location import CELL, LocationPrior
 from seg_prior.models.objective import log_prob_of_labels
+from seg_prior.models.runs import of_cells
 from tests.models import toy
 
 NUM_MAPS = 6
@@ -100,6 +101,14 @@ def test_decoded_columns_are_normalised_and_subjects_apart(
     log_prior = prior.decode(z)
     torch.testing.assert_close(log_prior.exp().sum(1), torch.ones(3, location.voxels.numel()))
     torch.testing.assert_close(log_prior[1:2], prior.decode(z[1:2]))
+
+
+def test_chosen_cells_are_decoded_as_in_the_whole(location: LocationPrior, soft: Tensor) -> None:
+    cells = torch.tensor([3, 0])
+    for prior in (fit_atlas(location), fit_components(location, soft, 3)):
+        z = torch.ones(1, prior.num_latents)
+        expected = of_cells(prior.decode(z), cells, CELL)
+        torch.testing.assert_close(prior.decode(z, cells), expected)
 
 
 def test_shares_of_a_cell_are_counted_over_its_own_eight_voxels() -> None:
