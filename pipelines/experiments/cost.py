@@ -69,7 +69,8 @@ def _cumulative(watch: cProfile.Profile) -> dict[str, float]:
 
 def segment(scans: Sequence[Path], target: Path, checkout: Path, *flags: str) -> list[str]:
     """The command that segments scans with the package of a checkout, on one thread."""
-    module = [sys.executable, "-m", "seg_prior", "segment"]
+    # -P: the package of the working directory would go before that of the checkout.
+    module = [sys.executable, "-P", "-m", "seg_prior", "segment"]
     paths = [*map(str, scans), str(target)]
     return ["env", f"PYTHONPATH={checkout}", *module, *paths, "--threads", "1", *flags]
 
