@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A field of displacements that ITK has written and whose displacements are all 0. It moves no point, one guesses,
 # and in SimpleITK 2.5.7 (ITK 5.4) none. nitransforms 25.1.0 adds the places of the voxels to the displacements and
-# puts cubic splines through the sum, which end flat: within three voxels of the border points are pushed outwards, then inwards,
+# puts cubic splines through the sum, which end flat: within three voxels of the border points are pushed outwards and inwards in turn,
 # the further the larger the voxels are, in every field. On the voxels themselves, where one would compare the
 # two, and in the middle they agree.
 #
