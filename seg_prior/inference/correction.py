@@ -13,9 +13,9 @@ from seg_prior.core.labels import LabelTable
 from seg_prior.models.blocks import at_cells
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities, LikelihoodTable
-from seg_prior.models.location import CELL, LocationPrior, voxel_of
+from seg_prior.models.location import CELL, LocationPrior, of_cells, voxel_of
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
-from seg_prior.models.runs import of_cells, runs
+from seg_prior.models.runs import runs
 from seg_prior.models.voxel_rows import VoxelRows
 
 _PLANES = 4
@@ -45,7 +45,7 @@ class Correction:
         self, log_prior: Tensor, location: LocationPrior, cells: Tensor | None = None
     ) -> Tensor:
         """log f', normalised, in the place of (B, L, V) log f(z), or of that of chosen cells."""
-        mean = self.mean if cells is None else of_cells(self.mean, cells, CELL)
+        mean = of_cells(self.mean, cells)
         for start in range(0, log_prior.shape[2], _VOXELS):
             some = log_prior[..., start : start + _VOXELS]
             more = location.of_labels(mean[None, :, start : start + _VOXELS].float())

@@ -21,7 +21,7 @@ from seg_prior.inference.bias_field import BiasField, fit_bias_field
 from seg_prior.inference.label_volumes import LabelVolume, intracranial_volume, label_volumes
 from seg_prior.inference.posterior import NativeVoxels, Posterior, find_native_voxels, summarise
 from seg_prior.inference.predictor import Predictor
-from seg_prior.inference.refine import MapEstimate, Observation
+from seg_prior.inference.refine import MANY_VOXELS, MapEstimate, Observation
 from seg_prior.inference.remarks import remarks_of
 from seg_prior.inference.uncertainty import (
     log_volume_spread,
@@ -34,7 +34,7 @@ _MANY_NUMBERS = 1 << 26
 """Probabilities that are taken at once where all are asked for, a quarter of a gigabyte."""
 NUM_DRAWS = 4
 """Of z, for the spread of volumes."""
-_MANY_CELLS, _CELLS_APART = 12_500, 2
+_CELLS_APART = 2
 """Of a large anatomy every second cell tells the spread, for half the time: what it loses is little
 beside the noise of a few draws."""
 
@@ -223,9 +223,8 @@ class Prediction:
         predictor, estimate = self.predictor, self.estimate
         assert estimate.log_var is not None
         location, correction = predictor.model.location, estimate.correction
-        num_cells, device = len(location.cells), location.cells.device
-        apart = _CELLS_APART if num_cells > _MANY_CELLS else 1
-        cells = torch.arange(0, num_cells, apart, device=device)
+        apart = _CELLS_APART if location.voxels.numel() > MANY_VOXELS else 1
+        cells = torch.arange(0, len(location.cells), apart, device=location.cells.device)
 
         def decode(z: Tensor) -> Tensor:
             f = predictor.decode(z, cells)

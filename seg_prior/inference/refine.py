@@ -13,10 +13,9 @@ from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
 from seg_prior.models.image_posterior import EM_STRIDE
 from seg_prior.models.likelihood import Intensities, IntensityClasses
-from seg_prior.models.location import CELL
+from seg_prior.models.location import of_cells
 from seg_prior.models.objective import log_prob_of_image
 from seg_prior.models.reader_input import FineImage
-from seg_prior.models.runs import of_cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +36,7 @@ class Observation:
 
     def at(self, cells: Tensor) -> Observation:
         """What is seen at N chosen cells of the mask."""
-        image, observed = (of_cells(each, cells, CELL) for each in (self.image, self.observed))
+        image, observed = (of_cells(each, cells) for each in (self.image, self.observed))
         return Observation(image, observed, self.classes)
 
 
@@ -66,12 +65,13 @@ class MapEstimate:
 
 EM_ROUNDS, LAST_ROUNDS = 20, 2
 """On some of the voxels of a large anatomy, and then on all."""
-_MANY_VOXELS = 100_000
+MANY_VOXELS = 100_000
+"""Of an anatomy of which some tell what all would."""
 
 
 def fit_intensities(log_prior: Tensor, seen: Observation) -> Intensities:
     """EM from the moments of the image under a label prior (1, L, V)."""
-    stride = EM_STRIDE if log_prior.shape[2] > _MANY_VOXELS else 1
+    stride = EM_STRIDE if log_prior.shape[2] > MANY_VOXELS else 1
     return em.fit_anew(
         seen.image[..., ::stride],
         seen.observed[..., ::stride],

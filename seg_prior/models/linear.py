@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.errors import ConfigError
-from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.location import CELL, LocationPrior, of_cells
 from seg_prior.models.prior import Prior
-from seg_prior.models.runs import of_cells
 
 SMOOTHING = 0.02
 """Added to every group's share of a cell before the logarithm."""
@@ -59,14 +58,9 @@ class LinearPrior(Prior):
 
     def decode(self, z: Tensor, cells: Tensor | None = None) -> Tensor:
         """(B, K) -> (B, L, V) log f(z), or (B, L, 8 N) at N chosen cells of the mask."""
-        log_prior = self._decoded(self.checked(z))
-        return log_prior if cells is None else of_cells(log_prior, cells, CELL)
-
-    def _decoded(self, z: Tensor) -> Tensor:
-        """(B, K) -> (B, L, V)."""
-        batch = z.shape[0]
+        batch = self.checked(z).shape[0]
         if self.num_latents == 0:
-            return self.location.log_prob.expand(batch, -1, -1)
+            return of_cells(self.location.log_prob.expand(batch, -1, -1), cells)
         scores = torch.einsum("bk,klc->blc", z, self.basis.to(z.dtype))
         half = [side // 2 for side in self.location.shape]
         grid = scores.new_zeros(batch, scores.shape[1], half[0] * half[1] * half[2])
@@ -75,7 +69,7 @@ class LinearPrior(Prior):
             grid.view(batch, -1, *half), scale_factor=2, mode="trilinear", align_corners=False
         )
         logits = self.location.of_labels(self.location.gather(full))
-        return torch.log_softmax(logits + self.location.log_prob, dim=1)
+        return of_cells(torch.log_softmax(logits + self.location.log_prob, dim=1), cells)
 
 
 def fit_atlas(location: LocationPrior) -> LinearPrior:

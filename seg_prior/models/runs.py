@@ -23,8 +23,3 @@ def summed(values: Tensor, sum_of_row: Tensor, num_sums: int) -> Tensor:
 def runs(num_voxels: int) -> list[slice]:
     """Of whole cells, so few voxels that what is made of all their labels stays small."""
     return [slice(start, start + _RUN) for start in range(0, num_voxels, _RUN)]
-
-
-def of_cells(values: Tensor, cells: Tensor, size: int) -> Tensor:
-    """(..., V) values of voxels -> (..., size N), those of N cells of `size` voxels each."""
-    return values.reshape(*values.shape[:-1], -1, size)[..., cells, :].flatten(-2)

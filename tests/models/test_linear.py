@@ -12,9 +12,8 @@ from seg_prior.models.linear import (
     fit_atlas,
     fit_components,
 )
-from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.location import LocationPrior, of_cells
 from seg_prior.models.objective import log_prob_of_labels
-from seg_prior.models.runs import of_cells
 from tests.models import toy
 
 NUM_MAPS = 6
@@ -107,7 +106,7 @@ def test_chosen_cells_are_decoded_as_in_the_whole(location: LocationPrior, soft:
     cells = torch.tensor([3, 0])
     for prior in (fit_atlas(location), fit_components(location, soft, 3)):
         z = torch.ones(1, prior.num_latents)
-        expected = of_cells(prior.decode(z), cells, CELL)
+        expected = of_cells(prior.decode(z), cells)
         torch.testing.assert_close(prior.decode(z, cells), expected)
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from seg_prior.models.runs import of_cells, runs, summed
+from seg_prior.models.runs import runs, summed
 
 
 def test_runs_hold_every_voxel_once_in_whole_cells() -> None:
@@ -17,8 +17,3 @@ def test_rows_of_one_sum_are_added() -> None:
     values = torch.tensor([[[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]]])
     found = summed(values, torch.tensor([1, 0, 1]), 3)
     assert found.tolist() == [[[10.0, 20.0], [101.0, 202.0], [0.0, 0.0]]]
-
-
-def test_the_voxels_of_a_cell_lie_side_by_side() -> None:
-    values = torch.arange(12.0).view(2, 6)
-    assert of_cells(values, torch.tensor([2, 0]), 2).tolist() == [[4, 5, 0, 1], [10, 11, 6, 7]]
