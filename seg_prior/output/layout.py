@@ -74,7 +74,7 @@ class Job(NamedTuple):
     @property
     def sidecar(self) -> Path:
         """What tells how the label map was made."""
-        return self.target.with_name(f"{strip_suffix(self.target)}.json")
+        return _sidecar_of(self.target)
 
     @property
     def failure(self) -> Path:
@@ -153,10 +153,14 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "intensities": intensities if options.intensities else "",
         "label_table": f"{stem}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
-        "sidecar": f"{stem}.json",
+        "sidecar": _sidecar_of(target).name,
         "label_map": target.name,
     }
     return {kind: target.with_name(name) for kind, name in names.items() if name}
+
+
+def _sidecar_of(target: Path) -> Path:
+    return target.with_name(f"{strip_suffix(target)}.json")
 
 
 def _departure_names(base: str) -> dict[str, str]:
