@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +103,14 @@ def give_densities(config: FamiliesConfig) -> None:
         return
     settings = settings_of(config, "pca")
     anatomies = align(settings.labels, settings.label_table, settings)
-    for out in missing:
-        kind, density = out.stem.split("-")
+    for kind, of_kind in groupby(missing, lambda path: path.stem.split("-")[0]):
         model = load_model(config.out / f"{kind}.safetensors")
         codes = codes_of(model.prior, anatomies, config.seed)
-        model.prior.density, told = fit_density(density, codes, is_standard=kind != "ae")
-        log.info("%s %s: %s", kind, density, told)
-        save_model(out, model.header.model_copy(update={"density": density}), model.prior)
+        for out in of_kind:
+            density = out.stem.split("-")[1]
+            model.prior.density, told = fit_density(density, codes, is_standard=kind != "ae")
+            log.info("%s %s: %s", kind, density, told)
+            save_model(out, model.header.model_copy(update={"density": density}), model.prior)
 
 
 def models(config: FamiliesConfig) -> list[Path]:
