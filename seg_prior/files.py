@@ -55,7 +55,7 @@ class Files(NamedTuple):
 
     reads: list[Path]
     writes: list[Path]
-    signed: Iterable[Path] = ()
+    signed: Iterable[Path | str] = ()
     updates: Sequence[Path] = ()
 
 
@@ -199,6 +199,12 @@ def sha256_of(path: Path) -> str:
     """Of the file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def split(path: str) -> tuple[str, str]:
+    """A folder with what separates it from what is in it, and the name: `a/b` -> `a/`, `b`."""
+    begin = path.rfind(os.sep) + 1
+    return path[:begin], path[begin:]
 
 
 def absolute(path: Path) -> Path:

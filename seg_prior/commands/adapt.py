@@ -95,7 +95,7 @@ def files(config: Config) -> Files:
     if config.check_only:
         return Files(reads, writes)
     writes += [out / name for name in (REQUEST, "prior.yaml", "report.md")]
-    signed = [_checkpoint(config, kind) for kind in ("first_atlas", *MODELS)]
+    signed: list[Path | str] = [_checkpoint(config, kind) for kind in ("first_atlas", *MODELS)]
     for kind in MODELS:
         writes += [out / "scores" / f"{kind}.{ending}" for ending in ("csv", "json")]
         asked = _segment_settings(config, kind, subjects.scored)

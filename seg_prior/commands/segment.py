@@ -124,10 +124,10 @@ def plan(config: Config) -> list[Job]:
             belong to one scan.
     """
     from seg_prior.io import bids
-    from seg_prior.io.find import find_images
+    from seg_prior.io.find import find_images, find_names
     from seg_prior.output.layout import Job, plan_outputs
 
-    images = find_images(config.images)
+    images = find_names(config.images)
     contrasts = tuple(find_images(config.contrasts)) if config.contrasts else ()
     of_one = {"contrasts": "further images they are", "ignore": "mask it is"}
     for key, what in of_one.items():
@@ -137,14 +137,14 @@ def plan(config: Config) -> list[Job]:
                 "Segment the scans one by one."
             )
     for contrast in contrasts:
-        if any(image.exists() and contrast.samefile(image) for image in images):
+        if any(Path(image).exists() and contrast.samefile(image) for image in images):
             raise ConfigError(
                 f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
                 "What is shown twice would count twice."
             )
     targets = plan_outputs(images, config.out, config.bids)
     jobs = [
-        Job(str(image), str(target), config, contrasts, config.ignore)
+        Job(image, target, config, contrasts, config.ignore)
         for image, target in zip(images, targets, strict=True)
     ]
     if config.bids:
@@ -152,7 +152,7 @@ def plan(config: Config) -> list[Job]:
     return jobs
 
 
-def _results(config: Config, jobs: Iterable[Job]) -> Iterator[Path]:
+def _results(config: Config, jobs: Iterable[Job]) -> Iterator[Path | str]:
     """All files that may be written, one after the other."""
     from seg_prior.io import bids
     from seg_prior.output.cohort_tables import tables_of
@@ -161,7 +161,7 @@ def _results(config: Config, jobs: Iterable[Job]) -> Iterator[Path]:
     if config.bids:
         yield from (config.out / name for name in (bids.DESCRIPTION, bids.IGNORE, bids.README))
     for job in jobs:
-        yield from job.files.values()
+        yield from job.paths
     if not is_file(config.out):
         yield from (config.out / name for name in tables_of(config))
 

@@ -15,10 +15,11 @@ GENERATED_BY = {"GeneratedBy": [{"Name": "seg-prior", "Version": __version__}]}
 """What every JSON file of ours says of itself, in the words of BIDS."""
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path | str) -> dict[str, Any]:
     """The object in a JSON file; empty where there is none."""
     try:
-        raw = path.read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            raw = file.read()
         try:
             found = from_json(raw)  # in half the time of `json`, without names that are no UTF-8
         except ValueError:
@@ -28,7 +29,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def read_ours(path: Path) -> dict[str, Any]:
+def read_ours(path: Path | str) -> dict[str, Any]:
     """The object in a JSON file that this program wrote; empty where there is none."""
     found = read_json(path)
     return found if is_ours(found) else {}

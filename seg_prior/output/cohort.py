@@ -60,8 +60,11 @@ def is_finished(job: Job, sidecar: Sidecar, request: Request) -> bool:
         sidecar: What stands there; empty if nothing does.
         request: The scan's `resume_key`.
     """
-    is_made = REPLACED not in sidecar and sidecar.get("request") == request
-    return is_made and all(file.exists() for file in job.files.values())
+    return _is_made(sidecar, request) and all(map(os.path.exists, job.paths))
+
+
+def _is_made(sidecar: Sidecar, request: Request) -> bool:
+    return REPLACED not in sidecar and sidecar.get("request") == request
 
 
 def done_and_due(
@@ -79,12 +82,11 @@ def done_and_due(
     due: list[Job] = []
     bare = functools.cache(is_bare)
     for job in jobs:
-        is_any = not bare(os.path.dirname(job.label_map)) and any(
-            map(Path.exists, job.files.values())
-        )
-        if is_any:  # else no scan need be hashed
+        is_bare_place = bare(os.path.dirname(job.label_map))
+        are_there = () if is_bare_place else tuple(map(os.path.exists, job.paths))
+        if any(are_there):  # else no scan need be hashed
             request, before = resume_key(job, config, model_sha256), read_json(job.sidecar)
-            if not overwrite and is_finished(job, before, request):
+            if not overwrite and all(are_there) and _is_made(before, request):
                 done.append((job, Judged.of(before)))
                 continue
             scan = Scan(str(absolute(job.image)), request["image_sha256"])
@@ -109,14 +111,14 @@ def part_of(jobs: Sequence[Job], shard: str) -> list[Job]:
 def note_failure(job: Job, message: str) -> None:
     """Write down why a scan has no result; it stands in `failed.tsv` until it has one."""
     content = {"scan": str(absolute(job.image)), "message": " ".join(message.split())}
-    write_json(job.failure, GENERATED_BY | content)
+    write_json(Path(job.failure), GENERATED_BY | content)
 
 
 def forget_failures(jobs: Iterable[Job]) -> None:
     """Take back what `note_failure` wrote of scans that are finished now."""
     for job in jobs:
         if read_ours(job.failure):
-            job.failure.unlink(missing_ok=True)
+            Path(job.failure).unlink(missing_ok=True)
 
 
 def describe_quality(judged: Sequence[tuple[str, Judged]]) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from seg_prior.io.tables import Columns
 from seg_prior.output.layout import VOLUME_COLUMNS
 from seg_prior.output.results import Result
 from seg_prior.report.cohort_page import CohortScan, write_cohort_pages
@@ -25,23 +26,22 @@ class CohortPages:
         self._scans: list[CohortScan] = []
         self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def add(self, result: Result, volumes: Sequence[Sequence[str]]) -> None:
+    def add(self, result: Result, volumes: Columns) -> None:
         """A scan, and its table of volumes; a few hundred bytes are kept of it."""
         page, quality = result.file("_report.html"), result.sidecar["quality"]
         if page is None:
             return
-        labels = tuple(row[_NAME] for row in volumes)
-        address = os.fsencode(page.relative_to(self._out))  # of any bytes, UTF-8 or not
+        labels = tuple(volumes.cells[_NAME])
         self._scans.append(
             CohortScan(
-                name=Path(result.sidecar["source"]).name,
-                address=quote(address),
+                name=os.path.basename(result.sidecar["source"]),
+                address=quote(os.fsencode(page)),  # of any bytes, UTF-8 or not
                 verdict=quality["verdict"],
                 findings=tuple(finding["text"] for finding in quality["findings"]),
                 volume_deviation=quality["measures"].get("volume_deviation"),
                 time_s=sum(result.sidecar["seconds"].values()),
                 labels=self._labels.setdefault(labels, labels),  # most scans share them
-                volumes_mm3=array("f", (float(row[_VOLUME]) for row in volumes)),
+                volumes_mm3=array("f", map(float, volumes.cells[_VOLUME])),
             )
         )
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from seg_prior.config.output import OutputOptions
 from seg_prior.errors import ConfigError
 from seg_prior.files import ANY_NAME, writing
-from seg_prior.io.tables import write_table
+from seg_prior.io.tables import Columns, row_text, write_lines, write_table
 from seg_prior.output import layout
 from seg_prior.output.cohort_report import COHORT_PAGE, CohortPages, parts_in
 from seg_prior.output.ownership import GENERATOR
@@ -40,7 +40,7 @@ _BEGINS = {
 _NAME, _COUNTED, _CALIBRATED, _QUALITY = map(
     layout.VOLUME_COLUMNS.index, ("name", "volume_mm3", "calibrated_mm3", "quality")
 )
-Taker = Callable[[Result, Sequence[Sequence[str]]], None]
+Taker = Callable[[Result, Columns], None]
 """What is shown every scan that has volumes, one after the other."""
 
 
@@ -79,8 +79,8 @@ def write_tables(out: Path, options: OutputOptions) -> list[Path]:
     asked = tables_of(options)
     while True:
         notes = find_notes(out)
-        failures = read_failures(notes.failures)
-        written = _write_results(out, read_results(notes.results), failures, asked)
+        failures = read_failures(out, notes.failures)
+        written = _write_results(out, read_results(out, notes.results), failures, asked)
         if failures:
             write_table(out / FAILED, FAILED_HEADER, failures)
             written.append(out / FAILED)
@@ -109,25 +109,25 @@ def _write_results(
             takers.append(stack.enter_context(_wide_table(out / WIDE)))
         if COHORT_PAGE in due:
             takers.append(pages.add)
-        rows = _volume_rows(results if first is None else chain([first], results), takers)
+        tables = _volume_tables(results if first is None else chain([first], results), takers)
         if VOLUMES in due:
-            write_table(out / VOLUMES, VOLUMES_HEADER, rows)
+            write_lines(out / VOLUMES, VOLUMES_HEADER, tables)
         else:
-            deque(rows, maxlen=0)
+            deque(tables, maxlen=0)
     parts = pages.write(failures) if COHORT_PAGE in due else []
     return [*(out / name for name in due), *parts]
 
 
-def _volume_rows(results: Iterable[Result], takers: Sequence[Taker]) -> Iterator[Sequence[str]]:
-    """The tables of all scans below each other, the scan in front; others take them, too."""
+def _volume_tables(results: Iterable[Result], takers: Sequence[Taker]) -> Iterator[str]:
+    """The lines of all scans below each other, the scan in front; others take them, too."""
     for result in results:
         table = result.volumes()
         if table is None:
             continue
         for take in takers:
             take(result, table)
-        scan = result.name
-        yield from ((scan, *row) for row in table)
+        scan = row_text((result.name, ""))
+        yield "".join([f"{scan}{line}\n" for line in table.lines])
 
 
 @contextmanager
@@ -136,14 +136,14 @@ def _wide_table(path: Path) -> Iterator[Taker]:
 
     Which labels there are is known after the last scan, so rows wait in a file without a name.
     """
-    headers: dict[tuple[str, ...], str] = {}  # most scans share one; its number is in their rows
+    headers: dict[tuple[str, ...], int] = {}  # most scans share one
+    numbers: list[int] = []  # of the header of each row
 
-    def take(result: Result, table: Sequence[Sequence[str]]) -> None:
-        labels = tuple(row[_NAME] for row in table)
-        number = headers.setdefault(labels, str(len(headers)))
-        quality = table[0][_QUALITY] if table else UNKNOWN
-        counted, calibrated = ([row[n] for row in table] for n in (_COUNTED, _CALIBRATED))
-        writer.writerow([number, result.name, quality, *counted, *calibrated])
+    def take(result: Result, table: Columns) -> None:
+        numbers.append(headers.setdefault(tuple(table.cells[_NAME]), len(headers)))
+        quality = table.cells[_QUALITY][0] if table.lines else UNKNOWN
+        counted, calibrated = table.cells[_COUNTED], table.cells[_CALIBRATED]
+        writer.writerow([result.name, quality, *counted, *calibrated])
 
     with (
         writing(path),
@@ -151,16 +151,20 @@ def _wide_table(path: Path) -> Iterator[Taker]:
             "w+", dir=path.parent, encoding="utf-8", errors=ANY_NAME, newline=""
         ) as waiting,
     ):
-        writer = csv.writer(waiting)
+        writer = csv.writer(waiting, delimiter="\t", lineterminator="\n")
         yield take
         waiting.seek(0)
-        header = _wide_header(dict.fromkeys(chain.from_iterable(headers)))
-        pick = {}
-        for labels, number in headers.items():
-            own = {name: n for n, name in enumerate(_wide_header(labels), start=1)}
-            pick[number] = itemgetter(*(own.get(name, -1) for name in header))
-        rows = csv.reader(waiting)
-        write_table(path, header, (pick[row[0]]([*row, UNKNOWN]) for row in rows))
+        all_labels = tuple(dict.fromkeys(chain.from_iterable(headers)))
+        header = _wide_header(all_labels)
+        if list(headers) == [all_labels]:
+            write_lines(path, header, waiting)
+            return
+        pick = []
+        for labels in headers:
+            own = {name: n for n, name in enumerate(_wide_header(labels))}
+            pick.append(itemgetter(*(own.get(name, -1) for name in header)))
+        rows = zip(numbers, csv.reader(waiting, delimiter="\t"), strict=True)
+        write_table(path, header, (pick[n]([*row, UNKNOWN]) for n, row in rows))
 
 
 def _wide_header(labels: Collection[str]) -> list[str]:

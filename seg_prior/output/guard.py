@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
 from seg_prior.errors import ConfigError
-from seg_prior.files import Files, check_writable, is_bare, remove_empty, sha256_of, writing
+from seg_prior.files import Files, check_writable, is_bare, remove_empty, sha256_of, split, writing
 
 RECORD = ".seg-prior.sha256"
 _BEING_WRITTEN = "-"
@@ -58,38 +58,37 @@ def _checked(files: Files) -> list[Path]:
     return recorded
 
 
-def _check_inputs(reads: Iterable[Path], writes: Iterable[Path]) -> list[Path]:
+def _check_inputs(reads: Iterable[Path], writes: Iterable[Path | str]) -> list[Path]:
     """Refuse to write to an input by whatever name: its path, a link to it, another name of it.
 
     Returns:
         The folders that are written to.
     """
     # Many files lie in few folders. In one where nothing is, no file has the name of another.
-    resolved = functools.cache(lambda folder: str(Path(folder).resolve()))
+    resolved = functools.cache(lambda folder: os.path.join(Path(folder).resolve(), ""))
     bare = functools.cache(is_bare)
-    inputs = {name: path for path in reads for name in _identities(path, resolved, bare)}
+
+    def identities(folder: str, name: str) -> tuple[object, ...]:
+        """Its place, and the file there, which may have other names."""
+        place = f"{resolved(folder)}{name}"
+        if not bare(folder):
+            with contextlib.suppress(OSError, ValueError):  # it is not there
+                status = os.stat(f"{folder}{name}")
+                return place, (status.st_dev, status.st_ino)
+        return (place,)
+
+    inputs = {one: path for path in reads for one in identities(*split(str(path)))}
     folders: dict[str, None] = {}
     for path in writes:
-        folders[os.path.dirname(path)] = None
-        for identity in _identities(path, resolved, bare):
+        folder, name = split(str(path))
+        folders[folder] = None
+        for identity in identities(folder, name):
             if identity in inputs:
                 raise ConfigError(
                     f"{path}: found {inputs[identity]}, which is an input of this command, need "
                     "another place to write to. Name another OUT."
                 )
     return [Path(folder) for folder in folders]
-
-
-def _identities(
-    path: Path, resolved: Callable[[str], str], bare: Callable[[str], bool]
-) -> Iterator[object]:
-    """Its place, and the file there, which may have other names."""
-    folder, name = os.path.split(path)
-    yield os.path.join(resolved(folder), name)
-    if not bare(folder):
-        with contextlib.suppress(OSError, ValueError):  # it is not there
-            status = os.stat(path)
-            yield status.st_dev, status.st_ino
 
 
 def _places(all_folders: Iterable[Path]) -> list[Path]:

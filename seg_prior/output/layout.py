@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import NamedTuple
 
 from seg_prior.config.output import OutputOptions
 from seg_prior.errors import ConfigError
-from seg_prior.files import absolute
+from seg_prior.files import absolute, split
 from seg_prior.io.find import key_of
 from seg_prior.io.formats import WRITTEN, check_target, strip_suffix, suffix_of
 
@@ -62,6 +64,12 @@ class Job(NamedTuple):
         return files_of(self.target, self.options)
 
     @property
+    def paths(self) -> list[str]:
+        """The same as text."""
+        folder, name = split(self.label_map)
+        return [f"{folder}{one}" for one in _names_of(name, self.options).values()]
+
+    @property
     def inputs(self) -> tuple[Path, ...]:
         """All files that are read for it."""
         return (self.image, *self.contrasts, *(() if self.ignore is None else (self.ignore,)))
@@ -72,18 +80,21 @@ class Job(NamedTuple):
         return Path(self.label_map)
 
     @property
-    def sidecar(self) -> Path:
+    def sidecar(self) -> str:
         """What tells how the label map was made."""
-        return _sidecar_of(self.target)
+        return f"{self._stem}.json"
 
     @property
-    def failure(self) -> Path:
+    def failure(self) -> str:
         """What tells why there is no label map."""
-        base = strip_suffix(self.target).removesuffix("_dseg")
-        return self.target.with_name(f"{base}_failed.json")
+        return f"{self._stem.removesuffix('_dseg')}_failed.json"
+
+    @property
+    def _stem(self) -> str:
+        return self.label_map[: -len(suffix_of(self.label_map))]
 
 
-def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]:
+def plan_outputs(images: Sequence[str], out: Path, is_bids: bool) -> list[str]:
     """The label map to write for each image.
 
     The suffix of a BIDS name becomes an entity, `sub-01_T1w` -> `sub-01_space-T1w_dseg`, so that
@@ -102,23 +113,23 @@ def plan_outputs(images: Sequence[Path], out: Path, is_bids: bool) -> list[Path]
         if len(images) > 1 or is_bids:
             what = f"{len(images)} scans and one file" if len(images) > 1 else "a file and --bids"
             raise ConfigError(f"{out}: found {what}, need a folder.")
-        check_target(out, images[0])
-        return [out]
+        check_target(out, Path(images[0]))
+        return [str(out)]
     _check_folder_name(out, suffix)
     stems = [strip_suffix(image) for image in images]
     names = [_name_of_result(stem) for stem in stems]
     if is_bids:
-        folders = [out / _bids_folder(*one) for one in zip(images, stems, strict=True)]
+        folders = [str(out / _bids_folder(*one)) for one in zip(images, stems, strict=True)]
     else:
-        folders = [out] * len(images)
+        folders = [str(out)] * len(images)
         names = _told_apart(images, names)
-    targets = [f / f"{name}_dseg.nii.gz" for f, name in zip(folders, names, strict=True)]
-    first_of: dict[Path, Path] = {}
+    targets = [_in(f, f"{name}_dseg.nii.gz") for f, name in zip(folders, names, strict=True)]
+    first_of: dict[str, str] = {}
     for image, target in zip(images, targets, strict=True):
         if target in first_of:
             raise ConfigError(
-                f"{out}: {first_of[target]} and {image} would both be written to {target.name}; "
-                "rename one."
+                f"{out}: {first_of[target]} and {image} would both be written to "
+                f"{os.path.basename(target)}; rename one."
             )
         first_of[target] = image
     return targets
@@ -136,7 +147,11 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         target: The label map.
         options: What else.
     """
-    stem = strip_suffix(target)
+    return {kind: target.with_name(name) for kind, name in _names_of(target.name, options).items()}
+
+
+def _names_of(label_map: str, options: OutputOptions) -> dict[str, str]:
+    stem = strip_suffix(label_map)
     base = stem.removesuffix("_dseg")
     volumes = f"{base}_desc-volumes_morph.tsv" if options.bids else f"{base}_volumes.tsv"
     intensities = f"{base}_intensities.tsv"
@@ -153,14 +168,14 @@ def files_of(target: Path, options: OutputOptions) -> dict[str, Path]:
         "intensities": intensities if options.intensities else "",
         "label_table": f"{stem}.tsv" if options.bids else "",
         "report": f"{base}_report.html" if options.report else "",
-        "sidecar": _sidecar_of(target).name,
-        "label_map": target.name,
+        "sidecar": f"{stem}.json",
+        "label_map": label_map,
     }
-    return {kind: target.with_name(name) for kind, name in names.items() if name}
+    return {kind: name for kind, name in names.items() if name}
 
 
-def _sidecar_of(target: Path) -> Path:
-    return target.with_name(f"{strip_suffix(target)}.json")
+def _in(folder: str, name: str) -> str:
+    return name if folder == os.curdir else os.path.join(folder, name)
 
 
 def _departure_names(base: str) -> dict[str, str]:
@@ -212,14 +227,16 @@ def _name_of_result(stem: str) -> str:
     return f"{key}_{'desc' if is_late else 'space'}-{suffix}"
 
 
-def _told_apart(images: Sequence[Path], names: Sequence[str]) -> list[str]:
+def _told_apart(images: Sequence[str], names: Sequence[str]) -> list[str]:
     """Names that several images share, each behind what of its folder only some of them have."""
     told = list(names)
+    num = Counter(names)
     places: dict[str, list[int]] = {}
     for n, name in enumerate(names):
-        places.setdefault(name, []).append(n)
+        if num[name] > 1:
+            places.setdefault(name, []).append(n)
     for name, same in places.items():
-        parts = _differing([images[n] for n in same]) if len(same) > 1 else [""]
+        parts = _differing([Path(images[n]) for n in same])
         for n, part in zip(same, parts, strict=True):
             told[n] = f"{part}_{name}" if part else name
     return told
@@ -240,7 +257,7 @@ def _num_shared(parts: Sequence[tuple[str, ...]]) -> int:
     return sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, columns))
 
 
-def _bids_folder(image: Path, stem: str) -> Path:
+def _bids_folder(image: str, stem: str) -> Path:
     found = re.fullmatch(r"(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.+)?", stem)
     if not found:
         raise ConfigError(

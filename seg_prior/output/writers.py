@@ -51,9 +51,9 @@ class _Found(NamedTuple):
 
 def target_in(folder: Path, volume: Volume) -> Path:
     """The label map in a folder, named after the scan; `image` where that never was a file."""
-    image = Path("image" if volume.source.startswith("<") else volume.source)
+    image = "image" if volume.source.startswith("<") else volume.source
     (target,) = plan_outputs([image], folder, is_bids=False)
-    return target
+    return Path(target)
 
 
 def write(

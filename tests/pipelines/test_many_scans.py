@@ -1,5 +1,6 @@
 """Many scans, empty and with a stand-in for their reading: laws, not seconds."""
 
+import io
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -36,13 +37,14 @@ def no_chart(monkeypatch: pytest.MonkeyPatch) -> None:
 def num_reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """How often each file was read."""
     count: Counter[str] = Counter()
-    open_path = Path.open  # which `Path.read_text` calls
+    open_file = io.open
 
-    def open_counted(self: Path, *given: object, **named: object) -> object:
-        count[self.name] += not set("wax") & set(str(given[0] if given else "r"))
-        return open_path(self, *given, **named)  # type: ignore[call-overload]
+    def open_counted(file: object, mode: str = "r", *given: object, **named: object) -> object:
+        count[Path(str(file)).name] += not set("wax") & set(mode)
+        return open_file(file, mode, *given, **named)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "open", open_counted)
+    monkeypatch.setattr("io.open", open_counted)
+    monkeypatch.setattr("builtins.open", open_counted)
     return count
 
 

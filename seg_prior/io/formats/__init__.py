@@ -8,6 +8,8 @@ and no more; whether it can be segmented is asked in one place, `seg_prior.io.re
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +23,7 @@ FORMATS: tuple[Format, ...] = tuple(
     import_module(f"{__name__}.{module.name}").FORMAT for module in iter_modules(__path__)
 )
 _FORMAT_OF = {suffix: form for form in FORMATS for suffix in (*form.suffixes, *form.written)}
-_LONGEST_FIRST = sorted(_FORMAT_OF, key=len, reverse=True)
+_SUFFIX = re.compile(f"(?:{'|'.join(map(re.escape, _FORMAT_OF))})\\Z")
 SUFFIXES = tuple(sorted(suffix for form in FORMATS for suffix in form.suffixes))
 """Of files that are an image."""
 LABEL_MAPS = tuple(suffix for form in FORMATS for suffix in form.label_maps)
@@ -30,13 +32,13 @@ WRITTEN = tuple(sorted(suffix for form in FORMATS for suffix in form.written))
 """Of files that are written."""
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: Path | str) -> str:
     """The longest suffix of a format that a name ends in; empty where it has none."""
-    name = path.name.lower()
-    return next((suffix for suffix in _LONGEST_FIRST if name.endswith(suffix)), "")
+    found = _SUFFIX.search(os.path.basename(path).lower())
+    return found[0] if found else ""
 
 
-def strip_suffix(path: Path) -> str:
+def strip_suffix(path: Path | str) -> str:
     """The file's name without its image suffix; of a folder, its name.
 
     >>> strip_suffix(Path("scans/sub-01_T1w.nii.gz"))
@@ -44,8 +46,8 @@ def strip_suffix(path: Path) -> str:
     """
     suffix = suffix_of(path)
     if suffix:
-        return path.name[: -len(suffix)]
-    return path.name if path.is_dir() else path.stem
+        return os.path.basename(path)[: -len(suffix)]
+    return Path(path).name if os.path.isdir(path) else Path(path).stem
 
 
 def is_image_folder(path: Path) -> bool:

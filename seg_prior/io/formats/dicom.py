@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -156,17 +157,17 @@ def _in_order(folder: Path, slices: list[_Slice]) -> tuple[list[_Slice], NDArray
 def _holds(folder: Path) -> bool:
     """Whether a folder has DICOM files of its own; not where it cannot be looked at."""
     try:
-        names = sorted(file for file in folder.iterdir() if _may_be_dicom(file))
-        return any(_is_dicom(file) for file in names[:_NUM_LOOKED_AT])
+        names = sorted(name for name in os.listdir(folder) if _may_be_dicom(name))
+        return any(_is_dicom(folder / name) for name in names[:_NUM_LOOKED_AT])
     except OSError:
         return False
 
 
-def _may_be_dicom(file: Path) -> bool:
-    end = file.suffix.lower()
+def _may_be_dicom(name: str) -> bool:
+    end = os.path.splitext(name)[1].lower()
     # Names that are UIDs end in a number.
-    is_named = end in ("", ".dcm", ".ima") or end[1:].isdigit()
-    return is_named and not file.name.startswith(".") and file.name.upper() != "DICOMDIR"
+    is_named = end in ("", ".", ".dcm", ".ima") or end[1:].isdigit()
+    return is_named and not name.startswith(".") and name.upper() != "DICOMDIR"
 
 
 def _is_dicom(file: Path) -> bool:
@@ -179,7 +180,7 @@ def _is_dicom(file: Path) -> bool:
 def _parts(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return [folder]
-    return sorted(file for file in folder.iterdir() if _may_be_dicom(file) and _is_dicom(file))
+    return sorted(file for file in folder.iterdir() if _may_be_dicom(file.name) and _is_dicom(file))
 
 
 def _write(path: Path, data: NDArray[Any], like: Volume, table: LabelTable | None) -> None:
