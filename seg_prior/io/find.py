@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from seg_prior.errors import ConfigError, ImageError
+from seg_prior.files import split
 from seg_prior.io.formats import (
     LABEL_MAPS,
     SUFFIXES,
@@ -200,7 +201,7 @@ def _is_dead_link(file: str) -> bool:
 
 def _is_other(image: str, sought: Sought) -> bool:
     """Whether an image in a folder is none of those that are sought there."""
-    folder, name = os.path.split(image)
+    folder, name = split(image)
     base = strip_suffix(image)
     if base.rpartition("_")[2] in sought.others:
         return True
@@ -208,7 +209,7 @@ def _is_other(image: str, sought: Sought) -> bool:
         return False
     if name.lower().endswith(LABEL_MAPS):
         return True
-    return name in read_ours(os.path.join(folder, f"{base}.json")).get("files", ())
+    return name in read_ours(f"{folder}{base}.json", ("files",)).get("files", ())
 
 
 def _some(images: list[str], item: Path, sought: Sought, num_others: int = 0) -> list[str]:

@@ -17,13 +17,15 @@ from seg_prior.files import absolute, is_bare, write_json
 from seg_prior.io.formats import content_sha256
 from seg_prior.io.sidecar import GENERATED_BY, read_json, read_ours
 from seg_prior.output.layout import Job
-from seg_prior.output.ownership import REPLACED, Scan, check_replaceable
+from seg_prior.output.ownership import EARLIER, REPLACED, Scan, check_replaceable
 
 Request: TypeAlias = dict[str, Any]
 Sidecar: TypeAlias = dict[str, Any]
 _FILES = {"images", "contrasts", "ignore", "out", "model"}
 _NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard", "cluster"}
 """Settings that do not change what is written for a scan; of files it is the bytes that do."""
+_TOLD = (*GENERATED_BY, REPLACED, EARLIER, "files", "image", "request", "quality")
+"""Keys of a sidecar that say what stands there."""
 
 
 class Judged(NamedTuple):
@@ -85,7 +87,7 @@ def done_and_due(
         is_bare_place = bare(os.path.dirname(job.label_map))
         are_there = () if is_bare_place else tuple(map(os.path.exists, job.paths))
         if any(are_there):  # else no scan need be hashed
-            request, before = resume_key(job, config, model_sha256), read_json(job.sidecar)
+            request, before = resume_key(job, config, model_sha256), read_json(job.sidecar, _TOLD)
             if not overwrite and all(are_there) and _is_made(before, request):
                 done.append((job, Judged.of(before)))
                 continue

@@ -16,6 +16,8 @@ from seg_prior.output.ownership import REPLACED
 
 UNKNOWN = "n/a"
 """In place of cells that a scan has not."""
+_TOLD = (REPLACED, "files", "source", "seconds", "quality")
+"""Keys of a sidecar that tables are made of."""
 _RESULT, _FAILURE = "_dseg.json", "_failed.json"
 
 
@@ -92,7 +94,7 @@ def read_results(out: Path, sidecars: Iterable[str]) -> Iterator[Result]:
     """Every finished scan, one at a time: no memory holds a hundred thousand sidecars."""
     folder = os.path.join(out, "")
     for note in sidecars:
-        sidecar = read_ours(f"{folder}{note}")
+        sidecar = read_ours(f"{folder}{note}", _TOLD)
         begin = note.rfind("/") + 1
         place, stem = note[:begin], note[begin:].removesuffix(".json")
         is_whole = REPLACED not in sidecar and f"{stem}.nii.gz" in sidecar.get("files", ())

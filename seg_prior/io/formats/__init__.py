@@ -34,7 +34,7 @@ WRITTEN = tuple(sorted(suffix for form in FORMATS for suffix in form.written))
 
 def suffix_of(path: Path | str) -> str:
     """The longest suffix of a format that a name ends in; empty where it has none."""
-    found = _SUFFIX.search(os.path.basename(path).lower())
+    found = _SUFFIX.search(os.fspath(path).lower())
     return found[0] if found else ""
 
 
