@@ -41,7 +41,7 @@ class CohortPages:
                 volume_deviation=quality["measures"].get("volume_deviation"),
                 time_s=sum(result.sidecar["seconds"].values()),
                 labels=self._labels.setdefault(labels, labels),  # most scans share them
-                volumes_mm3=array("f", map(float, volumes.cells[_VOLUME])),
+                volumes_mm3=array("f", [*map(float, volumes.cells[_VOLUME])]),
             )
         )
 

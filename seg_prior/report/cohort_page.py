@@ -93,9 +93,10 @@ def _described(scans: Sequence[CohortScan]) -> str:
 
 def _chart(ranked: Sequence[CohortScan]) -> str:
     """The volumes of all scans; empty where there is none."""
-    names, volumes_mm3 = _volumes(ranked)
+    names, volumes = _volumes(ranked)
+    volumes /= 1000  # mm3 to ml, in place: of many scans nothing else is as large
     verdicts = [scan.verdict for scan in ranked[:PART]]
-    return volume_chart(names, volumes_mm3 / 1000, verdicts) if names else ""
+    return volume_chart(names, volumes, verdicts) if names else ""
 
 
 def _volumes(scans: Sequence[CohortScan]) -> tuple[list[str], NDArray[np.float32]]:
