@@ -98,6 +98,7 @@ def run(config: Config) -> Outcome:
 
     is_alone = len(jobs) == 1
     tasks = (Task(job, config, config.overwrite, in_folder, is_alone) for job in due)
+    before = [(job.scan, worth) for job, worth in done]
     tables: list[Path] = []
     with _engine(config, is_needed=bool(due)) as engine:
         if config.bids:
@@ -107,8 +108,8 @@ def run(config: Config) -> Outcome:
         finally:
             if in_folder:
                 cohort.forget_failures(job for job, _ in done)
+                del jobs, mine, done, due  # tables are made without them, and take memory, too
                 tables = cohort_tables.write_tables(config.out, config)
-    before = [(job.scan, worth) for job, worth in done]
     for line in cohort.describe_quality([*before, *outcome.judged]):
         log.info(line)
     num_written = outcome.num_written + len(tables)

@@ -32,6 +32,18 @@ def test_a_folder_is_the_visible_scans_in_it_at_any_depth_sorted(folder: Path) -
     assert find_images([folder]) == [folder / name for name in wanted]
 
 
+def test_the_folder_of_the_shell_is_no_part_of_paths(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("b-c/x.nii", "b/y.nii", "b.nii"):  # "-" and "." come before "/" in text
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    wanted = [Path("b/y.nii"), Path("b-c/x.nii"), Path("b.nii")]
+    assert find_images([Path(".")]) == sorted(wanted) == wanted
+    assert find_images([Path("**/*.nii")]) == wanted
+
+
 def test_a_label_map_of_slicer_is_no_scan(tmp_path: Path) -> None:
     for name in ("a.nrrd", "a.seg.nrrd"):
         (tmp_path / name).touch()
@@ -146,9 +158,10 @@ def test_no_inputs_are_refused() -> None:
 def test_dead_lines_and_links_are_found_and_told_by_who_reads_them(tmp_path: Path) -> None:
     (tmp_path / "a.nii").touch()
     (tmp_path / "b.nii").symlink_to(".git/annex/objects/b")
+    (tmp_path / "round.nii").symlink_to("round.nii")
     (tmp_path / "list.txt").write_text("a.nii\n\nc.nii\n")
-    assert names(find_images([tmp_path])) == ["a.nii", "b.nii"]
-    assert names(find_images([tmp_path / "*.nii"])) == ["a.nii", "b.nii"]
+    assert names(find_images([tmp_path])) == ["a.nii", "b.nii", "round.nii"]
+    assert names(find_images([tmp_path / "*.nii"])) == ["a.nii", "b.nii", "round.nii"]
     assert names(find_images([tmp_path / "list.txt"])) == ["a.nii", "c.nii"]
     with pytest.raises(ImageError, match=r"b\.nii: found a link to \.git/annex/objects/b, where"):
         read_volume(tmp_path / "b.nii")
