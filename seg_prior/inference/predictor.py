@@ -31,6 +31,7 @@ from seg_prior.inference.atlas import atlas_of
 from seg_prior.inference.correction import FinePrior, correct, offset_of
 from seg_prior.inference.posterior import LogPrior, NativeVoxels, log_joints
 from seg_prior.inference.refine import (
+    SHARPNESS,
     MapEstimate,
     Observation,
     fit_intensities,
@@ -209,7 +210,7 @@ class Predictor:
         )
         log_prior = found.log_prior.to(torch.float32, memory_format=torch.contiguous_format)
         log_prior = correction.corrected(log_prior, location)
-        intensities = fit_intensities(log_prior, seen)
+        intensities = fit_intensities(log_prior, seen, SHARPNESS)
         log_prior = log_prior.half()
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 

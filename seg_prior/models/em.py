@@ -62,6 +62,7 @@ def fit(
     prior_of_class: Tensor,
     intensities: Intensities,
     rounds: int,
+    sharpness: float = 1.0,
 ) -> Intensities:
     """Expectation maximisation over mean, var and weights with the label prior held fixed.
 
@@ -78,6 +79,10 @@ def fit(
         prior_of_class: (B, C, V), from `class_prior`.
         intensities: Where to start.
         rounds: EM rounds, >= 0; none leave everything as it is.
+        sharpness: Power of the shares that ties have in a voxel, >= 1, before they are normalised
+            again and summed. Above 1 a voxel counts more for the tie that has most of it, so mixed
+            tissue, which no Gaussian stands for, widens those of two ties less; infinity would be
+            classification EM [CeleuxGovaert1992].
     """
     if not rounds:
         return intensities
@@ -100,6 +105,8 @@ def fit(
         # A log density is linear in the same terms: both steps of EM are products of matrices.
         factors = torch.cat([_of_terms(fitted), weight.log()[:, None]], dim=1)
         r = torch.softmax(torch.baddbmm(log_prior, factors.mT, sums_of), dim=1)
+        if sharpness != 1:
+            r = r * _sharpened(r, classes, sharpness)
         sums = sums_of @ r.mT  # (B, 3 H + 1, M)
         count, sum_x, sum_xx = sums[:, :-1].chunk(3, dim=1)
         mean = (sum_x + PRIOR_VOXELS * fitted.mean) / (count + PRIOR_VOXELS)
@@ -127,6 +134,14 @@ def _within_ties(seen: Tensor, classes: IntensityClasses) -> Tensor:
     total = seen.new_zeros(seen.shape[0], len(classes.ties))
     total.index_add_(1, classes.tie_of_component, seen + 1)
     return (seen + 1) / total[:, classes.tie_of_component]
+
+
+def _sharpened(r: Tensor, classes: IntensityClasses, sharpness: float) -> Tensor:
+    """(B, M, V): what r of each component is multiplied by where its tie's share is sharpened."""
+    of_tie = summed(r, classes.tie_of_component, len(classes.ties))
+    factor = of_tie.pow(sharpness - 1)
+    factor = factor / (factor * of_tie).sum(1, keepdim=True)
+    return factor.index_select(1, classes.tie_of_component)
 
 
 def _own_weights(
@@ -157,10 +172,11 @@ def fit_anew(
     prior_of_class: Tensor,
     classes: IntensityClasses,
     rounds: int,
+    sharpness: float = 1.0,
 ) -> Intensities:
     """`fit` from `start`, for what nothing is known of yet; arguments as theirs."""
     first = start(image, observed, prior_of_class, classes)
-    return fit(image, observed, prior_of_class, first, rounds)
+    return fit(image, observed, prior_of_class, first, rounds, sharpness)
 
 
 def _center(image: Tensor, observed: Tensor) -> Tensor:

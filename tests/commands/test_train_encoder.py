@@ -11,6 +11,7 @@ from seg_prior.commands import train_encoder
 from seg_prior.commands.train_encoder import Config
 from seg_prior.config.networks import OffsetConfig, ReaderConfig
 from seg_prior.errors import ConfigError, LabelsError
+from seg_prior.inference.refine import SHARPNESS, fit_intensities
 from seg_prior.training import loop
 
 FORM = {"widths": (8, 8, 8, 8), "num_blocks": (1, 1, 1, 1)}
@@ -46,7 +47,11 @@ def test_a_reader_is_taught_and_reads(
     assert model.image_reader.head.weight.any()
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["log.csv", "log.png"]
     segmenter = Segmenter.load(out, device="cpu", threads=1)
-    assert segmenter.segment(sorted(phantom_folder.glob("*_phantom.nii.gz"))[0]).label_map.any()
+    found = segmenter.segment(sorted(phantom_folder.glob("*_phantom.nii.gz"))[0])
+    assert found.label_map.any()
+    estimate = found.estimate
+    again = fit_intensities(estimate.log_prior.float(), found.seen, SHARPNESS)
+    torch.testing.assert_close(estimate.intensities.mean, again.mean, atol=1e-3, rtol=1e-3)
     before = out.stat().st_mtime_ns
     train_encoder.run(config)  # the same request is finished
     assert out.stat().st_mtime_ns == before

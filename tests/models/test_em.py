@@ -12,6 +12,7 @@ from seg_prior.models.em import (
     VAR_FLOOR,
     _floor,
     fit,
+    fit_anew,
     start,
 )
 from seg_prior.models.likelihood import (
@@ -186,6 +187,35 @@ def test_images_of_a_batch_are_fitted_apart(location: LocationPrior) -> None:
         alone = em(location, images[n : n + 1], rounds=10)
         torch.testing.assert_close(both.mean[n : n + 1], alone.mean)
         torch.testing.assert_close(both.var[n : n + 1], alone.var)
+
+
+def test_sharpened_shares_keep_mixed_tissue_from_widening_two_ties() -> None:
+    """A third of the voxels are anything between two tissues, and the prior halves them."""
+    noise = 0.1 * torch.randn(900, generator=torch.Generator().manual_seed(0))
+    pure, between = torch.tensor([0.0, 1.0]).repeat_interleave(300), torch.linspace(0, 1, 300)
+    image = (torch.cat([pure, between]) + noise)[None, None]
+    of_second = torch.cat([pure.clamp(0.05, 0.95), torch.full((300,), 0.5)])
+    prior_of_class = torch.stack([1 - of_second, of_second])[None]
+    classes, seen = toy.untied(("a", "b"), [0, 1], [0, 1]), torch.ones_like(image)
+
+    def separation(sharpness: float) -> float:
+        fitted = fit_anew(image, seen, prior_of_class, classes, 30, sharpness)
+        (first, second), sd = fitted.mean[0, 0], fitted.var[0, 0].sqrt()
+        return float((second - first) / sd.sum())
+
+    soft, sharp, sharper = (separation(sharpness) for sharpness in (1.0, 1.5, 3.0))
+    assert soft + 0.01 < sharp < sharper - 0.01
+
+
+def test_sharpened_shares_leave_mixtures_of_one_tie_as_they_are(location: LocationPrior) -> None:
+    """Only what ties share is sharpened, not what the Gaussians of one share."""
+    image = toy.painted(location)
+    seen = torch.ones_like(image)
+    certain = torch.ones(1, 1, image.shape[2])
+    classes = toy.untied(("a",), [0], [0, 0, 0])
+    soft, sharp = (fit_anew(image, seen, certain, classes, 20, n) for n in (1.0, 3.0))
+    torch.testing.assert_close(sharp.mean, soft.mean)
+    torch.testing.assert_close(sharp.var, soft.var)
 
 
 def test_no_rounds_leave_the_start_as_it_is(location: LocationPrior) -> None:
