@@ -197,7 +197,7 @@ def remove_empty(folders: Iterable[Path]) -> None:
 
 def sha256_of(path: Path) -> str:
     """Of the file's bytes."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -71,7 +71,7 @@ class Columns(NamedTuple):
     cells: list[Sequence[str]]
 
 
-def read_columns(path: Path, columns: Sequence[str], unknown: str) -> Columns:
+def read_columns(path: Path | str, columns: Sequence[str], unknown: str) -> Columns:
     """The cells under some columns of a table that this program wrote, by tabs.
 
     Args:
@@ -79,7 +79,8 @@ def read_columns(path: Path, columns: Sequence[str], unknown: str) -> Columns:
         columns: Names of two or more, in the order that is wanted.
         unknown: In place of empty cells, and of columns that an earlier version did not write.
     """
-    text = path.read_bytes().decode()
+    with open(path, "rb", buffering=0) as file:
+        text = file.read().decode()
     return _plain_columns(text, columns, unknown) or _any_columns(text, columns, unknown)
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -65,4 +66,6 @@ class CohortPages:
 def parts_in(out: Path) -> list[Path]:
     """The parts that stand in a folder of results, beside its `report.html`."""
     named = re.compile(r"report_\d+\.html")  # a scan `report_2` has a page `report_2_report.html`
-    return [page for page in out.glob("report_*.html") if named.fullmatch(page.name)]
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(out) as entries:
+        return [out / entry.name for entry in entries if named.fullmatch(entry.name)]
+    return []

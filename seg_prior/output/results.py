@@ -66,13 +66,13 @@ class Result(NamedTuple):
         table = self.file("_volumes.tsv", "_desc-volumes_morph.tsv")
         if table is None:
             return None
-        path = Path(self.out, table)
+        path = f"{self.out}{table}"
         try:
             return read_columns(path, VOLUME_COLUMNS, UNKNOWN)
         except (OSError, ValueError, IndexError) as error:
             raise ConfigError(
-                f"{path}: cannot be read ({error}), need it for the table of all scans. Move it "
-                "away, or segment its scan again."
+                f"{Path(path)}: cannot be read ({error}), need it for the table of all scans. "
+                "Move it away, or segment its scan again."
             ) from error
 
 

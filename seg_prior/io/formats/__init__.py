@@ -101,7 +101,7 @@ def check_target(target: Path, image: Path) -> None:
 
 def content_sha256(path: Path) -> str:
     """Of the bytes of a file; of an image, of all files that hold it and are there."""
-    is_image = path.is_dir() or suffix_of(path)
+    is_image = suffix_of(path) or path.is_dir()
     parts = format_of(path).parts(path) if is_image else [path]
     sums = [sha256_of(part) for part in parts if part.is_file()]
     return sums[0] if len(sums) == 1 else hashlib.sha256("".join(sums).encode()).hexdigest()
