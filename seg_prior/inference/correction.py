@@ -49,7 +49,7 @@ class Correction:
         for start in range(0, log_prior.shape[2], _VOXELS):
             some = log_prior[..., start : start + _VOXELS]
             more = location.of_labels(mean[None, :, start : start + _VOXELS].float())
-            some.copy_(torch.log_softmax(some + more, dim=1))
+            some.copy_(torch.log_softmax(some.float() + more, dim=1))
         return log_prior
 
 
@@ -86,6 +86,8 @@ class FinePrior:
         rows[-1] = prior.rows[-1]
         residual = self.reader.residual_of_labels(location.group_of_label)
         offset = correction.offset[location.group_of_label]
+        sides = torch.tensor([-0.25, 0.25], device=rows.device)
+        quarters = torch.cartesian_prod(sides, sides, sides)  # as `parts_of` has them
         for start in range(first, stop, _VOXELS):
             some = slice(start, min(start + _VOXELS, stop))
             here = slice(CELL * (some.start - first), CELL * (some.stop - first))
@@ -93,7 +95,8 @@ class FinePrior:
                 h = residual(correction.features[some]) + offset
             if correction.ignored is not None:
                 h = h.masked_fill(correction.ignored[some, :, None], 0.0)
-            rows[here] = prior.at(voxel_of(parts[here], self.shape) / 2 - 0.25) + h.flatten(0, 1)
+            place = voxel_of(location.voxels[some], location.shape)[:, None] + quarters
+            rows[here] = prior.at(place.flatten(0, 1)) + h.flatten(0, 1)
         return VoxelRows.of(rows, parts, self.shape, range(4 * plane[0], 4 * plane[1]))
 
 

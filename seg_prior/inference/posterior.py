@@ -19,7 +19,7 @@ from seg_prior.models.location import LocationPrior, voxel_of
 from seg_prior.models.voxel_rows import VoxelRows
 
 _BLOCK_VOXELS = 1 << 15
-_PLANES = 16
+_PLANES = 8
 """Of prior space that the voxels of one slab lie in."""
 
 

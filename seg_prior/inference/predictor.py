@@ -208,10 +208,8 @@ class Predictor:
         correction = correct(
             model.image_reader, location, seen.fine, prior, found.intensities, offset
         )
-        log_prior = found.log_prior.to(torch.float32, memory_format=torch.contiguous_format)
-        log_prior = correction.corrected(log_prior, location)
+        log_prior = correction.corrected(found.log_prior.contiguous(), location)
         intensities = fit_intensities(log_prior, seen, SHARPNESS)
-        log_prior = log_prior.half()
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 
     def prior_rows(self, estimate: MapEstimate) -> LogPrior:

@@ -79,7 +79,7 @@ def fit_intensities(log_prior: Tensor, seen: Observation, sharpness: float = 1.0
     return em.fit_anew(
         seen.image[..., ::stride],
         seen.observed[..., ::stride],
-        likelihood.class_prior(log_prior[..., ::stride], seen.classes),
+        likelihood.class_prior(log_prior[..., ::stride].float(), seen.classes),
         seen.classes,
         EM_ROUNDS + LAST_ROUNDS,
         sharpness,

@@ -8,6 +8,9 @@ from torch.nn import functional as F
 
 from seg_prior.config.networks import VAEConfig
 
+_PLANES = 16
+"""Convolved at once where no gradient is asked for."""
+
 
 class ResidualBlock(nn.Module):
     """x + conv(act(norm(conv(act(norm(x)))))), pre-activated, 3x3x3.
@@ -20,10 +23,10 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             nn.GroupNorm(width // 8, width),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             nn.Conv3d(width, width, 3, padding=1),
             nn.GroupNorm(width // 8, width),
-            nn.SiLU(),
+            nn.SiLU(inplace=True),
             nn.Conv3d(width, width, 3, padding=1),
         )
         # Each block starts as the identity: deep stacks train from the first step.
@@ -35,8 +38,32 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width, D, H, W) -> the same shape."""
-        out: Tensor = self.layers(x)
+        out = x
+        for layer in self.layers:
+            is_conv = isinstance(layer, nn.Conv3d)
+            # Autocast of a GPU normalises in float32.
+            can_replace = is_conv and not torch.is_grad_enabled() and out.dtype == x.dtype
+            out = _replaced(layer, out) if can_replace else layer(out)
         return out.add_(x) if out.dtype == x.dtype else out + x  # no third array where it can be
+
+
+def _replaced(convolve: nn.Module, x: Tensor) -> Tensor:
+    """(B, C, D, H, W) -> what a 3x3x3 convolution, padded with zeros, makes of it, in its place.
+
+    Planes by planes, since two arrays of the finest grid of a brain are 94 MB, and the C library
+    seldom has a place for another one among what was freed before.
+    """
+    depth = x.shape[2]
+    before = torch.zeros_like(x[:, :, :1])
+    for start in range(0, depth, _PLANES):
+        here = x[:, :, start : start + _PLANES]
+        after = x[:, :, start + _PLANES : start + _PLANES + 1]
+        if not after.shape[2]:
+            after = torch.zeros_like(before)
+        seen = torch.cat([before, here, after], dim=2)
+        before = here[:, :, -1:].clone()
+        here.copy_(convolve(seen)[:, :, 1:-1])
+    return x
 
 
 def halve(width_in: int, width_out: int) -> nn.Module:

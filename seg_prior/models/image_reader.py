@@ -83,8 +83,9 @@ class ImageReader(nn.Module):
         middle = self.to_middle(fine)
         middle = self.middle_up(middle + self.coarse_to_middle(self.to_coarse(middle)))
         fine = self.fine_up(fine + self.middle_to_fine(middle))
-        finest = finest + self.fine_to_finest(fine)
-        out: Tensor = self.finest_up(finest)
+        summed = self.fine_to_finest(fine).add_(finest)
+        del finest
+        out: Tensor = self.finest_up(summed)
         return out
 
     def residual_at(self, features: Tensor, voxels: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from seg_prior.models.blocks import (
     residual_blocks,
 )
 from seg_prior.models.location import CELL, LocationPrior
-from seg_prior.models.runs import runs
+from seg_prior.models.runs import in_runs
 from seg_prior.models.warp import integrate
 
 KNOT_SD = 0.75
@@ -108,7 +108,7 @@ class LabelDecoder(nn.Module):
             )
             # A quarter-size voxel is four voxels long.
             displacement = 4 * integrate(at_knots / 4 + self.velocity(middle.float()))
-            moved = location.sample_moved(displacement, cells)
+            moved = location.moved_by(displacement, cells)
         places = location.cells if cells is None else location.cells[cells]
         features = at_cells(self.to_fine(middle), places)
         if self.stem_detail is not None:
@@ -120,13 +120,10 @@ class LabelDecoder(nn.Module):
             )
         else:
             logits = self.residual(features)
-        found = []
-        for some in runs(moved.shape[2]):  # (B, n/8, G*8) -> (B, G, n)
+
+        def log_prior(some: slice) -> Tensor:  # (B, n/8, G*8) -> (B, G, n) -> (B, L, n)
             own = logits[:, some.start // CELL : some.stop // CELL].float()
             own = own.unflatten(2, (-1, CELL)).permute(0, 2, 1, 3).flatten(2)
-            log_prior = torch.log_softmax(location.of_labels(own) + moved[..., some], dim=1)
-            if torch.is_grad_enabled():
-                found.append(log_prior)
-            else:
-                moved[..., some] = log_prior  # no second array of all
-        return torch.cat(found, dim=2) if found else moved
+            return torch.log_softmax(location.of_labels(own) + moved(some), dim=1)
+
+        return in_runs(log_prior, CELL * len(places))

@@ -75,10 +75,9 @@ class LabelEncoder(nn.Module):
             mean, log_var: (B, K), float32.
         """
         batch = soft_labels.shape[0]
-        # What is outside the anatomy is one to z, which would spend itself on bone.
-        seen = location.by_group(soft_labels)
-        force = by_cell(location.force(seen))  # (B, V/8, 3*8)
-        parts = [self._of_cells(some, seen, location) for some in runs(seen.shape[2])]
+        force = by_cell(location.force(soft_labels))  # (B, V/8, 3*8)
+        num_voxels = soft_labels.shape[2]
+        parts = [self._of_cells(some, soft_labels, location) for some in runs(num_voxels)]
         features, detail_of_residual = (torch.cat(each, dim=1) for each in zip(*parts, strict=True))
         cells = F.silu(features + self.stem_force(force / FORCE_SD))  # (B, V/8, fine)
         half = self._scatter(cells, location)
@@ -99,19 +98,21 @@ class LabelEncoder(nn.Module):
         return mean, log_var.clamp(-12.0, 4.0)
 
     def _of_cells(
-        self, some: slice, seen: Tensor, location: LocationPrior
+        self, some: slice, soft_labels: Tensor, location: LocationPrior
     ) -> tuple[Tensor, Tensor]:
         """What the labels of some voxels add to their cells, and their residual's detail.
 
         Args:
             some: Voxels, whole cells.
-            seen: (B, G, V).
+            soft_labels: (B, L, V).
             location: Where they lie.
 
         Returns:
             (B, n / 8, fine) and (B, n / 8, F); F is 0 without a detail.
         """
-        labels, expected = by_cell(seen[:, :, some]), by_cell(location.prob_of_groups(some)[None])
+        # What is outside the anatomy is one to z, which would spend itself on bone.
+        labels = by_cell(location.by_group(soft_labels[:, :, some]))
+        expected = by_cell(location.prob_of_groups(some)[None])
         features: Tensor = self.stem(labels) + self.stem_expected(expected)
         if self.detail is None:
             return features, features[..., :0]

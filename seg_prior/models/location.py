@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_prior.models.runs import in_runs
 from seg_prior.models.voxel_rows import VoxelRows
 
 FLOOR = 1e-4
@@ -170,19 +172,25 @@ class LocationPrior(nn.Module):
     def force(self, soft_labels: Tensor) -> Tensor:
         """Which way each voxel would have to look to find its labels.
 
-        sum_l (s_l - p_l) grad p_l: the direction in which a displacement of the location prior
-        raises the probability of the labels; zero where the prior already expects them.
+        sum_g (s_g - p_g) grad p_g over groups: the direction in which a displacement of the
+        location prior raises the probability of the labels; zero where it already expects them.
 
         Args:
-            soft_labels: (B, G, V), `by_group`.
+            soft_labels: (B, L, V).
 
         Returns:
             (B, 3, V), per voxel of prior space along D, H, W.
         """
-        places = self.slope_at.long()
+        num_voxels = self.voxels.numel()
+        voxel = self.slope_at % num_voxels
+        num_outside = int((self.slope_at < num_voxels).count_nonzero())  # they come first
+        kinds = self.groups[0][1:]
+        label = voxel.new_tensor([group[0] for group in self.groups])[self.slope_at // num_voxels]
+        places = label.long() * num_voxels + voxel
         seen = torch.stack([each.index_select(0, places) for each in soft_labels.flatten(1)])
+        for kind in kinds:
+            seen[:, :num_outside] += soft_labels[:, kind].index_select(1, voxel[:num_outside])
         residual = seen - self.expected_at
-        voxel = self.slope_at % self.voxels.numel()
         force = soft_labels.new_zeros(len(soft_labels), 3, self.voxels.numel())
         for b, axis in itertools.product(range(len(soft_labels)), range(3)):
             # A row at a time: of more, sums over indices are slow on CPUs.
@@ -190,6 +198,13 @@ class LocationPrior(nn.Module):
         return force
 
     def sample_moved(self, displacement: Tensor, cells: Tensor | None = None) -> Tensor:
+        """(B, L, V) of `moved_by`, or (B, L, 8 N) of the chosen cells."""
+        num_voxels = self.voxels.numel() if cells is None else CELL * len(cells)
+        return in_runs(self.moved_by(displacement, cells), num_voxels)
+
+    def moved_by(
+        self, displacement: Tensor, cells: Tensor | None = None
+    ) -> Callable[[slice], Tensor]:
         """log p_loc at displaced voxels, interpolated in log space.
 
         Args:
@@ -198,15 +213,19 @@ class LocationPrior(nn.Module):
             cells: (N,) which cells of the mask; all if None.
 
         Returns:
-            (B, L, V), or (B, L, 8 N) of the chosen cells; not normalised.
+            n of the voxels -> (B, L, n), not normalised.
         """
         batch = displacement.shape[0]
         full = F.interpolate(displacement, size=self.shape, mode="trilinear", align_corners=False)
         voxels = of_cells(self.voxels, cells)
         index = voxel_of(voxels, self.shape).T
         place = index + full.flatten(2).index_select(2, voxels)  # (B, 3, N)
-        moved = self.rows.at(place.transpose(1, 2).flatten(0, 1))
-        return moved.view(batch, -1, self.num_labels).transpose(1, 2).contiguous()
+
+        def moved(some: slice) -> Tensor:
+            found = self.rows.at(place[..., some].transpose(1, 2).flatten(0, 1))
+            return found.view(batch, -1, self.num_labels).transpose(1, 2)
+
+        return moved
 
     def on_cpu(self) -> LocationPrior:
         """The same, on the CPU."""
