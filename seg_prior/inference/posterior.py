@@ -19,7 +19,7 @@ from seg_prior.models.location import LocationPrior, voxel_of
 from seg_prior.models.voxel_rows import VoxelRows
 
 _BLOCK_VOXELS = 1 << 15
-_PLANES = 8
+_PLANES = 16
 """Of prior space that the voxels of one slab lie in."""
 
 
@@ -212,8 +212,10 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 def _summary(joint: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """(n, G) -> best, confidence, entropy, (n,) each, and (G,) sums, which are of doubles."""
-    log_probability = torch.log_softmax(joint, dim=1)
-    probability = log_probability.exp()
-    confidence, best = probability.max(dim=1)
-    entropy = -(probability * log_probability).sum(1)
-    return best.byte(), confidence, entropy.clamp_min(0), probability.sum(0).double()
+    largest, best = joint.max(dim=1)
+    below = joint - largest[:, None]
+    odds = below.exp()  # of each label to the best
+    total = odds.sum(1)
+    confidence = 1 / total
+    entropy = total.log() - (odds * below).sum(1) * confidence
+    return best.byte(), confidence, entropy.clamp_min(0), (odds.T @ confidence).double()

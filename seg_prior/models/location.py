@@ -70,7 +70,7 @@ class LocationPrior(nn.Module):
         self.register_buffer("log_rows", rows.rows, persistent=False)
         self.register_buffer("row_of_voxel", rows.row_of_voxel, persistent=False)
         self.register_buffer("log_prob", self.log_rows[:-1].T)  # one memory
-        of_group = self.prob_of_group
+        of_group = self.by_group(log_prob.exp()[None])[0]
         self.register_buffer("background", of_group[0].clone(), persistent=False)
         slope, slope_at = self._slope(of_group)
         self.register_buffer("slope", slope, persistent=False)
