@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import io
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 
 def main() -> None:
@@ -15,7 +19,17 @@ def main() -> None:
     except KeyboardInterrupt:
         print("seg-prior: interrupted.", file=sys.stderr)
         sys.exit(130)
-    sys.exit(run(sys.argv[1:]))
+    _leave(run(sys.argv[1:]))
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process, not object by object: libtorch's take half a second of CPU time."""
+    with suppress(OSError):  # a full disk or a closed pipe is Python's to tell
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

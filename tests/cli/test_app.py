@@ -457,3 +457,12 @@ def test_bash_completes_commands_and_flags(tmp_path: Path, monkeypatch: pytest.M
     """
     found = subprocess.run(["bash", "-c", asked], capture_output=True, text=True, check=True)
     assert found.stdout.split() == ["train-encoder", "train-locator", "train-prior", "--report"]
+
+
+def test_what_was_said_and_what_is_due_at_the_end_is_not_lost_by_leaving_at_once() -> None:
+    script = (
+        "import atexit; from seg_prior.__main__ import _leave; "
+        "atexit.register(print, 'at exit'); print('said'); _leave(3)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\nat exit\n", "")
