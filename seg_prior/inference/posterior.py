@@ -82,7 +82,7 @@ class Posterior:
     Attributes:
         best: (N,) uint8 index of the most probable label.
         confidence: (N,) its probability.
-        entropy: (N,) in nats.
+        entropy: (N,) in nats, half precision.
         mass: (G,) the probability of each label, summed over voxels.
     """
 
@@ -218,4 +218,4 @@ def _summary(joint: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     total = odds.sum(1)
     confidence = 1 / total
     entropy = total.log() - (odds * below).sum(1) * confidence
-    return best.byte(), confidence, entropy.clamp_min(0), (odds.T @ confidence).double()
+    return best.byte(), confidence, entropy.clamp_min(0).half(), (odds.T @ confidence).double()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from seg_prior.inference.prediction import Prediction
@@ -93,7 +94,7 @@ def measure(result: Prediction) -> dict[str, float]:
         "misfit": 1 - registration.overlap,
         "mutual_information": registration.mutual_information,
         "elbo_gain": gain / float(num_observed.sum()),
-        "mean_entropy": float(result.summary.entropy.mean()),
+        "mean_entropy": float(result.summary.entropy.mean(dtype=torch.float64)),
         "out_of_view": float((anatomy * (weight.amax(0) == 0)).sum() / anatomy.sum()),
         "beyond_anatomy": 1 - int(result.summary.best.count_nonzero()) / num_in_view,
         "size": float(np.prod(scales)),

@@ -27,7 +27,7 @@ MIN_OVERLAP = 0.5
 MAX_ANATOMIES = 1000
 """Volumes of the anatomy that a field of view may hold, or of itself in the anatomy: beyond,
 searching it takes all memory, or there is nothing to see."""
-BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 70, 20
+BYTES_PER_VOXEL, BYTES_PER_VOXEL_MORE = 30, 20
 """What reading a scan takes at its peak: a voxel of its, and one of a further contrast."""
 
 

@@ -142,7 +142,8 @@ def test_on_the_prior_grid_it_is_the_posterior_of_the_model(
     inside = location.gather(image[None, None])
     r = responsibilities(log_prior, inside, torch.ones_like(inside), GAUSSIANS)[0]
     r = r[:, location.voxels.argsort()]
-    torch.testing.assert_close(posterior.entropy, -(r * r.log()).sum(0), atol=2e-3, rtol=0)
+    expected = -(r * r.log()).sum(0)
+    torch.testing.assert_close(posterior.entropy.float(), expected, atol=2e-3, rtol=0)
     assert (posterior.best == r.argmax(0)).float().mean() > 0.999
 
 
@@ -229,7 +230,7 @@ def test_one_pass_equals_the_dense_softmax(spread: float, rng: torch.Generator) 
     log_posterior = torch.log_softmax(joints.double(), dim=1)
     entropy = -(log_posterior.exp() * log_posterior).sum(1)
     assert torch.equal(found.best.long(), joints.argmax(1))
-    torch.testing.assert_close(found.entropy.double(), entropy, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(found.entropy.double(), entropy, atol=1e-5, rtol=1e-3)
     torch.testing.assert_close(found.mass, log_posterior.exp().sum(0), atol=1e-3, rtol=1e-5)
     assert found.best.dtype == torch.uint8
 
@@ -238,7 +239,7 @@ def test_entropy_by_hand() -> None:
     joints = torch.tensor([[0.0, 0.0, 0.0], [5.0, -200.0, -200.0], [0.0, math.log(3), -200.0]])
     found = summary_of(joints)
     quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert found.entropy.tolist() == pytest.approx([math.log(3), 0.0, quarter], abs=1e-6)
+    assert found.entropy.tolist() == pytest.approx([math.log(3), 0.0, quarter], abs=1e-3)
     assert found.confidence.tolist() == pytest.approx([1 / 3, 1.0, 0.75])
     assert found.best.tolist() == [0, 0, 1]  # the first of equals
     assert found.mass.tolist() == pytest.approx([1 / 3 + 1 + 0.25, 1 / 3 + 0.75, 1 / 3])
