@@ -208,7 +208,8 @@ class Predictor:
         correction = correct(
             model.image_reader, location, seen.fine, prior, found.intensities, offset
         )
-        log_prior = correction.corrected(found.log_prior.contiguous(), location)
+        log_prior = found.log_prior.clone(memory_format=torch.contiguous_format)
+        log_prior = correction.corrected(log_prior, location)
         intensities = fit_intensities(log_prior, seen, SHARPNESS)
         return replace(found, log_prior=log_prior, intensities=intensities, correction=correction)
 

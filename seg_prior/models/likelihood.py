@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from seg_prior.config.intensity import IntensityConfig
 from seg_prior.core.labels import LabelTable
 from seg_prior.errors import LabelsError
-from seg_prior.models.runs import runs, summed
+from seg_prior.models.runs import in_runs, summed
 
 LOG_OUTLIER = -3.0
 """Log share of a class that may have any intensity at all: a vessel, a lesion, a voxel of mixed
@@ -283,9 +283,10 @@ def responsibilities(
     of all voxels and labels takes 50 MB.
     """
     by_class = tabulated_class_log_likelihood(image, observed, intensities)
-    class_of_label, num_voxels = intensities.classes.class_of_label, image.shape[2]
-    out = image.new_empty(image.shape[0], len(class_of_label), num_voxels)
-    for some in runs(num_voxels):
+    class_of_label = intensities.classes.class_of_label
+
+    def posterior(some: slice) -> Tensor:
         joint = by_class[..., some].index_select(1, class_of_label) + log_prior[..., some]
-        out[..., some] = torch.softmax(joint.contiguous(), dim=1)
-    return out
+        return torch.softmax(joint.contiguous(), dim=1)
+
+    return in_runs(posterior, image.shape[2])

@@ -39,7 +39,7 @@ def in_runs(of: Callable[[slice], Tensor], num_voxels: int) -> Tensor:
     """
     first, *others = runs(num_voxels)
     part = of(first)
-    if torch.is_grad_enabled():
+    if part.requires_grad:
         return torch.cat([part, *(of(some) for some in others)], dim=-1)
     out = part.new_empty(*part.shape[:-1], num_voxels)
     out[..., first] = part

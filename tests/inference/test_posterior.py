@@ -113,8 +113,7 @@ def test_the_posterior_is_the_dense_sum_over_labels(
     image = torch.rand(native.shape, generator=rng)
     expected_index, joint = dense(location, log_prior, native, image)
     where = find_native_voxels(location, toy.grid(), native, everything(native.shape))
-    assert sorted(where.index.tolist()) == expected_index
-    joint = joint[np.searchsorted(expected_index, where.index.numpy())]  # slab by slab
+    assert where.index.tolist() == expected_index
     assert 1000 < len(expected_index) < np.prod(native.shape) - 100
 
     joints = joints_of(log_prior, location, where, image, GAUSSIANS)
@@ -239,7 +238,7 @@ def test_entropy_by_hand() -> None:
     joints = torch.tensor([[0.0, 0.0, 0.0], [5.0, -200.0, -200.0], [0.0, math.log(3), -200.0]])
     found = summary_of(joints)
     quarter = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert found.entropy.tolist() == pytest.approx([math.log(3), 0.0, quarter], abs=1e-3)
+    assert found.entropy.tolist() == pytest.approx([math.log(3), 0.0, quarter], abs=5e-4)
     assert found.confidence.tolist() == pytest.approx([1 / 3, 1.0, 0.75])
     assert found.best.tolist() == [0, 0, 1]  # the first of equals
     assert found.mass.tolist() == pytest.approx([1 / 3 + 1 + 0.25, 1 / 3 + 0.75, 1 / 3])
