@@ -95,6 +95,16 @@ def test_every_room_has_a_layer() -> None:
     assert {f"{NAME}.{room}" for room in rooms - {"__init__"}} == placed
 
 
+def test_a_file_of_tests_is_named_after_what_it_tests() -> None:
+    # Themes stand in stories/, pipelines/ is outside the wheel, and these look at everything.
+    tests, everything = ROOT / "tests", {"test_examples.py", "test_layers.py"}
+    for path in tests.rglob("test_*.py"):
+        place = path.relative_to(tests)
+        if place.parts[0] not in {"stories", "pipelines"} | everything:
+            module = PACKAGE / place.with_name(place.name.removeprefix("test_"))
+            assert module.is_file(), f"{place}: there is no {module.relative_to(ROOT)}"
+
+
 def test_each_library_has_its_door() -> None:
     wrong = [
         f"{i.file} imports {i.target}"

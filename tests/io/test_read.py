@@ -1,89 +1,33 @@
-"""Reading and writing volumes: awkward headers come home as they were, wrong files are refused."""
+"""Reading volumes: units, voxels and ids of headers and arrays, and what is refused."""
 
 import gzip
-import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from seg_prior.core.grid import Grid
-from seg_prior.core.volume import Volume
 from seg_prior.errors import ImageError
-from seg_prior.files import atomic_write
 from seg_prior.io.formats import strip_suffix
-from seg_prior.io.read import read_label_map, read_volume
-from seg_prior.io.write import write_volume
+from seg_prior.io.read import as_volume, read_label_map, read_volume
 
 SHAPE = (5, 6, 7)
+IDS = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
+AFFINE = np.array([[0.0, 0, -2, 30], [-1, 0, 0, 20], [0, 1.5, 0, -10], [0, 0, 0, 1]])
 
 
-def rotation(degrees: float) -> NDArray[np.float64]:
-    """About an axis that is none of i, j, k."""
-    x, y, z = np.array([1.0, 2.0, 3.0]) / math.sqrt(14)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = math.radians(degrees)
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-
-
-def affine_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = linear, (-31.5, 12.25, 80.0)
-    return affine
-
-
-AFFINES = {
-    "oblique": affine_of(rotation(25)),
-    "flipped": affine_of(np.diag([-1.0, 1.0, 1.0])),
-    "permuted": affine_of(np.array([[0.0, 0, -2], [-1, 0, 0], [0, 1.5, 0]])),
-    "anisotropic": affine_of(rotation(-70) @ np.diag([0.8, 1.1, 9.0])),
-    "micrometres": affine_of(np.diag([4e-4, 4e-4, 1e-3])),
-}
-SHEARED = affine_of(np.array([[1.0, 0.3, 0], [0, 1.2, 0.2], [0, 0, 2]]))
-
-
-def codes_of(sform_code: int, qform_code: int, affine: NDArray[np.float64]) -> nib.Nifti1Image:
-    image = nib.Nifti1Image(intensities(), None)
-    image.set_qform(affine, qform_code)
-    image.set_sform(affine if sform_code else None, sform_code)
-    return image
-
-
-def sheared() -> nib.Nifti1Image:
-    image = nib.Nifti1Image(intensities(), None)
-    image.set_sform(SHEARED, 4)
-    return image
-
-
-def two_places() -> nib.Nifti1Image:
-    image = codes_of(2, 1, AFFINES["oblique"])
-    image.set_qform(AFFINES["flipped"], 1)
-    return image
-
-
-HEADERS: dict[str, Callable[[], Any]] = {
-    **{
-        name: lambda affine=affine: codes_of(1, 1, affine)  # type: ignore[misc]
-        for name, affine in AFFINES.items()
-    },
-    "sheared": sheared,
-    "both codes zero": lambda: codes_of(0, 0, np.diag([2.0, 3.0, 4.0, 1.0])),
-    "qform only": lambda: codes_of(0, 3, AFFINES["anisotropic"]),
-    "sform and qform apart": two_places,
-    "NIfTI-2": lambda: nib.Nifti2Image(intensities(), AFFINES["oblique"]),
-}
+def saved(path: Path, affine: Any = AFFINE, unit: str = "mm", data: Any = IDS) -> Path:
+    image = nib.Nifti1Image(data, affine)
+    image.header.set_xyzt_units(unit, "sec")
+    nib.save(image, path)
+    return path
 
 
 def intensities() -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(100, 20, SHAPE).astype(np.float32)
-
-
-def label_map() -> NDArray[np.int32]:
-    return np.random.default_rng(1).integers(0, 4, SHAPE).astype(np.int32)
 
 
 def save(folder: Path, image: Any, name: str = "image.nii.gz") -> Path:
@@ -91,97 +35,126 @@ def save(folder: Path, image: Any, name: str = "image.nii.gz") -> Path:
     return folder / name
 
 
-def saved(folder: Path, data: NDArray[Any]) -> Path:
-    return save(folder, nib.Nifti1Image(data, np.eye(4)))
+@pytest.mark.parametrize(
+    ("linear", "message"),
+    [
+        (np.diag([1e-8, 1e-8, 1e-8]), r"found voxels of 1e-08 x 1e-08 x 1e-08 mm, need 1e-06 to"),
+        (np.diag([1e5, 1e5, 1e5]), r"found voxels of 1e\+05 x 1e\+05 x 1e\+05 mm, need 1e-06 to"),
+        (np.diag([1, 1, 1e-4]), r"1 x 1 x 0.0001 mm that are flat or sheared 1e\+04 to 1, need"),
+        (np.diag([1, 1, 1]) + np.eye(3, k=1) * 100, r"flat or sheared 1e\+06 to 1"),
+        (np.diag([1, 1, 0.0]), "its affine is singular"),
+        (np.full((3, 3), np.nan), "its affine is singular"),
+    ],
+)
+def test_voxels_of_no_use_are_refused(linear: Any, message: str) -> None:
+    affine = np.eye(4)
+    affine[:3, :3] = linear
+    with pytest.raises(ImageError, match=message):
+        as_volume(IDS, affine)
 
 
-@pytest.mark.parametrize("header", HEADERS)
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nii"])
-def test_a_label_map_goes_home_with_its_header(tmp_path: Path, header: str, suffix: str) -> None:
-    image = HEADERS[header]()
-    unit, mm = ("mm", 1.0) if header == "micrometres" else ("micron", 1e-3)
-    image.header.set_xyzt_units(unit, "sec")
-    volume = read_volume(save(tmp_path, image))
-    path = tmp_path / f"result{suffix}"
-    write_volume(path, label_map(), volume)
-
-    written = nib.load(path)
-    assert written.get_data_dtype() == np.uint8
-    assert np.array_equal(np.asanyarray(written.dataobj), label_map())
-    in_mm = np.diag([mm, mm, mm, 1.0]) @ written.affine
-    np.testing.assert_allclose(in_mm, volume.grid.affine, rtol=0, atol=1e-5)
-    for form in ("get_sform", "get_qform"):
-        before, code_before = getattr(image.header, form)(coded=True)
-        after, code_after = getattr(written.header, form)(coded=True)
-        assert code_after == code_before
-        np.testing.assert_allclose(
-            *(np.nan if m is None else m for m in (after, before)), rtol=0, atol=1e-5
-        )
-    assert written.header.get_xyzt_units() == (unit, "sec")
-    again = read_label_map(path)
-    assert again.grid.shape == volume.grid.shape
-    assert again.grid.same_as(volume.grid, tolerance_voxels=1e-4)
-    assert np.array_equal(again.data, label_map())
+def test_the_unit_is_told_where_it_is_what_makes_no_sense(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.nii.gz", 20 * AFFINE, "meter")
+    with pytest.raises(ImageError, match=r"2e\+04 x 3e\+04 .*\(its header counts in 1000 mm\)"):
+        read_volume(path)
 
 
-@pytest.mark.parametrize("name", [*AFFINES, "sheared"])
-def test_mgz_goes_home_too(tmp_path: Path, name: str) -> None:
-    affine = AFFINES.get(name, SHEARED)
-    volume = read_volume(save(tmp_path, nib.MGHImage(intensities(), affine), "image.mgz"))
-    np.testing.assert_allclose(volume.grid.affine, affine, rtol=0, atol=1e-4)
-    for suffix in (".mgz", ".nii.gz"):
-        write_volume(tmp_path / f"result{suffix}", label_map(), volume)
-        again = read_label_map(tmp_path / f"result{suffix}")
-        assert again.grid.same_as(volume.grid, tolerance_voxels=1e-3)
-        assert np.array_equal(again.data, label_map())
+def test_a_place_beyond_all_machines_is_refused() -> None:
+    affine = np.eye(4)
+    affine[0, 3] = 1e9
+    with pytest.raises(ImageError, match=r"its first voxel lies 1e\+09 mm from the origin"):
+        as_volume(IDS, affine)
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
-@pytest.mark.parametrize("largest", [255, 256, 65535, 65536, 614454277])
-def test_ids_are_never_cut_to_a_small_type(tmp_path: Path, suffix: str, largest: int) -> None:
-    ids = np.zeros(SHAPE, dtype=np.int64)
-    ids[1, 2, 3] = largest
-    path = tmp_path / f"result{suffix}"
-    write_volume(path, ids, Volume(ids, Grid(SHAPE, np.eye(4))))
-    assert np.array_equal(read_label_map(path).data, ids)
-
-
-def test_intensities_are_written_as_float32(tmp_path: Path) -> None:
-    volume = read_volume(saved(tmp_path, np.arange(210, dtype=np.int16).reshape(SHAPE)))
-    write_volume(tmp_path / "deep" / "result.nii", volume.data / 7.0, volume)
-    again = read_volume(tmp_path / "deep" / "result.nii")
-    assert again.data.dtype == np.float32
-    np.testing.assert_allclose(again.data, volume.data / 7.0, rtol=1e-6)
-
-
-def test_scaled_integers_are_read_as_intensities_and_scaled_no_more(tmp_path: Path) -> None:
-    image = nib.Nifti1Image(np.arange(210, dtype=np.int16).reshape(SHAPE), np.eye(4))
-    image.header.set_slope_inter(0.5, 10)
-    volume = read_volume(save(tmp_path, image))
-    assert volume.data.max() == 0.5 * 209 + 10
-    write_volume(tmp_path / "result.nii.gz", label_map(), volume)
-    assert np.array_equal(read_label_map(tmp_path / "result.nii.gz").data, label_map())
-
-
-def test_a_singleton_fourth_axis_is_dropped(tmp_path: Path) -> None:
-    volume = read_volume(saved(tmp_path, intensities()[..., None]))
-    assert volume.data.shape == volume.grid.shape == SHAPE
-    write_volume(tmp_path / "result.nii.gz", label_map(), volume)
-    assert nib.load(tmp_path / "result.nii.gz").shape == SHAPE
+def test_a_header_that_names_no_side_says_that_sides_are_a_guess(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(IDS, None)
+    image.header.set_zooms((1, 1, 1))
+    nib.save(image, tmp_path / "a.nii.gz")
+    (warning,) = read_volume(tmp_path / "a.nii.gz").warnings
+    assert "(sform and qform code 0), so sides are a guess" in warning
+    assert read_volume(saved(tmp_path / "b.nii.gz")).warnings == ()
+    nib.save(nib.MGHImage(IDS, AFFINE), tmp_path / "a.mgh")
+    assert read_volume(tmp_path / "a.mgh").warnings == ()
+    raw = bytearray((tmp_path / "a.mgh").read_bytes())
+    raw[28:30] = b"\0\0"  # goodRASFlag
+    (tmp_path / "a.mgh").write_bytes(raw)
+    (warning,) = read_volume(tmp_path / "a.mgh").warnings
+    assert "(goodRASFlag 0), so sides are a guess" in warning
 
 
 def test_forms_that_disagree_are_told_and_the_sform_is_used(tmp_path: Path) -> None:
-    volume = read_volume(save(tmp_path, two_places()))
+    image = nib.Nifti1Image(IDS, None)
+    image.set_sform(AFFINE, 2)
+    image.set_qform(np.diag([-1.0, 1.0, 1.0, 1.0]), 1)
+    volume = read_volume(save(tmp_path, image))
     assert len(volume.warnings) == 1
     assert volume.warnings[0].startswith("sform (code 2) and qform (code 1) differ by up to ")
-    np.testing.assert_allclose(volume.grid.affine, AFFINES["oblique"], rtol=0, atol=1e-6)
-    assert read_volume(save(tmp_path, HEADERS["oblique"]())).warnings == ()
+    np.testing.assert_allclose(volume.grid.affine, AFFINE, rtol=0, atol=1e-6)
 
 
 def test_label_ids_may_be_stored_as_floats(tmp_path: Path) -> None:
-    volume = read_label_map(saved(tmp_path, label_map().astype(np.float64)))
+    volume = read_label_map(saved(tmp_path / "image.nii.gz", data=IDS.astype(np.float64)))
     assert volume.data.dtype == np.int32
-    assert np.array_equal(volume.data, label_map())
+    assert np.array_equal(volume.data, IDS)
+
+
+@pytest.mark.parametrize("top", [17, 2035])
+def test_ids_through_a_scale_factor_are_read(tmp_path: Path, top: int) -> None:
+    ids = np.zeros(SHAPE, np.uint16)
+    ids[1], ids[2], ids[3] = 3, 7, top
+    nib.save(nib.Nifti1Image(ids, np.eye(4)), tmp_path / "old.nii.gz")
+    old = nib.load(tmp_path / "old.nii.gz")
+    nib.save(nib.Nifti1Image(old.get_fdata(), old.affine, old.header), tmp_path / "new.nii.gz")
+    stored = nib.load(tmp_path / "new.nii.gz").get_fdata()
+    assert not np.array_equal(stored, ids)  # 2.999999999, or 3.01
+    assert np.array_equal(read_label_map(tmp_path / "new.nii.gz").data, ids)
+
+
+def test_shares_through_a_scale_factor_are_no_ids(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(np.linspace(0, 1, IDS.size).reshape(SHAPE), np.eye(4))
+    image.set_data_dtype(np.uint8)
+    nib.save(image, tmp_path / "a.nii.gz")
+    with pytest.raises(ImageError, match="values that are not whole numbers"):
+        read_label_map(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    "dtype", [np.float16, np.bool_, np.longdouble, ">i2", np.int64, np.uint64, np.float64]
+)
+def test_arrays_of_every_real_type_are_read(dtype: Any) -> None:
+    volume = as_volume((IDS > 1).astype(dtype), AFFINE)
+    assert np.array_equal(volume.data, IDS > 1)
+    torch.from_numpy(volume.data)  # raises for what the network's side does not know
+
+
+def test_tensors_are_read_or_refused_in_our_words() -> None:
+    tensor = torch.rand(SHAPE, requires_grad=True)
+    assert np.array_equal(as_volume(tensor, AFFINE).data, tensor.detach().numpy())
+    assert as_volume(tensor.tolist(), AFFINE).data.shape == SHAPE
+    with pytest.raises(ImageError, match="found a Tensor that is no array of numbers"):
+        as_volume(tensor.bfloat16(), AFFINE)
+    with pytest.raises(ImageError, match="need real numbers"):
+        as_volume(np.full(SHAPE, "a"), AFFINE)
+    with pytest.raises(ImageError, match=r"affine: found the shape \(3, 3\), need \(4, 4\)"):
+        as_volume(IDS, np.eye(3))
+    with pytest.raises(ImageError, match="affine: found no numbers"):
+        as_volume(IDS, "RAS")
+
+
+def test_a_volume_is_taken_as_it_is_and_needs_no_affine() -> None:
+    volume = as_volume(IDS, AFFINE)
+    assert as_volume(volume) is volume
+    with pytest.raises(ImageError, match="found a Volume with an affine, need one with an array"):
+        as_volume(volume, AFFINE)
+
+
+@pytest.mark.parametrize("more", [(1,), (1, 1), (1, 1, 1)])
+def test_singleton_axes_are_dropped(tmp_path: Path, more: tuple[int, ...]) -> None:
+    path = saved(tmp_path / "a.nii.gz", data=IDS.reshape(SHAPE + more))
+    assert np.array_equal(read_volume(path).data, IDS)
+    series = np.stack([IDS, IDS + 1], axis=-1).reshape((*SHAPE, 2, *more))
+    path = saved(tmp_path / "b.nii.gz", data=series)
+    assert np.array_equal(read_volume(path, index=1).data, IDS + 1)
 
 
 def with_value(value: float) -> NDArray[np.float64]:
@@ -193,7 +166,7 @@ def with_value(value: float) -> NDArray[np.float64]:
 @pytest.mark.parametrize("value", [0.5, -1.0, 1e10])
 def test_what_is_no_label_map_is_refused(tmp_path: Path, value: float) -> None:
     with pytest.raises(ImageError, match=r"image\.nii\.gz: found values that are not whole number"):
-        read_label_map(saved(tmp_path, with_value(value)))
+        read_label_map(saved(tmp_path / "image.nii.gz", data=with_value(value)))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +185,7 @@ def test_what_is_no_label_map_is_refused(tmp_path: Path, value: float) -> None:
 def test_a_volume_that_does_not_fit_is_refused(
     tmp_path: Path, data: NDArray[Any], message: str
 ) -> None:
-    refuses(saved(tmp_path, data), message)
+    refuses(saved(tmp_path / "image.nii.gz", data=data), message)
 
 
 @pytest.mark.parametrize("row", [[0.0, 0, 0, 0], [1.0, 0, 0, 0], [np.nan, 0, 0, 0]])
@@ -279,21 +252,6 @@ def refuses(path: Path, message: str) -> None:
         read_volume(path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
-
-
-def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-
-    def fail() -> None:
-        with atomic_write(path) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_stem_drops_image_suffixes_only() -> None:

@@ -1,4 +1,4 @@
-"""What is written for a scan: names, a BIDS folder, probabilities, volumes."""
+"""What is written for a scan: names, a BIDS folder, probabilities, volumes, departures."""
 
 import csv
 import json
@@ -17,6 +17,7 @@ from seg_prior.config.inference import BRAIN_MODEL
 from seg_prior.config.output import OutputOptions
 from seg_prior.core.freesurfer import intracranial_ids
 from seg_prior.core.labels import LabelTable
+from seg_prior.inference.departure import THRESHOLD_SD
 from seg_prior.io.label_tables import read_label_table
 
 
@@ -123,3 +124,42 @@ def test_the_intracranial_volume_is_the_sum_of_what_defines_it(
     assert last.startswith(f"n/a\tIntracranial-Volume\t{whole.hard_mm3:.1f}\t")
     sidecar = json.loads((tmp_path / "a_dseg.json").read_text())
     assert sidecar["intracranial"]["ids"] == [20, 30]
+
+
+def test_the_map_of_departures_lies_on_the_scan_and_changes_no_other_file(
+    tiny_atlas: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    scan = phantom_folder / "sub-004_phantom.nii.gz"
+    segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
+    plain, asked = tmp_path / "plain" / "a_dseg.nii.gz", tmp_path / "asked" / "a_dseg.nii.gz"
+    segmenter.segment(scan).write(plain, OutputOptions(volumes=True))
+    result = segmenter.segment(scan)
+    result.write(asked, OutputOptions(volumes=True, departure=True))
+    for name in ("a_dseg.nii.gz", "a_volumes.tsv"):
+        assert plain.with_name(name).read_bytes() == asked.with_name(name).read_bytes()
+    new = {path.name for path in asked.parent.iterdir()} - {p.name for p in plain.parent.iterdir()}
+    assert new == {"a_departure.nii.gz", "a_departure.json"}
+    written, image = nib.load(asked.with_name("a_departure.nii.gz")), nib.load(scan)
+    assert written.shape == image.shape
+    np.testing.assert_array_equal(written.affine, image.affine)
+    np.testing.assert_array_equal(written.get_fdata(dtype=np.float32), result.departure[0])
+    assert np.abs(result.departure).max() > 1
+    about = json.loads(asked.with_name("a_departure.json").read_text())
+    assert about["threshold"] == THRESHOLD_SD
+    assert about["Units"].startswith("standard deviations")
+    assert about["contrasts"] == [scan.name]
+
+
+def test_of_several_contrasts_each_has_a_map_of_departures(
+    tiny_atlas: Path, phantom_folder: Path, tmp_path: Path
+) -> None:
+    scan = phantom_folder / "sub-004_phantom.nii.gz"
+    segmenter = Segmenter.load(tiny_atlas, device="cpu", threads=1)
+    result = segmenter.segment(scan, contrasts=[phantom_folder / "sub-003_phantom.nii.gz"])
+    result.write(tmp_path / "a_dseg.nii.gz", OutputOptions(departure=True))
+    written = nib.load(tmp_path / "a_departure.nii.gz")
+    assert written.shape == (*nib.load(scan).shape, 2)
+    values = np.moveaxis(written.get_fdata(dtype=np.float32), 3, 0)
+    np.testing.assert_array_equal(values, result.departure)
+    about = json.loads((tmp_path / "a_departure.json").read_text())
+    assert about["contrasts"] == [scan.name, "sub-003_phantom.nii.gz"]
