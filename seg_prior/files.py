@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -20,9 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from seg_prior.errors import OutputError
-
-if sys.platform != "win32":
-    import fcntl
+from seg_prior.locks import is_at, lock, locked
 
 ANY_NAME = "backslashreplace"
 """How text is encoded, so that file names that are no UTF-8 are spelt."""
@@ -36,7 +33,6 @@ _PROBE_BYTES = 1 << 16
 _STAGING = re.compile(r"\..+\.[0-9a-f]{8}@[A-Za-z0-9-]+\.tmp", re.DOTALL)
 _TRIES = 100
 """For a folder that another run may just take away; one that is never there is then an error."""
-
 
 Made = TypeVar("Made")
 
@@ -108,7 +104,7 @@ def staging(path: Path) -> Iterator[Path]:
     token = f"{secrets.token_hex(4)}@{_host()}"
     unlocked = path.with_name(f"{_hidden(path)}.{token}.new")
     _in_its_folder(unlocked, unlocked.mkdir)
-    with _locked(unlocked):
+    with locked(unlocked):
         folder = path.with_name(f"{_hidden(path)}.{token}.tmp")
         unlocked.rename(folder)  # locked before anyone looks for it under this name
         try:
@@ -125,19 +121,19 @@ def claimed(path: Path) -> Iterator[bool]:
     is told to go on.
     """
     made = list(takewhile(lambda folder: not folder.exists(), path.parents))
-    lock = path.with_name(f"{_hidden(path)}.lock")
+    place = path.with_name(f"{_hidden(path)}.lock")
     while True:
-        descriptor = _in_its_folder(lock, lambda: os.open(lock, os.O_CREAT | os.O_RDWR, 0o666))
+        descriptor = _in_its_folder(place, lambda: os.open(place, os.O_CREAT | os.O_RDWR, 0o666))
         try:
-            if _lock(descriptor) is False:
+            if lock(descriptor) is False:
                 yield False
                 return
-            if not _is_at(descriptor, lock):
+            if not is_at(descriptor, place):
                 continue  # its holder has just removed it
             try:
                 yield True
             finally:
-                lock.unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
                 remove_empty(made)
             return
         finally:
@@ -253,38 +249,6 @@ def _host() -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:32] or "host"
 
 
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        _lock(descriptor)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool | None:
-    """Whether the lock is ours now; None where there are no locks."""
-    if sys.platform == "win32":
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return None
-    return True
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    return False
-
-
 @functools.lru_cache(maxsize=8)
 def _remove_left_overs(folder: Path) -> None:
     """Once a process: to list a folder of many scans for each of their files takes ever longer."""
@@ -302,7 +266,7 @@ def _remove_if_dead(folder: Path) -> None:
             return
         descriptor = os.open(folder, os.O_RDONLY)
         try:
-            if _lock(descriptor):
+            if lock(descriptor):
                 shutil.rmtree(folder, ignore_errors=True)
         finally:
             os.close(descriptor)

@@ -105,6 +105,11 @@ def test_a_file_of_tests_is_named_after_what_it_tests() -> None:
             assert module.is_file(), f"{place}: there is no {module.relative_to(ROOT)}"
 
 
+def test_a_file_fits_in_one_sitting() -> None:
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in _modules()}
+    assert {str(path): num for path, num in lines.items() if num > 300} == {}
+
+
 def test_each_library_has_its_door() -> None:
     wrong = [
         f"{i.file} imports {i.target}"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from seg_prior.core.labels import LabelTable
 from seg_prior.core.memory import too_much
-from seg_prior.models.location import CELL, FLOOR, LocationPrior
+from seg_prior.models.cells import CELL
+from seg_prior.models.location import FLOOR, LocationPrior
 
 LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""

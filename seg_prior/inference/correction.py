@@ -11,9 +11,10 @@ from seg_prior.config.networks import OffsetConfig
 from seg_prior.core.device import autocast
 from seg_prior.core.labels import LabelTable
 from seg_prior.models.blocks import at_cells
+from seg_prior.models.cells import CELL, of_cells, voxel_of
 from seg_prior.models.image_reader import ImageReader
 from seg_prior.models.likelihood import Intensities, LikelihoodTable
-from seg_prior.models.location import CELL, LocationPrior, of_cells, voxel_of
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features, moments
 from seg_prior.models.runs import runs
 from seg_prior.models.voxel_rows import VoxelRows

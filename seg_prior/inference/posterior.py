@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from seg_prior.core.grid import Grid
+from seg_prior.models.cells import voxel_of
 from seg_prior.models.likelihood import Intensities, channel_weight, label_log_likelihood_of
-from seg_prior.models.location import LocationPrior, voxel_of
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.voxel_rows import VoxelRows
 
 _BLOCK_VOXELS = 1 << 15

@@ -11,9 +11,9 @@ from torch import Tensor
 from seg_prior.config.inference import InferenceConfig
 from seg_prior.inference.correction import Correction
 from seg_prior.models import em, likelihood
+from seg_prior.models.cells import of_cells
 from seg_prior.models.image_posterior import EM_STRIDE
 from seg_prior.models.likelihood import Intensities, IntensityClasses
-from seg_prior.models.location import of_cells
 from seg_prior.models.objective import log_prob_of_image
 from seg_prior.models.reader_input import FineImage
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from seg_prior.config.networks import ReaderConfig
 from seg_prior.models.blocks import Double, ResidualBlock, at_cells, channels_last, halve
-from seg_prior.models.location import CELL
+from seg_prior.models.cells import CELL
 
 _HIDDEN = 128
 """Channels between the features of a voxel of prior space and the logits of its eight parts."""

@@ -17,7 +17,8 @@ from seg_prior.models.blocks import (
     coarser,
     residual_blocks,
 )
-from seg_prior.models.location import CELL, LocationPrior
+from seg_prior.models.cells import CELL
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.runs import in_runs
 from seg_prior.models.warp import integrate
 

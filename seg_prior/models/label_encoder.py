@@ -19,7 +19,8 @@ from seg_prior.models.blocks import (
     halve,
     residual_blocks,
 )
-from seg_prior.models.location import CELL, LocationPrior, by_cell
+from seg_prior.models.cells import CELL, by_cell
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.runs import runs
 
 FORCE_SD = 0.02

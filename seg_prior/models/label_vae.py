@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from seg_prior.config.networks import DetailFlowConfig, VAEConfig
+from seg_prior.models.cells import by_cell
 from seg_prior.models.coarse_field import CoarseField
 from seg_prior.models.detail import DetailFlow
 from seg_prior.models.label_decoder import LabelDecoder
 from seg_prior.models.label_encoder import LabelEncoder
-from seg_prior.models.location import LocationPrior, by_cell
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.prior import Prior
 
 DETAIL_GAIN, LOGITS_GAIN = 2.0, 3.0

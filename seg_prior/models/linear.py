@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from seg_prior.errors import ConfigError
-from seg_prior.models.location import CELL, LocationPrior, of_cells
+from seg_prior.models.cells import CELL, of_cells
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.prior import Prior
 
 SMOOTHING = 0.02

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_prior.models.cells import CELL, flat_index, of_cells, voxel_of
 from seg_prior.models.runs import in_runs
 from seg_prior.models.voxel_rows import VoxelRows
 
@@ -18,8 +19,6 @@ FLOOR = 1e-4
 _FLAT = 1e-5
 """Slope of a probability, a voxel, that is none: a tenth of the floor is what storing rounds."""
 Groups = tuple[tuple[int, ...], ...]
-CELL = 8
-"""Voxels in one cell, a block of 2 x 2 x 2; the anatomy mask is made of whole cells."""
 
 
 class LocationPrior(nn.Module):
@@ -63,7 +62,7 @@ class LocationPrior(nn.Module):
             group_of_label[list(group)] = n
         self.register_buffer("group_of_label", group_of_label, persistent=False)
         self.register_buffer("cells", cells)
-        self.register_buffer("voxels", _voxels_of(cells, shape), persistent=False)
+        self.register_buffer("voxels", flat_index(cells, shape), persistent=False)
         rows = VoxelRows.of(
             torch.cat([log_prob.T, certain_background(log_prob)]), self.voxels, shape
         )
@@ -265,26 +264,6 @@ def _box_around(places: Tensor, shape: tuple[int, int, int]) -> tuple[slice, ...
     return tuple(slice(max(0, first - 2), min(size, last + 3)) for first, last, size in ends)
 
 
-def voxel_of(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(N,) flat indices -> (N, 3) along D, H, W."""
-    # torch.unravel_index imports sympy, which takes a second.
-    _, height, width = shape
-    return torch.stack([flat // (height * width), flat // width % height, flat % width], dim=1)
-
-
-def by_cell(values: Tensor) -> Tensor:
-    """(B, C, V) -> (B, V / 8, C * 8): the eight voxels of a cell side by side."""
-    batch, channels, num_voxels = values.shape
-    return values.view(batch, channels, num_voxels // CELL, CELL).permute(0, 2, 1, 3).flatten(2)
-
-
-def of_cells(values: Tensor, cells: Tensor | None) -> Tensor:
-    """(..., V) -> (..., 8 N): the voxels of N cells; all if None."""
-    if cells is None:
-        return values
-    return values.view(*values.shape[:-1], -1, CELL).index_select(-2, cells).flatten(-2)
-
-
 def location_prior(frequency: Tensor, groups: Groups | None = None) -> LocationPrior:
     """Floor, renormalise and crop a label frequency.
 
@@ -300,18 +279,6 @@ def location_prior(frequency: Tensor, groups: Groups | None = None) -> LocationP
     cell_mask = F.max_pool3d(anatomy, 2)
     cell_mask = F.max_pool3d(cell_mask, 3, stride=1, padding=1)
     cells = cell_mask.flatten().nonzero().flatten()
-    inside = frequency.flatten(1).index_select(1, _voxels_of(cells, shape))
+    inside = frequency.flatten(1).index_select(1, flat_index(cells, shape))
     floored = inside.clamp_min(FLOOR)
     return LocationPrior((floored / floored.sum(0)).log(), cells, shape, groups)
-
-
-def _voxels_of(cells: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(V,) flat full-grid index of every voxel, cell by cell."""
-    _, height, width = shape
-    half_h, half_w = height // 2, width // 2
-    d, h, w = cells // (half_h * half_w), cells // half_w % half_h, cells % half_w
-    step = torch.arange(2, device=cells.device)
-    dd = (2 * d)[:, None, None, None] + step[:, None, None]
-    hh = (2 * h)[:, None, None, None] + step[None, :, None]
-    ww = (2 * w)[:, None, None, None] + step[None, None, :]
-    return ((dd * height + hh) * width + ww).flatten()

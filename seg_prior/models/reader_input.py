@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seg_prior.models.cells import CELL
 from seg_prior.models.likelihood import (
     Intensities,
     IntensityClasses,
@@ -15,7 +16,7 @@ from seg_prior.models.likelihood import (
     channel_weight,
     tabulated_class_log_likelihood,
 )
-from seg_prior.models.location import CELL, FLOOR, LocationPrior
+from seg_prior.models.location import FLOOR, LocationPrior
 from seg_prior.models.voxel_rows import Box
 
 _LOWEST_LOG = -10.0

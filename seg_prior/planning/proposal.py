@@ -14,8 +14,8 @@ from seg_prior.inference.predictor import Predictor
 from seg_prior.inference.refine import EM_ROUNDS, Observation
 from seg_prior.io.read import read_volume
 from seg_prior.models import em, likelihood
+from seg_prior.models.cells import CELL
 from seg_prior.models.likelihood import Intensities, IntensityClasses
-from seg_prior.models.location import CELL
 from seg_prior.planning.fingerprint import Fingerprint
 from seg_prior.registration.pipeline import register_scan
 

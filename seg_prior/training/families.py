@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seg_prior.models.location import LocationPrior, of_cells
+from seg_prior.models.cells import of_cells
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg_prior.models.cells import CELL
 from seg_prior.models.likelihood import IntensityClasses, class_log_likelihood
-from seg_prior.models.location import CELL
 from seg_prior.models.reader_input import FineImage, ReaderSpace, features
 from seg_prior.training.patches import Patch, intensities_of
 

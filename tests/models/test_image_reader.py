@@ -3,8 +3,8 @@
 import torch
 
 from seg_prior.config.networks import ReaderConfig
+from seg_prior.models.cells import CELL
 from seg_prior.models.image_reader import ImageReader
-from seg_prior.models.location import CELL
 
 NUM_INPUTS, NUM_GROUPS = 5, 3
 

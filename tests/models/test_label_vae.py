@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from seg_prior.models.cells import CELL, by_cell, of_cells
 from seg_prior.models.label_vae import LabelVAE, fit_residual_pca, one_hot
-from seg_prior.models.location import (
-    CELL,
-    LocationPrior,
-    by_cell,
-    location_prior,
-    of_cells,
-)
+from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.objective import kl_to_standard_normal, log_prob_of_labels
 from seg_prior.training.families import LOSSES
 from tests.models import toy

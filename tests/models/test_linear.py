@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from seg_prior.errors import ConfigError
+from seg_prior.models.cells import of_cells
 from seg_prior.models.label_vae import one_hot
 from seg_prior.models.linear import (
     LinearPrior,
@@ -12,7 +13,7 @@ from seg_prior.models.linear import (
     fit_atlas,
     fit_components,
 )
-from seg_prior.models.location import LocationPrior, of_cells
+from seg_prior.models.location import LocationPrior
 from seg_prior.models.objective import log_prob_of_labels
 from tests.models import toy
 

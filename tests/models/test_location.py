@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seg_prior.models.location import (
-    CELL,
-    FLOOR,
-    LocationPrior,
-    by_cell,
-    location_prior,
-    of_cells,
-)
+from seg_prior.models.cells import CELL, of_cells
+from seg_prior.models.location import FLOOR, LocationPrior, location_prior
 from tests.models import toy
 
 SIDES = (8, 12, 16)  # unequal, so that no axis passes for another
@@ -240,11 +234,3 @@ def test_chosen_cells_are_what_all_of_them_hold(lattice: LocationPrior) -> None:
     assert torch.equal(of_cells(everywhere, None), everywhere)
     wanted = (cells[:, None] * CELL + torch.arange(CELL)).flatten()
     assert torch.equal(of_cells(everywhere, cells), everywhere[..., wanted])
-
-
-def test_by_cell_puts_a_cell_s_voxels_side_by_side() -> None:
-    values = torch.arange(2 * 2 * 2 * CELL).view(2, 2, 2 * CELL)
-    found = by_cell(values)
-    assert found.shape == (2, 2, 2 * CELL)
-    assert found[1, 1, CELL : 2 * CELL].tolist() == values[1, 1, CELL:].tolist()
-    assert found[1, 0, CELL : 2 * CELL].tolist() == values[1, 1, :CELL].tolist()
