@@ -1,17 +1,20 @@
 """Whole heads against stripped ones: synthetic scans, with and without what surrounds the brain.
 
-    python pipelines/whole_heads.py runs/fold/prior.safetensors MAPS/sub-01_dseg.nii.gz ...
+    python pipelines/whole_heads.py seg_prior/weights/brain.safetensors MAPS/sub-01_dseg.nii.gz ...
 
-The label maps must not have taught the model, and must hold extra-cerebral ids, which results have
-as background. Each of those ids gets an intensity of its own; the brain looks like T1w.
-Prints mean17 of both for each map.
+The label maps must hold extra-cerebral ids, which results have as background; where they have
+taught the model, mean17 flatters it, and what is seen is whether a head is lost. Each of those ids
+gets an intensity of its own; the brain looks like T1w. Each head lies in a pose of its own: turned,
+shifted, its axes in any order and direction. Prints mean17 of both for each map.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from experiments.alter import move
 from seg_prior import Segmenter
 from seg_prior.config.synthesis import AugmentConfig, SynthesisConfig
 from seg_prior.core.grid import Grid
@@ -49,9 +52,11 @@ def main() -> None:
         )
         known = sources.label[anatomy]
         for name, data in (("whole", image), ("stripped", np.where(known > 0, image, 0))):
-            result = segmenter.segment(Volume(data, grid, source=f"{path}, {name}"))
+            scan = Volume(data, grid, source=f"{path}, {name}")
+            scan, reference = move(scan, replace(scan, data=known), seed)
+            result = segmenter.segment(scan)
             found = table.remap(result.label_map, name)
-            dice = mean_dice(dice_of_structures(found, known, table), table)
+            dice = mean_dice(dice_of_structures(found, reference.data, table), table)
             print(f"{path.name} {name}: {dice:.3f} {result.qc.verdict}", flush=True)
 
 
