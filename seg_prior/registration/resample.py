@@ -1,10 +1,9 @@
-"""Arrays from one grid onto another: linear for images and probabilities, nearest for labels."""
+"""Arrays from one grid onto another, linearly: images and probabilities, no ids of labels."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from seg_prior.core.grid import Affine, Grid
 
-Mode = Literal["linear", "nearest"]
 Channels = Sequence[Tensor] | Tensor
 """C arrays of one shape, or one with C of them along its first axis."""
 
@@ -27,8 +25,8 @@ _CROSSING_VOXELS = 1e-3  # that axes which lie along each other may cross
 _SLACK_VOXELS = 0.5 + 1e-3  # a voxel reaches half its edge beyond its centre; 1e-3 for rounding
 
 
-def resample(data: Tensor, source: Grid, target: Grid, mode: Mode = "linear") -> Tensor:
-    """Values of an array at the voxel centres of another grid.
+def resample(data: Tensor, source: Grid, target: Grid) -> Tensor:
+    """Values of an array, linear between its voxels, at the voxel centres of another grid.
 
     A source voxel is taken to reach half its edge beyond its centre: there the outermost values
     hold, beyond it the result is zero. No smoothing: onto a coarser grid use `resample_mean`.
@@ -37,7 +35,6 @@ def resample(data: Tensor, source: Grid, target: Grid, mode: Mode = "linear") ->
         data: (C, I, J, K) on `source`, float32.
         source: Where `data` lies. To move it by a world transform A, give Grid(shape, A @ affine).
         target: Where values are wanted.
-        mode: "linear" between the eight neighbours, or the "nearest" voxel.
 
     Returns:
         (C, *target.shape), float32, on the device of `data`.
@@ -51,7 +48,6 @@ def resample(data: Tensor, source: Grid, target: Grid, mode: Mode = "linear") ->
         sampled = F.grid_sample(
             data.expand(position.shape[0], *data.shape),
             position,
-            mode="bilinear" if mode == "linear" else "nearest",
             padding_mode="border",
             align_corners=True,
         )  # (n, C, 1, J, K)

@@ -77,8 +77,9 @@ def test_a_second_contrast_shows_the_border_that_the_first_lacks(segmenter: Segm
 
 def test_contrasts_on_grids_of_their_own_give_what_they_give_on_one(segmenter: Segmenter) -> None:
     grid = oblique(1.5)
-    labels = torch.from_numpy(HEAD.label_map.data.astype(np.float32))[None]
-    there = resample(labels, HEAD.label_map.grid, grid, "nearest")[0].numpy().astype(np.uint8)
+    ids = np.unique(HEAD.label_map.data)  # of which 0, the background, is the first
+    shares = torch.from_numpy(HEAD.label_map.data == ids[:, None, None, None]).float()
+    there = ids[resample(shares, HEAD.label_map.grid, grid).argmax(0).numpy()]
     scanned = paint(BORDER, "scanned apart", Volume(there, grid))
     one = segmenter.segment(FIRST, contrasts=[SECOND])
     own = segmenter.segment(FIRST, contrasts=[scanned])

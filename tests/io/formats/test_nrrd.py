@@ -57,6 +57,23 @@ def test_it_is_read_as_pynrrd_wrote_it(
     assert volume.warnings == ()
 
 
+@pytest.mark.parametrize("space", SPACES)
+@pytest.mark.parametrize("is_short", [False, True])
+def test_spaces_in_three_letters_are_converted_which_monai_takes_for_ras(
+    tmp_path: Path, space: str, is_short: bool
+) -> None:
+    from monai.data import NrrdReader
+
+    name = "".join(word[0].upper() for word in space.split("-")) if is_short else space
+    header = placed(AFFINES["oblique"], space) | {"space": name}
+    path = written(tmp_path / "a.nrrd", intensities(), header)
+    check_same(read_volume(path), intensities(), AFFINES["oblique"])
+    is_converted = name == "left-posterior-superior"
+    as_monai = AFFINES["oblique"] if is_converted else SPACES[space] @ AFFINES["oblique"]
+    _, read = NrrdReader().get_data(NrrdReader().read(path))
+    np.testing.assert_allclose(read["affine"], as_monai, atol=1e-6)
+
+
 def test_data_in_a_file_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "a.nhdr"
     nrrd.write(str(path), intensities(), placed(AFFINES["oblique"]), detached_header=True)
