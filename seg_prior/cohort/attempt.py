@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 from seg_prior.api import Segmenter
 from seg_prior.config.inference import ReadingConfig
-from seg_prior.config.output import ScanConfig
 from seg_prior.core.device import start
 from seg_prior.errors import OutputError, SegPriorError
 from seg_prior.files import claimed
@@ -24,15 +23,13 @@ class Task(NamedTuple):
     """A scan to segment.
 
     Attributes:
-        job: Its files.
-        config: How it is read, and what is written.
+        job: Its files and settings.
         overwrite: Whether what is finished is done again.
         in_folder: Whether the results lie in a folder of many, where failures are noted.
         is_alone: Whether it is the only scan, whose failure is the request's.
     """
 
     job: Job
-    config: ScanConfig
     overwrite: bool
     in_folder: bool
     is_alone: bool
@@ -96,12 +93,12 @@ def attempt(task: Task, segmenter: Segmenter) -> Attempt:
 
 def _segment(task: Task, segmenter: Segmenter) -> Attempt:
     job = task.job
-    request = cohort.resume_key(job, task.config, segmenter.model.sha256)
+    request = cohort.resume_key(job, segmenter.model.sha256)
     before = read_json(job.sidecar)
     if not task.overwrite and cohort.is_finished(job, before, request):
         return Attempt(judged=Judged.of(before))  # by another run, since this one began
     result = segmenter.segment(job.image, contrasts=job.contrasts, ignore=job.ignore)
-    written = result.write(job.target, task.config, request, task.overwrite)
+    written = result.write(job.target, job.config, request, task.overwrite)
     if task.in_folder:
         cohort.forget_failures([job])
     steps = ", ".join(f"{name} {time_s:.1f} s" for name, time_s in result.seconds.items())

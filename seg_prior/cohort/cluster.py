@@ -171,7 +171,7 @@ def _gone(cluster: str) -> ConfigError:
 
 def _elsewhere(task: Task, cores: int) -> Task:
     """For a process in whatever folder, of so many cores."""
-    job, config = task.job, task.config
+    job, config = task.job, task.job.config
     threads, model = config.threads or cores, absolute(config.model)
     return task._replace(
         job=job._replace(
@@ -179,8 +179,8 @@ def _elsewhere(task: Task, cores: int) -> Task:
             label_map=str(absolute(job.target)),
             contrasts=tuple(absolute(contrast) for contrast in job.contrasts),
             ignore=None if job.ignore is None else absolute(job.ignore),
-        ),
-        config=config.model_copy(update={"threads": threads, "model": model}),
+            config=config.model_copy(update={"threads": threads, "model": model}),
+        )
     )
 
 
@@ -189,7 +189,7 @@ def _work(task: Task, version: str) -> Attempt:
     if version != __version__:
         raise _other_version("that just came", __version__)
     with _ONE_AT_A_TIME:
-        return attempt(task, _loaded(task.config.reading.model_dump_json()))
+        return attempt(task, _loaded(task.job.config.reading.model_dump_json()))
 
 
 @functools.lru_cache(maxsize=1)

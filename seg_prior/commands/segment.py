@@ -90,14 +90,14 @@ def run(config: Config) -> Outcome:
     if in_folder:
         cohort_tables.check_tables(config.out)
     mine = cohort.part_of(jobs, config.shard)
-    done, due = cohort.done_and_due(mine, config, model_sha256, config.overwrite)
+    done, due = cohort.done_and_due(mine, model_sha256, config.overwrite)
     if done:
         log.info("%d of %d scans are finished; --overwrite repeats them", len(done), len(mine))
     log.info("%d of %d scans to segment with %s", len(due), len(mine), config.model.name)
     from seg_prior.cohort.attempt import Task  # it imports torch: all above is told before
 
     is_alone = len(jobs) == 1
-    tasks = (Task(job, config, config.overwrite, in_folder, is_alone) for job in due)
+    tasks = (Task(job, config.overwrite, in_folder, is_alone) for job in due)
     before = [(job.scan, worth) for job, worth in done]
     tables: list[Path] = []
     with _engine(config, is_needed=bool(due)) as engine:
@@ -143,9 +143,10 @@ def plan(config: Config) -> list[Job]:
                 f"contrasts: found {contrast}, which is the scan itself, need other images of it. "
                 "What is shown twice would count twice."
             )
+    wanted = config.scan  # without the list of scans, which would go along with each of them
     targets = plan_outputs(images, config.out, config.bids)
     jobs = [
-        Job(image, target, config, contrasts, config.ignore)
+        Job(image, target, wanted, contrasts, config.ignore)
         for image, target in zip(images, targets, strict=True)
     ]
     if config.bids:

@@ -47,3 +47,8 @@ class OutputOptions(FrozenModel):
 
 class ScanConfig(OutputOptions, ReadingConfig):
     """All that the files of a scan depend on beside the scan."""
+
+    @property
+    def scan(self) -> ScanConfig:
+        """These settings alone, of a config that has more: what goes along with each scan."""
+        return ScanConfig(**{name: getattr(self, name) for name in ScanConfig.model_fields})

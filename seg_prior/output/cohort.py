@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from seg_prior import __version__
-from seg_prior.config.output import ScanConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, is_bare, write_json
 from seg_prior.io.formats import content_sha256
@@ -21,9 +20,8 @@ from seg_prior.output.ownership import EARLIER, REPLACED, Scan, check_replaceabl
 
 Request: TypeAlias = dict[str, Any]
 Sidecar: TypeAlias = dict[str, Any]
-_FILES = {"images", "contrasts", "ignore", "out", "model"}
-_NOT_ASKED = _FILES | {"device", "threads", "overwrite", "shard", "cluster"}
-"""Settings that do not change what is written for a scan; of files it is the bytes that do."""
+_NOT_ASKED = {"model", "device", "threads"}
+"""Settings that do not change what is written for a scan; of a file it is the bytes that do."""
 _TOLD = (*GENERATED_BY, REPLACED, EARLIER, "files", "image", "request", "quality")
 """Keys of a sidecar that say what stands there."""
 
@@ -42,7 +40,7 @@ class Judged(NamedTuple):
         return cls(sys.intern(quality["verdict"]), texts)  # of many scans, one string
 
 
-def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
+def resume_key(job: Job, model_sha256: str) -> Request:
     """All that the result of a scan depends on."""
     return {
         "seg_prior": __version__,
@@ -50,7 +48,7 @@ def resume_key(job: Job, config: ScanConfig, model_sha256: str) -> Request:
         "contrasts_sha256": [content_sha256(contrast) for contrast in job.contrasts],
         "ignore_sha256": None if job.ignore is None else content_sha256(job.ignore),
         "model_sha256": model_sha256,
-        "settings": config.model_dump(mode="json", exclude=_NOT_ASKED),
+        "settings": job.config.model_dump(mode="json", exclude=_NOT_ASKED),
     }
 
 
@@ -70,7 +68,7 @@ def _is_made(sidecar: Sidecar, request: Request) -> bool:
 
 
 def done_and_due(
-    jobs: Iterable[Job], config: ScanConfig, model_sha256: str, overwrite: bool
+    jobs: Iterable[Job], model_sha256: str, overwrite: bool
 ) -> tuple[list[tuple[Job, Judged]], list[Job]]:
     """Scans that are finished, and those that are to be segmented; the latter all to overwrite.
 
@@ -87,7 +85,7 @@ def done_and_due(
         is_bare_place = bare(os.path.dirname(job.label_map))
         are_there = () if is_bare_place else tuple(map(os.path.exists, job.paths))
         if any(are_there):  # else no scan need be hashed
-            request, before = resume_key(job, config, model_sha256), read_json(job.sidecar, _TOLD)
+            request, before = resume_key(job, model_sha256), read_json(job.sidecar, _TOLD)
             if not overwrite and all(are_there) and _is_made(before, request):
                 done.append((job, Judged.of(before)))
                 continue

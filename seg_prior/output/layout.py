@@ -10,7 +10,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from seg_prior.config.output import OutputOptions
+from seg_prior.config.output import OutputOptions, ScanConfig
 from seg_prior.errors import ConfigError
 from seg_prior.files import absolute, split
 from seg_prior.io.find import key_of
@@ -42,14 +42,14 @@ class Job(NamedTuple):
     Attributes:
         scan: Where it lies; text, as a request may hold a hundred thousand of them.
         label_map: Where that goes.
-        options: What else is written.
+        config: How it is read, and what is written.
         contrasts: Its further images.
         ignore: A mask of missing data.
     """
 
     scan: str
     label_map: str
-    options: OutputOptions
+    config: ScanConfig
     contrasts: tuple[Path, ...] = ()
     ignore: Path | None = None
 
@@ -61,13 +61,13 @@ class Job(NamedTuple):
     @property
     def files(self) -> dict[str, Path]:
         """What to write."""
-        return files_of(self.target, self.options)
+        return files_of(self.target, self.config)
 
     @property
     def paths(self) -> list[str]:
         """The same as text."""
         folder, name = split(self.label_map)
-        return [f"{folder}{one}" for one in _names_of(name, self.options).values()]
+        return [f"{folder}{one}" for one in _names_of(name, self.config).values()]
 
     @property
     def inputs(self) -> tuple[Path, ...]:
