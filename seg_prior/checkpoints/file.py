@@ -176,9 +176,12 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
     else:
         prior = LabelVAE(location, header.vae, is_variational=header.kind == "vae")
         if any(name.startswith(_FIELD) for name in tensors):
-            prior.add_coarse_field()
+            # One of before has no directions, and a flow of before no gain.
+            nothing = torch.zeros(0, prior.num_coarse)
+            prior.add_coarse_field(len(tensors.setdefault(f"{_FIELD}directions", nothing)))
         if header.detail_flow is not None:
             prior.add_detail_flow(header.detail_flow)
+            tensors.setdefault(f"{_FLOW}gain", torch.ones(()))
         _load_weights(prior, tensors, "prior.", path)
     prior.density = _density(header, prior, tensors)
     if header.locator is not None:

@@ -17,7 +17,13 @@ LOG_STEPS = 25
 """log p_loc is stored in steps of 1 / 25 nat: less than what one label map more would change."""
 STEP = ".step"
 """End of the name of what is stored beside weights in eight bits."""
-_IN_EIGHT_BITS, _LEAST_PACKED = ("prior.encoder.", "prior.detail_flow.", "image_reader."), 4096
+_IN_EIGHT_BITS = (
+    "prior.encoder.",
+    "prior.coarse_field.directions",
+    "prior.detail_flow.",
+    "image_reader.",
+)
+_LEAST_PACKED = 4096
 """Whose weights are, and how many are worth it."""
 _BYTES_PER_VOXEL = 20
 """Of prior space and label, at the peak of making a location prior."""

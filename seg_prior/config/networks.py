@@ -70,4 +70,6 @@ class DetailFlowConfig(FrozenModel):
     fine_width: Width = 32
     """Channels that each cell hears of its neighbourhood; a multiple of 8."""
     num_blocks: Blocks = 3
-    """Residual blocks."""
+    """Residual blocks there."""
+    num_fine_blocks: int = Field(default=0, ge=0, le=8)
+    """Residual blocks among the cells; flows of before have none."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ROUNDS = 4
 """Of fitting each axis in turn: people left out are as likely after more."""
@@ -15,32 +16,43 @@ RIDGE = 0.1
 LEAST_SCALE = 0.01
 """Of the usual deviation, which every number has at least: outside of the anatomy few vary, and
 where more is asked of them, others are taken for the livelier."""
+MAX_DIRECTIONS = 12
+"""In which whole brains differ; of fewer people, as many as these."""
+DIRECTIONS_SHARE = 0.3
+"""Of the variance that codes have along them, above what the axes give: the directions of few people
+fit themselves better than they fit others."""
 NUM_FOLDS = 5
 
 
 class CoarseField(nn.Module):
-    """A normal over the coarse part whose correlation is a product of one matrix for each axis.
+    """A normal over the coarse part: neighbours go together, and so does the whole, along a few
+    directions.
 
-        c = center + scale * (F_C x F_D x F_H x F_W) e,    e ~ N(0, I)
+        c = center + scale * (F_C x F_D x F_H x F_W) (e + D^T w),    e, w ~ N(0, I)
 
     F of an axis is lower triangular with rows of length 1, so that F F^T is a correlation, and acts
     along it: on the channels, and on the blocks along D, H and W (the array normal of Hoff 2011).
-    Each number varies as `scale` says, together with its neighbours. So warps are smooth where
-    those of people are, at the cost of four small matrices, which tens of people teach. An
-    autoencoder's N(0, I) would draw each block alone.
+    So warps are smooth where those of people are, at the cost of four small matrices, which tens of
+    people teach. The rows of D are what such a product cannot say: a brain that is larger, or has
+    larger ventricles. An autoencoder's N(0, I) would draw each block alone.
 
     Args:
         shape: C and the blocks along D, H, W.
+        num_directions: R, rows of D.
     """
 
     center: Tensor
     scale: Tensor
+    directions: Tensor
 
-    def __init__(self, shape: Sequence[int]) -> None:
+    def __init__(self, shape: Sequence[int], num_directions: int = 0) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.register_buffer("center", torch.zeros(math.prod(shape)))
-        self.register_buffer("scale", torch.ones(math.prod(shape)))
+        size = math.prod(shape)
+        self.num_noise = size + num_directions
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("scale", torch.ones(size))
+        self.register_buffer("directions", torch.zeros(num_directions, size))
         for axis, size in enumerate(shape):
             self.register_buffer(f"factor_{axis}", torch.eye(size))
 
@@ -49,21 +61,50 @@ class CoarseField(nn.Module):
         """F of each axis, square."""
         return [getattr(self, f"factor_{axis}") for axis in range(len(self.shape))]
 
+    @property
+    def sd(self) -> Tensor:
+        """(K',) deviation of each number."""
+        return self.scale * (1 + self._together(self.directions).square().sum(0)).sqrt()
+
     def draw(self, noise: Tensor) -> Tensor:
-        """(B, K') of N(0, I) -> (B, K') coarse parts."""
-        return self.center + self.scale * _along_axes(self._fold(noise), self.factors).flatten(1)
+        """(B, K' + R) of N(0, I) -> (B, K') coarse parts."""
+        alone, along = noise.split([self.scale.numel(), len(self.directions)], dim=1)
+        return self.center + self.scale * self._together(alone + along @ self.directions)
 
     def log_prob(self, coarse: Tensor) -> Tensor:
         """(B, K') -> (B,) in nats, without -K'/2 log 2 pi."""
-        u = self._fold((coarse - self.center) / self.scale)
-        e = _along_axes(u, [torch.linalg.inv(factor) for factor in self.factors])
-        log_det = sum(
-            float(factor.diagonal().log().mean()) * self.scale.numel() for factor in self.factors
+        e = self.apart(coarse)
+        # Of e the covariance is I + D^T D, whose inverse needs R x R numbers only (Woodbury).
+        inner = torch.eye(len(self.directions)).to(e) + self.directions @ self.directions.T
+        along = e @ self.directions.T
+        told = (along @ torch.linalg.inv(inner) * along).sum(1)
+        log_det = torch.linalg.slogdet(inner).logabsdet + sum(
+            2 * factor.diagonal().log().mean() * self.scale.numel() for factor in self.factors
         )
-        return -0.5 * e.flatten(1).square().sum(1) - log_det - self.scale.log().sum()
+        return -0.5 * (e.square().sum(1) - told + log_det) - self.scale.log().sum()
 
-    def _fold(self, rows: Tensor) -> Tensor:
-        return rows.view(-1, *self.shape)
+    def apart(self, coarse: Tensor) -> Tensor:
+        """(B, K') -> (B, K') e + D^T w of them, which is e where there are no directions."""
+        u = ((coarse - self.center) / self.scale).view(-1, *self.shape)
+        inverse = [torch.linalg.inv(factor) for factor in self.factors]
+        return _along_axes(u, inverse).flatten(1)
+
+    def _together(self, rows: Tensor) -> Tensor:
+        return _along_axes(rows.view(-1, *self.shape), self.factors).flatten(1)
+
+    @torch.no_grad()
+    def fit_directions(self, codes: Tensor) -> None:
+        """The principal directions of what the axes leave together in (N, K') codes.
+
+        `scale` shrinks so that each number varies as before.
+        """
+        e = self.apart(codes)
+        variances, mix = torch.linalg.eigh(e @ e.T / len(e))
+        kept = variances.argsort(descending=True)[: len(self.directions)]
+        above = DIRECTIONS_SHARE * (variances[kept] - 1).clamp_min(0)
+        before = self.sd
+        self.directions.copy_(above.sqrt()[:, None] * F.normalize(mix[:, kept].T @ e))
+        self.scale.mul_(before / self.sd)
 
 
 def fit_coarse_field(codes: Tensor, shape: Sequence[int]) -> CoarseField:
@@ -77,7 +118,7 @@ def fit_coarse_field(codes: Tensor, shape: Sequence[int]) -> CoarseField:
         codes: (N, K') means of q of label maps, N >= 2.
         shape: As `CoarseField` has it; K' numbers.
     """
-    field = CoarseField(shape)
+    field = CoarseField(shape, min(MAX_DIRECTIONS, len(codes) - 1))
     field.center.copy_(codes.mean(0))
     sd = codes.std(0)
     field.scale.copy_(sd.clamp_min(max(1e-3, LEAST_SCALE * float(sd.square().mean().sqrt()))))
@@ -94,6 +135,7 @@ def fit_coarse_field(codes: Tensor, shape: Sequence[int]) -> CoarseField:
         factors[axis].copy_(torch.linalg.cholesky((1 - RIDGE) * covariance + ridge))
     for factor in factors:
         factor.div_(factor.norm(dim=1, keepdim=True))
+    field.fit_directions(codes)
     return field
 
 
@@ -108,7 +150,7 @@ def gain_of_left_out(codes: Tensor, shape: Sequence[int], people: Sequence[str])
         field, out = fit_coarse_field(codes[fold != n], shape), codes[fold == n]
         alone = CoarseField(shape)
         alone.center.copy_(field.center)
-        alone.scale.copy_(field.scale)
+        alone.scale.copy_(field.sd)
         gain += float((field.log_prob(out) - alone.log_prob(out)).sum())
     return gain / len(codes)
 

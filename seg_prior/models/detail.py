@@ -24,9 +24,9 @@ class DetailFlow(nn.Module):
     With e ~ N(0, I), m the code of the labels that the coarse part alone expects, and a slope a and
     a standard deviation s of each channel,
 
-        detail = a m + s y(1),    dy/dt = v(y, t, m),    y(0) = e.
+        detail = b (a m + s y(1)),    dy/dt = v(y, t, m),    y(0) = e.
 
-    v is a network over the neighbourhood of every cell. Of label maps, whose detail is x, it has
+    b is a gain, 1 while v is learned. v is a network over the neighbourhood of every cell. Of label maps, whose detail is x, it has
     learned the mean of (x - a m) / s - e where y = (1 - t) e + t (x - a m) / s is seen: flow
     matching (Lipman et al. 2023).
 
@@ -39,6 +39,7 @@ class DetailFlow(nn.Module):
         config: Form of the network.
     """
 
+    gain: Tensor
     slope: Tensor
     sd: Tensor
     cells: Tensor
@@ -51,6 +52,7 @@ class DetailFlow(nn.Module):
         self.num_channels = num_channels
         self.half_shape = coarser(location.shape, 2)
         self.register_buffer("cells", location.cells, persistent=False)
+        self.register_buffer("gain", torch.ones(()))
         self.register_buffer("slope", torch.ones(num_channels))
         self.register_buffer("sd", torch.ones(num_channels))
         width, fine = config.width, config.fine_width
@@ -58,6 +60,12 @@ class DetailFlow(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(config.num_blocks))
         self.at_time = nn.Linear(3, width * config.num_blocks)
         self.to_cells = nn.ConvTranspose3d(width, fine, 2, stride=2)
+        self.fine_blocks = nn.ModuleList(
+            ResidualBlock(fine) for _ in range(config.num_fine_blocks)
+        )
+        if config.num_fine_blocks:
+            self.lift = nn.Linear(3 * num_channels, fine)
+            self.at_time_fine = nn.Linear(3, fine * config.num_fine_blocks)
         self.mix = nn.Linear(3 * num_channels + fine, 2 * fine)
         self.head = nn.Linear(2 * fine, num_channels)
         # Step zero is the best guess that looks at each number alone.
@@ -97,7 +105,7 @@ class DetailFlow(nn.Module):
             time = y.new_full((len(y),), step / NUM_STEPS)
             half = y + self(y, time, context) * (0.5 / NUM_STEPS)
             y = y + self(half, time + 0.5 / NUM_STEPS, context) / NUM_STEPS
-        out: Tensor = self.slope * self._expected(context) + self.sd * y
+        out: Tensor = self.gain * (self.slope * self._expected(context) + self.sd * y)
         return out
 
     def forward(self, noisy: Tensor, time: Tensor, context: Tensor) -> Tensor:
@@ -116,12 +124,14 @@ class DetailFlow(nn.Module):
         t = time[:, None, None]
         norm = (t.square() + (1 - t).square()).sqrt()
         seen = torch.cat([noisy / norm, context], dim=2)
-        features = self.stem(self._scatter(seen))
         moments = torch.stack([time, time.square(), (1 - time).square()], dim=1)
-        biases = self.at_time(moments)[:, :, None, None, None].chunk(len(self.blocks), dim=1)
-        for block, bias in zip(self.blocks, biases, strict=True):
-            features = block(features + bias)
-        around = at_cells(self.to_cells(F.silu(features)), self.cells)
+        features = self.stem(self._scatter(seen))
+        features = _at_time(self.blocks, features, self.at_time(moments))
+        fine = self.to_cells(F.silu(features))
+        if self.fine_blocks:
+            fine = fine + self._scatter(self.lift(seen).to(fine.dtype))
+            fine = F.silu(_at_time(self.fine_blocks, fine, self.at_time_fine(moments)))
+        around = at_cells(fine, self.cells)
         rest = self.head(F.silu(self.mix(torch.cat([seen, around], dim=2))))
         out: Tensor = (2 * t - 1) / norm.square() * noisy + rest.float() / norm
         return out
@@ -134,3 +144,16 @@ class DetailFlow(nn.Module):
         grid = rows.new_zeros(len(rows), math.prod(self.half_shape), rows.shape[2])
         grid[:, self.cells] = rows
         return grid.transpose(1, 2).reshape(len(rows), -1, *self.half_shape)
+
+
+def _at_time(blocks: nn.ModuleList, x: Tensor, biases: Tensor) -> Tensor:
+    """Blocks one after the other, each told of the time by what is added to its channels first.
+
+    Args:
+        blocks: n residual blocks of C channels.
+        x: (B, C, D, H, W).
+        biases: (B, n C).
+    """
+    for block, bias in zip(blocks, biases.chunk(len(blocks), dim=1), strict=True):
+        x = block(x + bias[:, :, None, None, None])
+    return x

@@ -75,9 +75,9 @@ class LabelVAE(Prior):
         self.detail_flow = DetailFlow(self.location, num_channels, config)
         return self.detail_flow
 
-    def add_coarse_field(self) -> CoarseField:
+    def add_coarse_field(self, num_directions: int) -> CoarseField:
         """One that has learned nothing, as part of this prior."""
-        self.coarse_field = CoarseField(self.decoder.latent_shape)
+        self.coarse_field = CoarseField(self.decoder.latent_shape, num_directions)
         return self.coarse_field
 
     def sample(self, generator: torch.Generator, is_coarse: bool = False) -> Tensor:
@@ -94,7 +94,7 @@ class LabelVAE(Prior):
         z = super().unled(generator)
         if self.coarse_field is None:
             return z
-        noise = torch.randn(1, self.num_coarse, generator=generator).to(z.device)
+        noise = torch.randn(1, self.coarse_field.num_noise, generator=generator).to(z.device)
         return torch.cat([self.coarse_field.draw(noise), z[:, self.num_coarse :]], dim=1)
 
     @torch.no_grad()

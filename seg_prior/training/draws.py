@@ -24,6 +24,9 @@ OPTIM = OptimConfig(learning_rate=2e-3, warmup_steps=20, num_workers=0, save_eve
 """But for steps and batch."""
 CELLS_A_STEP = 20_000
 """Label maps of small organs make up a batch of so many cells, at the cost of one large map."""
+NUM_GAUGED, MAX_LOG2_GAIN, GAIN_ROUNDS = 4, 2.0, 6
+"""Label maps that tell the gain, how far it may lie from 1, and halvings of that range."""
+FLOW = DetailFlowConfig(num_fine_blocks=2)
 log = logging.getLogger(__name__)
 Item = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -63,7 +66,11 @@ def fit_draws(
         seed: Of the network, the order of maps and their noise.
         run: Of the flow: folder and device.
     """
-    codes = [codes_of(vae, labels) for labels in label_maps]
+    codes, faces = [], []
+    for labels in label_maps:
+        codes.append(codes_of(vae, labels))
+        groups = vae.location.group_of_label[labels.long()]
+        faces.append(num_faces(vae.location.scatter(groups[None, None], 0)[0, 0]))
     if len(set(people)) >= LEAST_PEOPLE:
         coarse = torch.stack([one.coarse for one in codes])
         shape = vae.decoder.latent_shape
@@ -72,11 +79,12 @@ def fit_draws(
         log.info("coarse part of draws: blocks together gain %+.0f nats over each alone", gain)
     if vae.encoder.detail is not None and steps:
         _fit_flow(vae, codes, steps, seed, run)
+        _fit_gain(vae, codes[:NUM_GAUGED], faces[:NUM_GAUGED], seed)
 
 
 def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, run: Run) -> None:
     torch.manual_seed(seed)
-    flow = vae.add_detail_flow(DetailFlowConfig()).to(vae.location.voxels.device)
+    flow = vae.add_detail_flow(FLOW).to(vae.location.voxels.device)
     details, contexts = (torch.stack(part) for part in list(zip(*codes, strict=True))[1:])
     flow.fit_scale(details, contexts)
     seen = [(flow.scaled(one.detail, one.context).half(), one.context.half()) for one in codes]
@@ -88,6 +96,39 @@ def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, r
     optim = OPTIM.model_copy(update={"steps": steps, "batch_size": batch_size})
     train(flow, flow_losses, dataset, optim, run)
     draw_log(run.folder)
+
+
+@torch.no_grad()
+def _fit_gain(vae: LabelVAE, codes: Sequence[MapCodes], faces: Sequence[int], seed: int) -> None:
+    """Let draws at the coarse parts of label maps have as many faces as these, by bisection.
+
+    The means of q that the flow has learned from are shrunk, so that reconstructions are smoother
+    than maps; and a flow that has learned little draws rougher ones.
+    """
+    flow, device = vae.detail_flow, vae.location.voxels.device
+    assert flow is not None
+    generator = torch.Generator().manual_seed(seed)
+    drawn = []
+    for one in codes:
+        coarse = one.coarse[None].to(device)
+        noise = torch.randn(1, vae.num_latents - vae.num_coarse, generator=generator).to(device)
+        drawn.append((coarse, vae.detail_of(coarse, noise)))
+    low, high = -MAX_LOG2_GAIN, MAX_LOG2_GAIN
+    for _ in range(GAIN_ROUNDS):
+        middle = (low + high) / 2
+        maps = (vae.decode(torch.cat([c, 2**middle * d], dim=1)) for c, d in drawn)
+        found = sum(
+            num_faces(vae.location.map_of(vae.location.log_by_group(log_prior)))
+            for log_prior in maps
+        )
+        low, high = (low, middle) if found > sum(faces) else (middle, high)
+    flow.gain.fill_(2 ** ((low + high) / 2))
+    log.info("detail of draws: times %.3g, borders are as rough as of label maps", flow.gain)
+
+
+def num_faces(label_map: Tensor) -> int:
+    """Faces between voxels of unlike labels in (D, H, W)."""
+    return sum(int((label_map.diff(dim=axis) != 0).sum()) for axis in range(3))
 
 
 @torch.no_grad()

@@ -509,8 +509,9 @@ def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_pa
     for parameter in flow.parameters():
         nn.init.normal_(parameter, std=0.1)
     flow.sd.fill_(0.5)
-    field = vae.add_coarse_field()
+    field = vae.add_coarse_field(2)
     field.center.fill_(0.25)
+    field.directions.fill_(0.5)
     field.factors[1].mul_(2)
     write_draws(path, out, vae)
     before, after = safe_tensors(path), safe_tensors(out)
@@ -527,10 +528,28 @@ def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_pa
     assert not loaded.detail_flow.training
     assert loaded.coarse_field is not None
     assert torch.equal(loaded.coarse_field.factors[1], field.factors[1])
+    torch.testing.assert_close(loaded.coarse_field.directions, field.directions)
     z = loaded.sample(torch.Generator().manual_seed(0))
     assert not torch.equal(z, load_model(path).prior.sample(torch.Generator().manual_seed(0)))
     write_draws(out, out, loaded)
     assert torch.equal(load_model(out).prior.sample(torch.Generator().manual_seed(0)), z)
+
+
+def test_a_field_of_before_has_no_directions(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    vae = detailed_model(path)
+    vae.add_coarse_field(0)
+    save_model(path, read_header(path), vae)
+    tensors = safe_tensors(path)
+    del tensors["prior.coarse_field.directions"]
+    with safe_open(path, framework="pt") as file:
+        metadata = {k: v for k, v in file.metadata().items() if k != DIGEST_KEY}
+    save_file(tensors, path, metadata)
+    loaded = load_model(path).prior
+    assert isinstance(loaded, LabelVAE)
+    assert loaded.coarse_field is not None
+    assert loaded.coarse_field.directions.shape == (0, vae.num_coarse)
+    assert loaded.sample(torch.Generator().manual_seed(0)).isfinite().all()
 
 
 def test_a_prior_with_a_flow_comes_back_with_it(tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ NUM = math.prod(SHAPE)
 
 @pytest.fixture
 def field(rng: torch.Generator) -> CoarseField:
-    """Neighbours along each axis go together, each axis by more or less; off centre."""
-    field = CoarseField(SHAPE)
+    """Neighbours along each axis go together, each axis by more or less, and the whole along two
+    directions; off centre."""
+    field = CoarseField(SHAPE, num_directions=2)
+    field.directions.copy_(0.4 * torch.randn(2, NUM, generator=rng))
     field.center.copy_(torch.linspace(-1, 1, NUM))
     field.scale.copy_(torch.linspace(0.5, 2, NUM))
     for factor, share in zip(field.factors, (-0.4, 0.8, 0.6, 0.3), strict=True):
@@ -27,14 +29,15 @@ def field(rng: torch.Generator) -> CoarseField:
 
 
 def covariance(field: CoarseField) -> Tensor:
-    product = torch.ones(1, 1)
+    whole = torch.eye(NUM) + field.directions.T @ field.directions
+    root = torch.ones(1, 1)
     for factor in field.factors:
-        product = torch.kron(product, factor @ factor.T)
-    return field.scale[:, None] * product * field.scale
+        root = torch.kron(root, factor)
+    return field.scale[:, None] * (root @ whole @ root.T) * field.scale
 
 
 def drawn(field: CoarseField, num: int, rng: torch.Generator) -> Tensor:
-    return field.draw(torch.randn(num, NUM, generator=rng))
+    return field.draw(torch.randn(num, field.num_noise, generator=rng))
 
 
 def test_unfitted_it_is_the_standard_normal(rng: torch.Generator) -> None:
@@ -58,7 +61,8 @@ def test_draws_have_its_covariance(field: CoarseField, rng: torch.Generator) -> 
 
 
 def test_a_fit_finds_the_covariance_again(field: CoarseField, rng: torch.Generator) -> None:
-    found = fit_coarse_field(drawn(field, 400, rng), SHAPE)
+    field.directions.zero_()
+    found = fit_coarse_field(drawn(field, 800, rng), SHAPE)
     torch.testing.assert_close(covariance(found), covariance(field), atol=0.7, rtol=0)
     new = drawn(field, 400, rng)
     lost = float((field.log_prob(new) - found.log_prob(new)).mean())
@@ -75,6 +79,25 @@ def test_each_number_varies_as_it_does_in_codes(rng: torch.Generator) -> None:
     codes = (lively * torch.randn(40, *SHAPE, generator=rng).cumsum(3)).flatten(1)
     found = fit_coarse_field(codes, SHAPE)
     torch.testing.assert_close(covariance(found).diagonal().sqrt(), codes.std(0), rtol=0.01, atol=0)
+
+
+def test_directions_are_those_in_which_whole_codes_differ(rng: torch.Generator) -> None:
+    """A number that all blocks share, some up and some down, is no product of axes."""
+    signs = torch.randint(0, 2, (NUM,), generator=rng) * 2.0 - 1
+    codes = torch.randn(30, NUM, generator=rng) + 3 * torch.randn(30, 1, generator=rng) * signs
+    new = torch.randn(50, NUM, generator=rng) + 3 * torch.randn(50, 1, generator=rng) * signs
+    found = fit_coarse_field(codes, SHAPE)
+    product = fit_coarse_field(codes, SHAPE)
+    product.directions.zero_()
+    assert float((found.log_prob(new) - product.log_prob(new)).mean()) > 3
+    along, before = (drawn(one, 500, rng) @ signs / NUM for one in (found, product))
+    assert float(along.std()) > 2 * float(before.std())
+
+
+def test_of_two_maps_there_is_one_direction(rng: torch.Generator) -> None:
+    found = fit_coarse_field(torch.randn(2, NUM, generator=rng), SHAPE)
+    assert len(found.directions) == 1
+    assert found.log_prob(drawn(found, 3, rng)).isfinite().all()
 
 
 def test_few_people_teach_it(field: CoarseField, rng: torch.Generator) -> None:

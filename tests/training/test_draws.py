@@ -10,7 +10,7 @@ from seg_prior.config.optim import OptimConfig
 from seg_prior.models.label_vae import LabelVAE, fit_residual_pca
 from seg_prior.models.location import LocationPrior
 from seg_prior.training import draws
-from seg_prior.training.draws import Noised, codes_of, fit_draws
+from seg_prior.training.draws import Noised, codes_of, fit_draws, num_faces
 from seg_prior.training.loop import Run
 from tests.models import toy
 
@@ -125,6 +125,48 @@ def test_draws_have_the_coarse_part_of_the_field_and_detail_of_the_flow(
     assert torch.equal(drawn(is_coarse=True), smooth)
     assert not torch.equal(together, alone)
     assert together.shape == alone.shape
+
+
+@pytest.mark.parametrize("loudness", [0.3, 3.0])
+def test_draws_are_as_rough_as_maps(
+    vae: LabelVAE, maps: list[Tensor], tmp_path: Path, loudness: float
+) -> None:
+    """Whatever the scale of the detail was, and to which side it was wrong."""
+    with torch.no_grad():
+        vae.decoder.detail_to_logits.weight.mul_(loudness)
+    fit_draws(vae, maps, people(6), 2, 0, Run(tmp_path, "cpu"))
+    assert vae.detail_flow is not None
+    location = vae.location
+
+    def faces_of_draws() -> int:
+        found = 0
+        for n, labels in enumerate(maps[: draws.NUM_GAUGED]):
+            coarse = codes_of(vae, labels).coarse[None]
+            noise = torch.randn(
+                1, vae.num_latents - vae.num_coarse, generator=torch.Generator().manual_seed(n)
+            )
+            z = torch.cat([coarse, vae.detail_of(coarse, noise)], dim=1)
+            with torch.no_grad():
+                log_prior = location.log_by_group(vae.decode(z))
+            found += num_faces(location.map_of(log_prior))
+        return found
+
+    wanted = sum(
+        num_faces(location.scatter(labels[None, None].int(), 0)[0, 0])
+        for labels in maps[: draws.NUM_GAUGED]
+    )
+    found = faces_of_draws()
+    assert found == pytest.approx(wanted, rel=0.1)
+    vae.detail_flow.gain.fill_(1.0)
+    assert abs(found - wanted) < abs(faces_of_draws() - wanted)
+
+
+def test_faces_lie_between_voxels_of_unlike_labels() -> None:
+    label_map = torch.zeros(3, 3, 3, dtype=torch.uint8)
+    label_map[1, 1, 1] = 255
+    assert num_faces(label_map) == 6
+    label_map[1, 1, 2] = 2
+    assert num_faces(label_map) == 6 + 4
 
 
 def test_processes_share_the_batch(
