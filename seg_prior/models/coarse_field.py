@@ -19,8 +19,8 @@ where more is asked of them, others are taken for the livelier."""
 MAX_DIRECTIONS = 12
 """In which whole brains differ; of fewer people, as many as these."""
 DIRECTIONS_SHARE = 0.3
-"""Of the variance that codes have along them, above what the axes give: the directions of few people
-fit themselves better than they fit others."""
+"""Of the variance that codes have along them, above what the axes give: the directions of few
+people fit themselves better than they fit others."""
 NUM_FOLDS = 5
 
 
@@ -68,7 +68,7 @@ class CoarseField(nn.Module):
 
     def draw(self, noise: Tensor) -> Tensor:
         """(B, K' + R) of N(0, I) -> (B, K') coarse parts."""
-        alone, along = noise.split([self.scale.numel(), len(self.directions)], dim=1)
+        alone, along = noise[:, : self.scale.numel()], noise[:, self.scale.numel() :]
         return self.center + self.scale * self._together(alone + along @ self.directions)
 
     def log_prob(self, coarse: Tensor) -> Tensor:
@@ -81,7 +81,8 @@ class CoarseField(nn.Module):
         log_det = torch.linalg.slogdet(inner).logabsdet + sum(
             2 * factor.diagonal().log().mean() * self.scale.numel() for factor in self.factors
         )
-        return -0.5 * (e.square().sum(1) - told + log_det) - self.scale.log().sum()
+        out: Tensor = -0.5 * (e.square().sum(1) - told + log_det) - self.scale.log().sum()
+        return out
 
     def apart(self, coarse: Tensor) -> Tensor:
         """(B, K') -> (B, K') e + D^T w of them, which is e where there are no directions."""

@@ -26,9 +26,9 @@ class DetailFlow(nn.Module):
 
         detail = b (a m + s y(1)),    dy/dt = v(y, t, m),    y(0) = e.
 
-    b is a gain, 1 while v is learned. v is a network over the neighbourhood of every cell. Of label maps, whose detail is x, it has
+    v is a network over the neighbourhood of every cell. Of label maps, whose detail is x, it has
     learned the mean of (x - a m) / s - e where y = (1 - t) e + t (x - a m) / s is seen: flow
-    matching (Lipman et al. 2023).
+    matching (Lipman et al. 2023). The gain b is fitted to draws afterwards.
 
     The context of a cell is m and, so that the network knows where it is, the code of the labels
     that the location prior expects: 2 F numbers, `LabelVAE.context`.
@@ -60,9 +60,7 @@ class DetailFlow(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(config.num_blocks))
         self.at_time = nn.Linear(3, width * config.num_blocks)
         self.to_cells = nn.ConvTranspose3d(width, fine, 2, stride=2)
-        self.fine_blocks = nn.ModuleList(
-            ResidualBlock(fine) for _ in range(config.num_fine_blocks)
-        )
+        self.fine_blocks = nn.ModuleList(ResidualBlock(fine) for _ in range(config.num_fine_blocks))
         if config.num_fine_blocks:
             self.lift = nn.Linear(3 * num_channels, fine)
             self.at_time_fine = nn.Linear(3, fine * config.num_fine_blocks)
