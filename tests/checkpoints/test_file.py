@@ -535,13 +535,14 @@ def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_pa
     assert torch.equal(load_model(out).prior.sample(torch.Generator().manual_seed(0)), z)
 
 
-def test_a_field_of_before_has_no_directions(tmp_path: Path) -> None:
+def test_a_field_of_before_has_no_directions_and_a_flow_no_gain(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     vae = detailed_model(path)
     vae.add_coarse_field(0)
+    vae.add_detail_flow(FLOW)
     save_model(path, read_header(path), vae)
     tensors = safe_tensors(path)
-    del tensors["prior.coarse_field.directions"]
+    del tensors["prior.coarse_field.directions"], tensors["prior.detail_flow.gain"]
     with safe_open(path, framework="pt") as file:
         metadata = {k: v for k, v in file.metadata().items() if k != DIGEST_KEY}
     save_file(tensors, path, metadata)
@@ -549,6 +550,8 @@ def test_a_field_of_before_has_no_directions(tmp_path: Path) -> None:
     assert isinstance(loaded, LabelVAE)
     assert loaded.coarse_field is not None
     assert loaded.coarse_field.directions.shape == (0, vae.num_coarse)
+    assert loaded.detail_flow is not None
+    assert loaded.detail_flow.gain == 1
     assert loaded.sample(torch.Generator().manual_seed(0)).isfinite().all()
 
 

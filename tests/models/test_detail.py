@@ -13,10 +13,11 @@ CHANNELS = 2
 SMALL = DetailFlowConfig(width=16, fine_width=8, num_blocks=1)
 
 
-@pytest.fixture
-def flow(location: LocationPrior) -> DetailFlow:
+@pytest.fixture(params=[0, 1], ids=["of before", "with fine blocks"])
+def flow(location: LocationPrior, request: pytest.FixtureRequest) -> DetailFlow:
     torch.manual_seed(0)
-    return DetailFlow(location, CHANNELS, SMALL)
+    form = SMALL.model_copy(update={"num_fine_blocks": request.param})
+    return DetailFlow(location, CHANNELS, form)
 
 
 def normal(flow: DetailFlow, channels: int, rng: torch.Generator, batch: int = 1) -> Tensor:
@@ -58,6 +59,13 @@ def test_what_is_drawn_is_of_the_scale_of_the_detail(
     noise, context = normal(flow, CHANNELS, rng), normal(flow, 2 * CHANNELS, rng)
     drawn = flow.draw(noise, context)
     torch.testing.assert_close(flow.scaled(drawn, context), noise, rtol=0.01, atol=1e-3)
+
+
+def test_the_gain_is_of_all_that_is_drawn(flow: DetailFlow, rng: torch.Generator) -> None:
+    noise, context = normal(flow, CHANNELS, rng), normal(flow, 2 * CHANNELS, rng)
+    before = flow.draw(noise, context)
+    flow.gain.fill_(1.5)
+    torch.testing.assert_close(flow.draw(noise, context), 1.5 * before)
 
 
 def test_a_cell_hears_of_others(flow: DetailFlow, rng: torch.Generator) -> None:
