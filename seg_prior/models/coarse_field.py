@@ -73,7 +73,7 @@ class CoarseField(nn.Module):
 
     def log_prob(self, coarse: Tensor) -> Tensor:
         """(B, K') -> (B,) in nats, without -K'/2 log 2 pi."""
-        e = self.apart(coarse)
+        e = self._apart(coarse)
         # Of e the covariance is I + D^T D, whose inverse needs R x R numbers only (Woodbury).
         inner = torch.eye(len(self.directions)).to(e) + self.directions @ self.directions.T
         along = e @ self.directions.T
@@ -84,7 +84,7 @@ class CoarseField(nn.Module):
         out: Tensor = -0.5 * (e.square().sum(1) - told + log_det) - self.scale.log().sum()
         return out
 
-    def apart(self, coarse: Tensor) -> Tensor:
+    def _apart(self, coarse: Tensor) -> Tensor:
         """(B, K') -> (B, K') e + D^T w of them, which is e where there are no directions."""
         u = ((coarse - self.center) / self.scale).view(-1, *self.shape)
         inverse = [torch.linalg.inv(factor) for factor in self.factors]
@@ -99,7 +99,7 @@ class CoarseField(nn.Module):
 
         `scale` shrinks so that each number varies as before.
         """
-        e = self.apart(codes)
+        e = self._apart(codes)
         variances, mix = torch.linalg.eigh(e @ e.T / len(e))
         kept = variances.argsort(descending=True)[: len(self.directions)]
         above = DIRECTIONS_SHARE * (variances[kept] - 1).clamp_min(0)

@@ -38,11 +38,13 @@ class MapCodes(NamedTuple):
         coarse: (K',) mean of the coarse part.
         detail: (N, F) mean of the detail.
         context: (N, 2 F) of that coarse part.
+        num_faces: Between voxels of unlike labels of results.
     """
 
     coarse: Tensor
     detail: Tensor
     context: Tensor
+    num_faces: int
 
 
 def fit_draws(
@@ -66,11 +68,7 @@ def fit_draws(
         seed: Of the network, the order of maps and their noise.
         run: Of the flow: folder and device.
     """
-    codes, faces = [], []
-    for labels in label_maps:
-        codes.append(codes_of(vae, labels))
-        groups = vae.location.group_of_label[labels.long()]
-        faces.append(num_faces(vae.location.scatter(groups[None, None], 0)[0, 0]))
+    codes = [codes_of(vae, labels) for labels in label_maps]
     if len(set(people)) >= LEAST_PEOPLE:
         coarse = torch.stack([one.coarse for one in codes])
         shape = vae.decoder.latent_shape
@@ -79,14 +77,14 @@ def fit_draws(
         log.info("coarse part of draws: blocks together gain %+.0f nats over each alone", gain)
     if vae.encoder.detail is not None and steps:
         _fit_flow(vae, codes, steps, seed, run)
-        _fit_gain(vae, codes[:NUM_GAUGED], faces[:NUM_GAUGED], seed)
+        _fit_gain(vae, codes[:NUM_GAUGED], seed)
 
 
 def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, run: Run) -> None:
     torch.manual_seed(seed)
     flow = vae.add_detail_flow(FLOW).to(vae.location.voxels.device)
-    details, contexts = (torch.stack(part) for part in list(zip(*codes, strict=True))[1:])
-    flow.fit_scale(details, contexts)
+    details = torch.stack([one.detail for one in codes])
+    flow.fit_scale(details, torch.stack([one.context for one in codes]))
     seen = [(flow.scaled(one.detail, one.context).half(), one.context.half()) for one in codes]
     processes = num_processes()
     batch_size = processes * max(1, CELLS_A_STEP // (processes * vae.location.cells.numel()))
@@ -99,31 +97,33 @@ def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, r
 
 
 @torch.no_grad()
-def _fit_gain(vae: LabelVAE, codes: Sequence[MapCodes], faces: Sequence[int], seed: int) -> None:
+def _fit_gain(vae: LabelVAE, codes: Sequence[MapCodes], seed: int) -> None:
     """Let draws at the coarse parts of label maps have as many faces as these, by bisection.
 
     The means of q that the flow has learned from are shrunk, so that reconstructions are smoother
     than maps; and a flow that has learned little draws rougher ones.
     """
-    flow, device = vae.detail_flow, vae.location.voxels.device
+    flow, location = vae.detail_flow, vae.location
     assert flow is not None
     generator = torch.Generator().manual_seed(seed)
     drawn = []
     for one in codes:
-        coarse = one.coarse[None].to(device)
-        noise = torch.randn(1, vae.num_latents - vae.num_coarse, generator=generator).to(device)
+        coarse = one.coarse[None].to(location.voxels.device)
+        noise = torch.randn(1, vae.num_latents - vae.num_coarse, generator=generator).to(coarse)
         drawn.append((coarse, vae.detail_of(coarse, noise)))
-    low, high = -MAX_LOG2_GAIN, MAX_LOG2_GAIN
+
+    def faces_with(log2_gain: float) -> int:
+        decoded = (vae.decode(torch.cat([c, 2**log2_gain * d], dim=1)) for c, d in drawn)
+        return sum(num_faces(location.map_of(location.log_by_group(f))) for f in decoded)
+
+    wanted = sum(one.num_faces for one in codes)
+    log2_gain, step = 0.0, MAX_LOG2_GAIN / 2
     for _ in range(GAIN_ROUNDS):
-        middle = (low + high) / 2
-        maps = (vae.decode(torch.cat([c, 2**middle * d], dim=1)) for c, d in drawn)
-        found = sum(
-            num_faces(vae.location.map_of(vae.location.log_by_group(log_prior)))
-            for log_prior in maps
-        )
-        low, high = (low, middle) if found > sum(faces) else (middle, high)
-    flow.gain.fill_(2 ** ((low + high) / 2))
-    log.info("detail of draws: times %.3g, borders are as rough as of label maps", flow.gain)
+        found = faces_with(log2_gain)
+        log2_gain += step if found < wanted else -step
+        step /= 2
+    flow.gain.fill_(2**log2_gain)
+    log.info("detail of draws: times %.3g, %d faces of %d", flow.gain, found, wanted)
 
 
 def num_faces(label_map: Tensor) -> int:
@@ -141,10 +141,12 @@ def codes_of(vae: LabelVAE, labels: Tensor) -> MapCodes:
     device = vae.location.voxels.device
     mean, _ = vae.encode(one_hot(labels[None].to(device), vae.location.num_labels))
     coarse, detail = mean[:, : vae.num_coarse], mean[0, vae.num_coarse :]
+    groups = vae.location.group_of_label[labels.long().to(device)]
+    faces = num_faces(vae.location.scatter(groups[None, None], 0)[0, 0])
     if vae.encoder.detail is None:
-        return MapCodes(coarse[0].cpu(), torch.zeros(0), torch.zeros(0))
+        return MapCodes(coarse[0].cpu(), torch.zeros(0), torch.zeros(0), faces)
     rows = detail.view(vae.decoder.detail_shape).T
-    return MapCodes(coarse[0].cpu(), rows.cpu(), vae.context(coarse)[0].cpu())
+    return MapCodes(coarse[0].cpu(), rows.cpu(), vae.context(coarse)[0].cpu(), faces)
 
 
 class Noised(Dataset[Item]):
