@@ -70,10 +70,23 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         assert not path.exists()
     with pytest.raises(ZeroDivisionError), atomic_write(path) as temporary:
         temporary.write_text(f"half {1 / 0}")
-    with pytest.raises(KeyboardInterrupt), atomic_write(path):
-        raise KeyboardInterrupt
     assert path.read_text() == "first"
     assert names(path.parent) == ["a.txt"]
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic_write(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_text_of_any_file_name_is_written_as_utf_8(tmp_path: Path) -> None:

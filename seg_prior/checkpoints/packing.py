@@ -23,8 +23,8 @@ _IN_EIGHT_BITS = (
     "prior.detail_flow.",
     "image_reader.",
 )
+"""Whose weights are, where they are as many as `_LEAST_PACKED`: fewer are not worth it."""
 _LEAST_PACKED = 4096
-"""Whose weights are, and how many are worth it."""
 _BYTES_PER_VOXEL = 20
 """Of prior space and label, at the peak of making a location prior."""
 

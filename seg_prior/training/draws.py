@@ -27,6 +27,7 @@ CELLS_A_STEP = 20_000
 NUM_GAUGED, MAX_LOG2_GAIN, GAIN_ROUNDS = 4, 2.0, 6
 """Label maps that tell the gain, how far it may lie from 1, and halvings of that range."""
 FLOW = DetailFlowConfig(num_fine_blocks=2)
+"""Form of a flow that is learned today."""
 log = logging.getLogger(__name__)
 Item = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -119,11 +120,10 @@ def _fit_gain(vae: LabelVAE, codes: Sequence[MapCodes], seed: int) -> None:
     wanted = sum(one.num_faces for one in codes)
     log2_gain, step = 0.0, MAX_LOG2_GAIN / 2
     for _ in range(GAIN_ROUNDS):
-        found = faces_with(log2_gain)
-        log2_gain += step if found < wanted else -step
+        log2_gain += step if faces_with(log2_gain) < wanted else -step
         step /= 2
     flow.gain.fill_(2**log2_gain)
-    log.info("detail of draws: times %.3g, %d faces of %d", flow.gain, found, wanted)
+    log.info("detail of draws: times %.3g, for borders as rough as those of label maps", flow.gain)
 
 
 def num_faces(label_map: Tensor) -> int:
@@ -138,10 +138,10 @@ def codes_of(vae: LabelVAE, labels: Tensor) -> MapCodes:
     The coarse part is the mean of q(z | s): a draw of q would shift every block by itself, which
     anatomies do not do.
     """
-    device = vae.location.voxels.device
-    mean, _ = vae.encode(one_hot(labels[None].to(device), vae.location.num_labels))
+    labels = labels.to(vae.location.voxels.device)
+    mean, _ = vae.encode(one_hot(labels[None], vae.location.num_labels))
     coarse, detail = mean[:, : vae.num_coarse], mean[0, vae.num_coarse :]
-    groups = vae.location.group_of_label[labels.long().to(device)]
+    groups = vae.location.group_of_label[labels.long()]
     faces = num_faces(vae.location.scatter(groups[None, None], 0)[0, 0])
     if vae.encoder.detail is None:
         return MapCodes(coarse[0].cpu(), torch.zeros(0), torch.zeros(0), faces)

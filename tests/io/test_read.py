@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from seg_prior.errors import ImageError
 from seg_prior.io.formats import strip_suffix
 from seg_prior.io.read import as_volume, read_label_map, read_volume
+from tests.io.formats.awkward import RIGID, SHAPE
 
-SHAPE = (5, 6, 7)
 IDS = np.random.default_rng(0).integers(0, 4, SHAPE).astype(np.uint8)
 AFFINE = np.array([[0.0, 0, -2, 30], [-1, 0, 0, 20], [0, 1.5, 0, -10], [0, 0, 0, 1]])
 
@@ -90,6 +90,13 @@ def test_forms_that_disagree_are_told_and_the_sform_is_used(tmp_path: Path) -> N
     assert len(volume.warnings) == 1
     assert volume.warnings[0].startswith("sform (code 2) and qform (code 1) differ by up to ")
     np.testing.assert_allclose(volume.grid.affine, AFFINE, rtol=0, atol=1e-6)
+
+
+def test_forms_that_agree_are_not_told(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(IDS, None)
+    image.set_sform(RIGID["oblique"], 1)
+    image.set_qform(RIGID["oblique"], 1)
+    assert read_volume(save(tmp_path, image)).warnings == ()
 
 
 def test_label_ids_may_be_stored_as_floats(tmp_path: Path) -> None:

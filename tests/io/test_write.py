@@ -1,6 +1,5 @@
 """Writing volumes: awkward headers come home as they were, and ids as they are."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,32 +13,9 @@ from seg_prior.core.grid import Grid
 from seg_prior.core.volume import Volume
 from seg_prior.io.read import read_label_map, read_volume
 from seg_prior.io.write import write_volume
+from tests.io.formats.awkward import RIGID, SHAPE, SHEARED, affine_of
 
-SHAPE = (5, 6, 7)
-
-
-def rotation(degrees: float) -> NDArray[np.float64]:
-    """About an axis that is none of i, j, k."""
-    x, y, z = np.array([1.0, 2.0, 3.0]) / math.sqrt(14)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = math.radians(degrees)
-    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
-
-
-def affine_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    affine = np.eye(4)
-    affine[:3, :3], affine[:3, 3] = linear, (-31.5, 12.25, 80.0)
-    return affine
-
-
-AFFINES = {
-    "oblique": affine_of(rotation(25)),
-    "flipped": affine_of(np.diag([-1.0, 1.0, 1.0])),
-    "permuted": affine_of(np.array([[0.0, 0, -2], [-1, 0, 0], [0, 1.5, 0]])),
-    "anisotropic": affine_of(rotation(-70) @ np.diag([0.8, 1.1, 9.0])),
-    "micrometres": affine_of(np.diag([4e-4, 4e-4, 1e-3])),
-}
-SHEARED = affine_of(np.array([[1.0, 0.3, 0], [0, 1.2, 0.2], [0, 0, 2]]))
+AFFINES = RIGID | {"micrometres": affine_of(np.diag([4e-4, 4e-4, 1e-3]))}
 
 
 def codes_of(sform_code: int, qform_code: int, affine: NDArray[np.float64]) -> nib.Nifti1Image:
@@ -51,7 +27,7 @@ def codes_of(sform_code: int, qform_code: int, affine: NDArray[np.float64]) -> n
 
 def sheared() -> nib.Nifti1Image:
     image = nib.Nifti1Image(intensities(), None)
-    image.set_sform(SHEARED, 4)
+    image.set_sform(SHEARED["sheared"], 4)
     return image
 
 
@@ -120,9 +96,9 @@ def test_a_label_map_goes_home_with_its_header(tmp_path: Path, header: str, suff
     assert np.array_equal(again.data, label_map())
 
 
-@pytest.mark.parametrize("name", [*AFFINES, "sheared"])
+@pytest.mark.parametrize("name", [*AFFINES, *SHEARED])
 def test_mgz_goes_home_too(tmp_path: Path, name: str) -> None:
-    affine = AFFINES.get(name, SHEARED)
+    affine = (AFFINES | SHEARED)[name]
     volume = read_volume(save(tmp_path, nib.MGHImage(intensities(), affine), "image.mgz"))
     np.testing.assert_allclose(volume.grid.affine, affine, rtol=0, atol=1e-4)
     for suffix in (".mgz", ".nii.gz"):

@@ -81,6 +81,13 @@ class Browser:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def set_value(self, selector: str, value: object, event: str = "input") -> None:
+        """Give a slider or a list a value, as a person does: with the event that follows."""
+        self.evaluate(
+            f"{{ const s = document.querySelector('{selector}'); s.value = '{value}';"
+            f" s.dispatchEvent(new Event('{event}')); }}"
+        )
+
     def wait_for(self, expression: str) -> None:
         """Wait until an expression is true; while a page leaves, none is."""
         deadline = time.monotonic() + PATIENCE_S

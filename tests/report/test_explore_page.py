@@ -90,10 +90,7 @@ def viewer(browser: Browser, page: Path) -> Browser:
 
 
 def move(viewer: Browser, walk: int, frame: int) -> None:
-    viewer.evaluate(
-        f"{{ const s = document.querySelector('#walk-{walk}'); s.value = {frame};"
-        " s.dispatchEvent(new Event('input')); }"
-    )
+    viewer.set_value(f"#walk-{walk}", frame)
 
 
 def text(viewer: Browser, selector: str) -> str:
@@ -137,15 +134,9 @@ def test_a_structure_can_be_hidden_and_the_view_chosen(viewer: Browser) -> None:
     viewer.evaluate("document.querySelector('#toggle').click()")
     assert (np.ptp(nothing, axis=2) > 0.1).sum() < (np.ptp(without, axis=2) > 0.1).sum()
     np.testing.assert_allclose(viewer.pixels(), whole, atol=0.1)
-    viewer.evaluate(
-        "{ const s = document.querySelector('#layout'); s.value = '4';"
-        " s.dispatchEvent(new Event('change')); }"
-    )
+    viewer.set_value("#layout", 4, "change")
     assert np.abs(viewer.pixels() - whole).mean() > 0.01
     cut = viewer.pixels()
-    viewer.evaluate(
-        "{ const s = document.querySelector('#cut'); s.value = 0.9;"
-        " s.dispatchEvent(new Event('input')); }"
-    )
+    viewer.set_value("#cut", 0.9)
     assert np.abs(viewer.pixels() - cut).mean() > 0.001
     assert viewer.complaints == []

@@ -66,10 +66,7 @@ def test_the_canvas_shows_the_scan_and_its_labels(viewer: Browser) -> None:
 
 def test_the_slider_changes_the_canvas(viewer: Browser) -> None:
     def move(name: str, value: float) -> NDArray[np.float64]:
-        viewer.evaluate(
-            f"{{ const s = document.querySelector('#{name}'); s.value = {value};"
-            " s.dispatchEvent(new Event('input')); }"
-        )
+        viewer.set_value(f"#{name}", value)
         return viewer.pixels()
 
     grey, faint, full = (is_colored(move("label-opacity", v)).mean() for v in (0, 0.3, 1))
@@ -109,10 +106,7 @@ def test_the_name_under_the_cursor_is_that_of_the_label_map(viewer: Browser) -> 
 
 def test_the_crosshair_and_the_layouts_work(viewer: Browser) -> None:
     before = viewer.pixels()
-    viewer.evaluate(
-        "{ const s = document.querySelector('#layout'); s.value = '0';"
-        " s.dispatchEvent(new Event('change')); }"
-    )
+    viewer.set_value("#layout", 0, "change")
     assert np.abs(viewer.pixels() - before).mean() > 0.01
     assert viewer.complaints == []
 
@@ -197,10 +191,7 @@ def test_a_structure_can_be_hidden_and_outlined(viewer: Browser) -> None:
         viewer.evaluate(f"document.querySelector('{selector}').click()")
         return colored(viewer)
 
-    viewer.evaluate(
-        "{ const s = document.querySelector('#label-opacity'); s.value = 1;"
-        " s.dispatchEvent(new Event('input')); }"
-    )
+    viewer.set_value("#label-opacity", 1)
     whole = colored(viewer)
     without = tick('input.shown[data-label="1"]')
     assert without < 0.9 * whole

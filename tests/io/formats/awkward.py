@@ -24,19 +24,19 @@ def _rotation(degrees: float) -> NDArray[np.float64]:
     return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross
 
 
-def _affine(linear: NDArray[np.float64]) -> NDArray[np.float64]:
+def affine_of(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = linear, (-31.5, 12.25, 80.0)
     return affine
 
 
 RIGID = {
-    "oblique": _affine(_rotation(25)),
-    "flipped": _affine(np.diag([-1.0, 1.0, 1.0])),
-    "permuted": _affine(np.array([[0.0, 0, -2], [-1, 0, 0], [0, 1.5, 0]])),
-    "anisotropic": _affine(_rotation(-70) @ np.diag([0.8, 1.1, 9.0])),
+    "oblique": affine_of(_rotation(25)),
+    "flipped": affine_of(np.diag([-1.0, 1.0, 1.0])),
+    "permuted": affine_of(np.array([[0.0, 0, -2], [-1, 0, 0], [0, 1.5, 0]])),
+    "anisotropic": affine_of(_rotation(-70) @ np.diag([0.8, 1.1, 9.0])),
 }
-SHEARED = {"sheared": _affine(np.array([[1.0, 0.3, 0], [0, 1.2, 0.2], [0, 0, 2]]))}
+SHEARED = {"sheared": affine_of(np.array([[1.0, 0.3, 0], [0, 1.2, 0.2], [0, 0, 2]]))}
 AFFINES = RIGID | SHEARED
 
 
