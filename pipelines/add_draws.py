@@ -2,8 +2,9 @@
 
     python pipelines/add_draws.py MODEL LABELS OUT
 
-OUT is MODEL with the field and the flow that `sample` draws coarse part and detail with, and bit
-for bit the same in all else; `train-prior` teaches them by itself, so this is for models of before.
+OUT is MODEL with the field and the flow that `sample` draws coarse part and detail with, and the
+repulsion of labels that seldom touch, and bit for bit the same in all else; `train-prior` teaches
+them by itself, so this is for models of before.
 With `--steps 0` a flow that MODEL has stays as it is. The state of a flow lies in the folder OUT
 without its suffix; run it again after a stop and it goes on.
 """
@@ -29,6 +30,7 @@ from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
 from seg_prior.training.draws import fit_draws
 from seg_prior.training.loop import Run, forget
+from seg_prior.training.neighbours import fit_neighbours
 
 
 def main() -> None:
@@ -55,7 +57,9 @@ def main() -> None:
     people = [participant_of(path) for path in paths]
     if model.header.label_table.has_sides:
         people = [person for person in people for _ in range(2)]
-    fit_draws(prior, views(paths, model), people, given.steps, given.seed, run)
+    maps = list(views(paths, model))
+    fit_draws(prior, maps, people, given.steps, given.seed, run)
+    fit_neighbours(prior.cpu(), maps, given.seed)
     write_draws(given.model, given.out, prior)
     forget(run.folder)
 

@@ -3,9 +3,10 @@
     python pipelines/plausibility.py --model seg_prior/weights/brain.safetensors \\
         --labels ../shared/data/brain_label_maps --out runs/plausibility/brain
 
-Draws of the model as `sample` makes them, of its coarse part alone, and with the detail of every
-cell drawn alone, against label maps in its frame. A model may be given more than once, each with a
-row for what `sample` makes of it. Draws are kept in OUT; run it again after a stop and it goes on.
+Draws of the model as `sample` makes them, with the likeliest label of every voxel alone, of its
+coarse part alone, and with the detail of every cell drawn alone, against label maps in its frame.
+A model may be given more than once, each with a row for what `sample` makes of it. Draws are kept
+in OUT; run it again after a stop and it goes on.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
 
 Indices = NDArray[np.uint8]
-Draw = Callable[[torch.Generator], torch.Tensor]
+Draw = Callable[[torch.Generator], Indices]
 NUM_SPLITS = 3
 log = logging.getLogger("seg_prior.pipelines")
 
@@ -55,29 +56,37 @@ def main() -> None:
     taught = aligned(given.taught, models[0], given.out / "taught.npy") if given.taught else maps
     rows = {"label maps": maps}
     for path, model in zip(given.model, models, strict=True):
-        for name, draw in ways(model.prior, is_first=model is models[0]).items():
+        for name, draw in ways(model, is_first=model is models[0]).items():
             folder = given.out / path.stem / name.replace(" ", "_")
-            rows[f"{path.stem}: {name}"] = drawn(model, draw, given.num, folder)
+            rows[f"{path.stem}: {name}"] = drawn(draw, given.num, folder)
     print_table(models[0], rows, maps, taught)
 
 
-def ways(prior: Prior, is_first: bool) -> dict[str, Draw]:
-    """How z is drawn; of a first model also without the flow of the detail."""
-    found: dict[str, Draw] = {"sample": prior.sample}
+def ways(model: Model, is_first: bool) -> dict[str, Draw]:
+    """How anatomies are drawn; of a first model also without what makes them agree."""
+    prior = model.prior
+
+    def whole(generator: torch.Generator, is_coarse: bool = False) -> Indices:
+        return prior.labels_of(prior.sample(generator, is_coarse)).numpy()
+
+    found: dict[str, Draw] = {"sample": whole}
+    if is_first and prior.neighbours is not None:
+        found["voxels alone"] = lambda generator: decode_label_map(model, prior.sample(generator))
     if is_first and prior.num_coarse < prior.num_latents:
-        found["coarse"] = partial(prior.sample, is_coarse=True)
-        found["cells alone"] = partial(Prior.sample, prior)
+        found["coarse"] = partial(whole, is_coarse=True)
+        found["cells alone"] = lambda generator: decode_label_map(
+            model, Prior.sample(prior, generator)
+        )
     return found
 
 
-def drawn(model: Model, draw: Draw, num: int, folder: Path) -> list[Indices]:
+def drawn(draw: Draw, num: int, folder: Path) -> list[Indices]:
     """Label indices of so many draws; number n is a function of n alone."""
     found = []
     for n in progress(range(num), log, f"draws for {folder}", total=num):
         file = folder / f"{n:03d}.npy"
         if not file.is_file():
-            z = draw(torch.Generator().manual_seed(n))
-            save(file, decode_label_map(model, z))
+            save(file, draw(torch.Generator().manual_seed(n)))
         found.append(np.load(file))
     return found
 

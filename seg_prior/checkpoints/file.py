@@ -39,11 +39,13 @@ from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior
 from seg_prior.models.location import LocationPrior
 from seg_prior.models.locator import Locator
+from seg_prior.models.neighbours import Neighbours
 from seg_prior.models.prior import Prior
 from seg_prior.models.reader_input import ReaderSpace
 
 log = logging.getLogger(__name__)
 _FIELD, _FLOW = "prior.coarse_field.", "prior.detail_flow."
+_NEIGHBOURS = "prior.neighbours.repulsion"
 _DENSITY = "density."
 
 
@@ -111,8 +113,8 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
 
 
 def write_draws(path: Path, out: Path, prior: LabelVAE) -> None:
-    """A checkpoint with another field of the coarse part and flow of the detail, which draws are
-    made with; all else stays bit for bit.
+    """A checkpoint with another field of the coarse part, flow of the detail and repulsion of
+    neighbours, which draws are made with; all else stays bit for bit.
 
     Args:
         path: Checkpoint of an autoencoder.
@@ -124,7 +126,7 @@ def write_draws(path: Path, out: Path, prior: LabelVAE) -> None:
     """
     flow = prior.detail_flow
     header = read_header(path).model_copy(update={"detail_flow": flow and flow.config})
-    of_draws = (_FIELD, _FLOW)
+    of_draws = (_FIELD, _FLOW, _NEIGHBOURS)
     kept = {k: v for k, v in _read_tensors(path).items() if not k.startswith(of_draws)}
     for name, tensor in prior.state_dict().items():
         if f"prior.{name}".startswith(of_draws):
@@ -182,6 +184,9 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         if header.detail_flow is not None:
             prior.add_detail_flow(header.detail_flow)
             tensors.setdefault(f"{_FLOW}gain", torch.ones(()))
+    if _NEIGHBOURS in tensors:
+        prior.neighbours = _neighbours(location, tensors)
+    if isinstance(prior, LabelVAE):
         _load_weights(prior, tensors, "prior.", path)
     prior.density = _density(header, prior, tensors)
     if header.locator is not None:
@@ -195,6 +200,13 @@ def _model(path: Path, header: Header, tensors: dict[str, Tensor]) -> Model:
         image_reader.requires_grad_(False).eval()
     prior.requires_grad_(False).eval()
     return Model(header, prior, locator, image_reader, sha256_of(path))
+
+
+def _neighbours(location: LocationPrior, tensors: dict[str, Tensor]) -> Neighbours:
+    repulsion, num_groups = unpacked(_NEIGHBOURS, tensors), len(location.groups)
+    if repulsion.shape != (num_groups, num_groups):
+        raise ValueError(f"a repulsion of neighbours that is not of {num_groups} labels")
+    return Neighbours(repulsion)
 
 
 def _density(header: Header, prior: Prior, tensors: dict[str, Tensor]) -> Density:

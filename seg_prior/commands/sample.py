@@ -57,7 +57,7 @@ def files(config: Config) -> Files:
 
 
 def run(config: Config) -> SampleFiles:
-    """Draw z from the prior's density, decode, and write the most probable label of every voxel.
+    """Draw z from the prior's density, decode, and write a likely label map of each.
 
     Raises:
         CheckpointError: Not a checkpoint of a prior that has a latent.
@@ -87,7 +87,7 @@ def run(config: Config) -> SampleFiles:
     grid = Volume(np.zeros(header.shape, dtype=np.uint8), header.grid)
     shown: list[NDArray[np.uint8]] = []
     for z, path in zip(draws(model.prior, config), written.label_maps, strict=True):
-        indices = decode_label_map(model, z)
+        indices = model.prior.labels_of(z).cpu().numpy()
         write_volume(path, table.ids[indices], grid)
         if len(shown) < NUM_SHOWN:
             shown.append(indices)

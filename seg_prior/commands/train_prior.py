@@ -99,6 +99,7 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
     from seg_prior.training.autoencoder import train_autoencoder
     from seg_prior.training.draws import fit_draws
     from seg_prior.training.measure import measure
+    from seg_prior.training.neighbours import fit_neighbours
     from seg_prior.training.prior import (
         codes_of,
         fit_linear,
@@ -131,6 +132,8 @@ def _learn(config: Config, anatomies: Anatomies, run: Run) -> tuple[Prior, dict[
         prior.density, told = fit_density(config.density, codes, config.kind != "ae")
         report["density"] = told
         log.info("density %s: %s", config.density, _spelt(told))
+    if prior.num_latents:
+        fit_neighbours(prior, flat_maps(anatomies.together(), prior.location), config.seed)
     return prior, report
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg_prior.config.networks import DetailFlowConfig
+from seg_prior.core.device import autocast
 from seg_prior.models.blocks import ResidualBlock, at_cells, channels_last, coarser
 from seg_prior.models.location import LocationPrior
 
@@ -99,10 +100,11 @@ class DetailFlow(nn.Module):
             (B, N, F).
         """
         y = noise
-        for step in range(NUM_STEPS):
-            time = y.new_full((len(y),), step / NUM_STEPS)
-            half = y + self(y, time, context) * (0.5 / NUM_STEPS)
-            y = y + self(half, time + 0.5 / NUM_STEPS, context) / NUM_STEPS
+        with autocast(noise.device.type):
+            for step in range(NUM_STEPS):
+                time = y.new_full((len(y),), step / NUM_STEPS)
+                half = y + self(y, time, context) * (0.5 / NUM_STEPS)
+                y = y + self(half, time + 0.5 / NUM_STEPS, context) / NUM_STEPS
         out: Tensor = self.gain * (self.slope * self._expected(context) + self.sd * y)
         return out
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seg_prior.errors import ConfigError
 from seg_prior.models.density import Density, standard_normal
 from seg_prior.models.location import LocationPrior
+from seg_prior.models.neighbours import Neighbours
 
 
 class Prior(nn.Module, ABC):
@@ -18,12 +19,14 @@ class Prior(nn.Module, ABC):
     Attributes:
         location: The location prior.
         density: p(z); N(0, I) until one has been fitted.
+        neighbours: Which labels seldom touch in a draw; None until it has been learned.
     """
 
     def __init__(self, location: LocationPrior) -> None:
         super().__init__()
         self.location = location
         self.density: Density = standard_normal()
+        self.neighbours: Neighbours | None = None
 
     @property
     @abstractmethod
@@ -85,3 +88,14 @@ class Prior(nn.Module, ABC):
     def unled(self, generator: torch.Generator) -> Tensor:
         """(1, K) what z is across the directions of the density."""
         return self.density.independent(self.num_latents, generator)
+
+    @torch.no_grad()
+    def labels_of(self, drawn: Tensor) -> Tensor:
+        """Of a draw (1, K), a likely anatomy (D, H, W) uint8 in labels of results.
+
+        The likeliest label of every voxel, but for neighbours that seldom touch.
+        """
+        log_prior = self.location.log_by_group(self.decode(drawn))
+        if self.neighbours is None:
+            return self.location.map_of(log_prior)
+        return self.neighbours.settle(log_prior, self.location)

@@ -41,6 +41,7 @@ from seg_prior.models.likelihood import intensity_classes
 from seg_prior.models.linear import LinearPrior, fit_atlas, fit_components
 from seg_prior.models.location import LocationPrior, location_prior
 from seg_prior.models.locator import Locator
+from seg_prior.models.neighbours import Neighbours
 from seg_prior.models.reader_input import ReaderSpace
 from tests.models import toy
 
@@ -513,12 +514,13 @@ def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_pa
     field.center.fill_(0.25)
     field.directions.fill_(0.5)
     field.factors[1].mul_(2)
+    vae.neighbours = neighbours()
     write_draws(path, out, vae)
     before, after = safe_tensors(path), safe_tensors(out)
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
     added = after.keys() - before.keys()
     assert added
-    assert {name.split(".")[1] for name in added} == {"coarse_field", "detail_flow"}
+    assert {name.split(".")[1] for name in added} == {"coarse_field", "detail_flow", "neighbours"}
     old, new = read_header(path), read_header(out)
     assert old.detail_flow is None
     assert new == old.model_copy(update={"detail_flow": FLOW})
@@ -529,6 +531,8 @@ def test_what_draws_are_made_with_is_added_and_all_else_stays_bit_for_bit(tmp_pa
     assert loaded.coarse_field is not None
     assert torch.equal(loaded.coarse_field.factors[1], field.factors[1])
     torch.testing.assert_close(loaded.coarse_field.directions, field.directions)
+    assert loaded.neighbours is not None
+    assert torch.equal(loaded.neighbours.repulsion, vae.neighbours.repulsion)
     z = loaded.sample(torch.Generator().manual_seed(0))
     assert not torch.equal(z, load_model(path).prior.sample(torch.Generator().manual_seed(0)))
     write_draws(out, out, loaded)
@@ -564,6 +568,31 @@ def test_a_prior_with_a_flow_comes_back_with_it(tmp_path: Path) -> None:
     assert model.header.detail_flow == FLOW
     assert isinstance(model.prior, LabelVAE)
     assert model.prior.detail_flow is not None
+
+
+def neighbours() -> Neighbours:
+    """Of which two labels do not like to touch."""
+    repulsion = torch.zeros(toy.NUM_LABELS, toy.NUM_LABELS)
+    repulsion[toy.CORE, toy.SHELL] = repulsion[toy.SHELL, toy.CORE] = -2.5
+    return Neighbours(repulsion)
+
+
+def test_a_linear_prior_comes_back_with_its_neighbours(tiny_pca: Path, tmp_path: Path) -> None:
+    before = load_model(tiny_pca)
+    size = len(before.location.groups)
+    before.prior.neighbours = Neighbours(torch.full((size, size), -0.5))
+    save_model(tmp_path / "model.safetensors", before.header, before.prior)
+    loaded = load_model(tmp_path / "model.safetensors").prior.neighbours
+    assert loaded is not None
+    assert torch.equal(loaded.repulsion, before.prior.neighbours.repulsion)
+
+
+def test_neighbours_of_other_labels_are_damage(tiny_pca: Path, tmp_path: Path) -> None:
+    model, path = load_model(tiny_pca), tmp_path / "model.safetensors"
+    model.prior.neighbours = Neighbours(torch.zeros(2, 2))
+    save_model(path, model.header, model.prior)
+    with pytest.raises(CheckpointError, match="repulsion of neighbours that is not of"):
+        load_model(path)
 
 
 def safe_tensors(path: Path) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from seg_prior.commands.sample import decode_label_map, draws, run
 from seg_prior.errors import CheckpointError
 from seg_prior.io.read import read_label_map
 from seg_prior.models.label_vae import LabelVAE
+from seg_prior.models.neighbours import Neighbours, touching
 
 
 def config_of(
@@ -65,6 +66,29 @@ def test_a_seed_repeats_itself(tiny_prior: Path, tmp_path: Path) -> None:
     again = run(config_of(tiny_prior, tmp_path / "b", num=1, seed=3))
     maps = [read_label_map(files.label_maps[0]).data for files in (first, again)]
     np.testing.assert_array_equal(*maps)
+
+
+def test_labels_that_seldom_touch_move_apart(tiny_pca: Path, tmp_path: Path) -> None:
+    model, path = load_model(tiny_pca), tmp_path / "model.safetensors"
+    num_labels = len(model.location.groups)
+
+    def faces(path: Path, out: str) -> torch.Tensor:
+        files = run(config_of(path, tmp_path / out, num=1))
+        found = model.header.label_table.written.remap(
+            read_label_map(files.label_maps[0]).data, files.label_maps[0]
+        )
+        return touching(torch.from_numpy(found), num_labels)
+
+    model.prior.neighbours = Neighbours(torch.zeros(num_labels, num_labels))
+    save_model(path, model.header, model.prior)
+    before = faces(path, "a")
+    first, second = divmod(int(before[1:, 1:].argmax()), num_labels - 1)
+    pair = (first + 1, second + 1)
+    for index in (pair, pair[::-1]):
+        model.prior.neighbours.repulsion[index] = -8.0
+    save_model(path, model.header, model.prior)
+    assert before[pair] > 20
+    assert faces(path, "b")[pair] < 0.7 * before[pair]
 
 
 def test_a_prior_without_a_latent_is_refused(tiny_atlas: Path, tmp_path: Path) -> None:

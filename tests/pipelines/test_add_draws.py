@@ -38,24 +38,25 @@ def test_field_and_flow_are_added_and_the_rest_is_bit_for_bit_the_same(
         assert set(old.keys()) == set(new.keys())
         changed = {k for k in old.keys() if not torch.equal(old.get_tensor(k), new.get_tensor(k))}  # noqa: SIM118
     assert changed
-    assert {name.split(".")[1] for name in changed} == {"coarse_field", "detail_flow"}
+    parts = {name.split(".")[1] for name in changed}
+    assert {"coarse_field", "detail_flow"} <= parts <= {"coarse_field", "detail_flow", "neighbours"}
     prior = load_model(out).prior
     assert isinstance(prior, LabelVAE)
     assert prior.detail_flow is not None
     assert not (tmp_path / "more" / "last.pt").exists()
 
 
-def test_a_model_without_channels_of_detail_gets_the_field_alone(
+def test_a_model_without_channels_of_detail_gets_field_and_neighbours(
     tiny_prior: Path, maps: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = load_model(tiny_prior)
     assert isinstance(before.prior, LabelVAE)
-    before.prior.coarse_field = None
+    before.prior.coarse_field = before.prior.neighbours = None
     old, out = tmp_path / "old.safetensors", tmp_path / "more.safetensors"
     save_model(old, before.header, before.prior)
     ask(monkeypatch, old, maps, out)
     with safe_open(old, "pt") as first, safe_open(out, "pt") as second:
         added = set(second.keys()) - set(first.keys())
     assert added
-    assert all(name.startswith("prior.coarse_field.") for name in added)
+    assert {name.split(".")[1] for name in added} == {"coarse_field", "neighbours"}
     assert read_header(out) == before.header
