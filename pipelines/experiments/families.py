@@ -33,7 +33,8 @@ from seg_prior.planning.subjects import divide
 from seg_prior.registration.pipeline import RegisteredScan, register_scan
 from seg_prior.synthesis.anatomies import sample_labels
 from seg_prior.training.align import align_label_maps
-from seg_prior.training.prior import align, codes_of
+from seg_prior.training.neighbours import fit_neighbours
+from seg_prior.training.prior import align, codes_of, flat_maps
 
 BATCH = 4
 """Of kind swae, in a quarter of the steps: all networks see as many anatomies."""
@@ -110,6 +111,7 @@ def give_densities(config: FamiliesConfig) -> None:
             density = out.stem.split("-")[1]
             model.prior.density, told = fit_density(density, codes, is_standard=kind != "ae")
             log.info("%s %s: %s", kind, density, told)
+            fit_neighbours(model.prior, flat_maps(anatomies, model.location), config.seed)
             save_model(out, model.header.model_copy(update={"density": density}), model.prior)
 
 
