@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ OPTIM = OptimConfig(learning_rate=2e-3, warmup_steps=20, num_workers=0, save_eve
 CELLS_A_STEP = 20_000
 """Label maps of small organs make up a batch of so many cells, at the cost of one large map."""
 NUM_GAUGED, MAX_LOG2_GAIN, GAIN_ROUNDS = 4, 2.0, 6
-"""Label maps that tell the gain, how far it may lie from 1, and halvings of that range."""
+"""Label maps that tell the gain, at most, how far it may lie from 1, and halvings of that range."""
 FLOW = DetailFlowConfig(num_fine_blocks=2)
 """Form of a flow that is learned today."""
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def fit_draws(
         log.info("coarse part of draws: blocks together gain %+.0f nats over each alone", gain)
     if vae.encoder.detail is not None and steps:
         _fit_flow(vae, codes, steps, seed, run)
-        _fit_gain(vae, codes[:NUM_GAUGED], seed)
+        _fit_gain(vae, codes[:: math.ceil(len(codes) / NUM_GAUGED)], seed)
 
 
 def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, run: Run) -> None:
