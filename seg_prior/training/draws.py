@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -79,7 +78,8 @@ def fit_draws(
         log.info("coarse part of draws: blocks together gain %+.0f nats over each alone", gain)
     if vae.encoder.detail is not None and steps:
         _fit_flow(vae, codes, steps, seed, run)
-        _fit_gain(vae, codes[:: math.ceil(len(codes) / NUM_GAUGED)], seed)
+        some = min(NUM_GAUGED, len(codes))
+        _fit_gain(vae, [codes[n * len(codes) // some] for n in range(some)], seed)
 
 
 def _fit_flow(vae: LabelVAE, codes: Sequence[MapCodes], steps: int, seed: int, run: Run) -> None:
