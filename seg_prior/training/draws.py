@@ -24,7 +24,7 @@ OPTIM = OptimConfig(learning_rate=2e-3, warmup_steps=20, num_workers=0, save_eve
 """But for steps and batch."""
 CELLS_A_STEP = 20_000
 """Label maps of small organs make up a batch of so many cells, at the cost of one large map."""
-NUM_GAUGED, MAX_LOG2_GAIN, GAIN_ROUNDS = 4, 2.0, 6
+NUM_GAUGED, MAX_LOG2_GAIN, GAIN_ROUNDS = 8, 2.0, 6
 """Label maps that tell the gain, at most, how far it may lie from 1, and halvings of that range."""
 FLOW = DetailFlowConfig(num_fine_blocks=2)
 """Form of a flow that is learned today."""
