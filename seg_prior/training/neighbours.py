@@ -41,7 +41,9 @@ def fit_neighbours(prior: Prior, label_maps: Iterable[Tensor], seed: int) -> Non
         return touching(location.scatter(groups[None, None], 0)[0, 0], num_groups)
 
     wanted = torch.stack([faces(labels) for labels in label_maps]).mean(0)
-    drawn = [location.log_by_group(prior.decode(prior.sample(generator))) for _ in range(NUM_DRAWN)]
+    draws = (prior.decode(prior.sample(generator)) for _ in range(NUM_DRAWN))
+    # Half precision: of a brain at 1 mm each is 0.4 GB in single.
+    drawn = [location.log_by_group(log_prior).half() for log_prior in draws]
     neighbours = Neighbours(torch.zeros(num_groups, num_groups))
     before = _found(neighbours, drawn, prior)
     for _ in range(ROUNDS):
