@@ -11,7 +11,7 @@ from torch import Tensor
 from seg_prior.models.neighbours import Neighbours, touching
 from seg_prior.models.prior import Prior
 
-NUM_DRAWN, ROUNDS, RATE = 6, 12, 0.7
+NUM_DRAWN, ROUNDS, RATE = 12, 12, 0.7
 """Draws that are compared with the maps, how often, and how far each comparison goes."""
 LEAST_FACES = 3.0
 """Added to what is counted in an anatomy: of pairs that touch in no map a few faces are chance."""
