@@ -107,11 +107,12 @@ def give_densities(config: FamiliesConfig) -> None:
     for kind, of_kind in groupby(missing, lambda path: path.stem.split("-")[0]):
         model = load_model(config.out / f"{kind}.safetensors")
         codes = codes_of(model.prior, anatomies, config.seed)
+        maps = flat_maps(anatomies, model.location)
         for out in of_kind:
             density = out.stem.split("-")[1]
             model.prior.density, told = fit_density(density, codes, is_standard=kind != "ae")
             log.info("%s %s: %s", kind, density, told)
-            fit_neighbours(model.prior, flat_maps(anatomies, model.location), config.seed)
+            fit_neighbours(model.prior, maps, config.seed)
             save_model(out, model.header.model_copy(update={"density": density}), model.prior)
 
 

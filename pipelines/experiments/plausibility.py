@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.stats import ks_2samp
 
 from seg_prior.metrics.overlap import nan_mean
+from seg_prior.models.neighbours import touching
 
 Indices = NDArray[np.integer]
 USUAL_SHARE = 0.5
@@ -47,13 +49,7 @@ def shape_of(
         voxel_mm3: Volume of a voxel.
     """
     counts = np.bincount(label_map.ravel(), minlength=num_labels).astype(float)
-    faces = np.zeros((num_labels, num_labels))
-    for axis in range(3):
-        along = np.moveaxis(label_map, axis, 0).astype(np.int64)
-        pair = (along[:-1] * num_labels + along[1:]).ravel()
-        faces += np.bincount(pair, minlength=num_labels**2).reshape(num_labels, num_labels)
-    faces += faces.T.copy()
-    np.fill_diagonal(faces, 0)
+    faces = touching(torch.from_numpy(label_map), num_labels).double().numpy()
     present = counts[structures] > 0
     components = [_num_components(label_map, index) for index in structures]
     roughness = faces.sum(1)[structures] / np.maximum(counts[structures], 1)

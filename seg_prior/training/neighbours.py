@@ -45,17 +45,17 @@ def fit_neighbours(prior: Prior, label_maps: Iterable[Tensor], seed: int) -> Non
     # Half precision: of a brain at 1 mm each is 0.4 GB in single.
     drawn = [location.log_by_group(log_prior).half() for log_prior in draws]
     neighbours = Neighbours(torch.zeros(num_groups, num_groups))
-    before = _found(neighbours, drawn, prior)
+    before = found = _found(neighbours, drawn, prior)
     for _ in range(ROUNDS):
-        found = _found(neighbours, drawn, prior)
         step = RATE * ((wanted + LEAST_FACES) / (found + LEAST_FACES)).log()
         neighbours.repulsion.add_(step).fill_diagonal_(0).clamp_(-MOST_NATS, 0)
+        found = _found(neighbours, drawn, prior)
     prior.neighbours = neighbours
     log.info(
         "neighbours in draws: %.3f of their faces lie between other labels than in maps, %.3f "
         "where labels that seldom touch move apart",
         _distance(before, wanted),
-        _distance(_found(neighbours, drawn, prior), wanted),
+        _distance(found, wanted),
     )
 
 
